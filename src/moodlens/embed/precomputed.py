@@ -1,0 +1,209 @@
+"""Embeddings made elsewhere, in the roadmap's layout.
+
+A folder with ``embeddings.npy`` (n, d_in) float, ``labels.npy`` (n,) integers that index
+``metadata.json``'s ``emotions`` (-1: no emotion), and optionally ``prompts.jsonl``, one
+``{"id", "text", "emotion"}`` a line, row i of which is row i of the embeddings.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moodlens.engine import BadInput, atomic_write, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Precomputed:
+    """Embeddings with their labels.
+
+    Attributes:
+        x: (n, d_in) float32, finite.
+        labels: (n,) int64 index into ``emotions``, -1 for none.
+        emotions: the labels' names, in order.
+        texts: the n texts, or None where the folder has none.
+        metadata: ``metadata.json`` as it was read.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray
+    emotions: tuple[str, ...]
+    texts: list[str] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def read_precomputed(folder: Path | str) -> Precomputed:
+    """Read and check a folder in the roadmap's layout.
+
+    Raises:
+        BadInput: a file is missing or broken, shapes disagree, a value is not finite, a label is out of range.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(
+            f"{folder}: no such folder; expected embeddings.npy, labels.npy and metadata.json in it"
+        )
+    x = _embeddings(folder / "embeddings.npy")
+    metadata = read_json(_present(folder / "metadata.json"))
+    emotions = _emotions(folder / "metadata.json", metadata)
+    labels = _labels(folder / "labels.npy", len(x), emotions)
+    for key, value in (("num_prompts", len(x)), ("embedding_dim", x.shape[1])):
+        if key in metadata and metadata[key] != value:
+            raise BadInput(
+                f"{folder / 'metadata.json'}: {key} is {metadata[key]} but embeddings.npy has {value}"
+            )
+    texts = None
+    if (folder / "prompts.jsonl").exists():
+        texts = _texts(folder / "prompts.jsonl", labels, emotions)
+    return Precomputed(x, labels, emotions, texts, metadata)
+
+
+def write_precomputed(
+    folder: Path | str,
+    x: np.ndarray,
+    labels: np.ndarray,
+    emotions: Sequence[str],
+    *,
+    texts: Sequence[str] | None = None,
+    metadata: dict[str, Any] | None = None,
+) -> None:
+    """Write the roadmap's layout; what is written reads back equal with :func:`read_precomputed`.
+
+    Args:
+        folder: created if needed.
+        x: (n, d_in) embeddings, stored as float32.
+        labels: (n,) index into ``emotions``, -1 for none.
+        emotions: names, distinct.
+        texts: the n texts, if known.
+        metadata: further keys for ``metadata.json``, such as the encoder.
+
+    Raises:
+        BadInput: lengths disagree, a value is not finite, a label is out of range.
+    """
+    folder, emotions = Path(folder), tuple(emotions)
+    x = _check_embeddings(f"{folder}: embeddings", np.asarray(x))
+    info = {
+        **(metadata or {}),
+        "num_prompts": len(x),
+        "embedding_dim": x.shape[1],
+        "emotions": list(emotions),
+    }
+    _emotions(folder / "metadata.json", info)
+    labels = _check_labels(f"{folder}: labels", np.asarray(labels), len(x), emotions)
+    if texts is not None and len(texts) != len(x):
+        raise BadInput(f"{folder}: {len(texts)} texts for {len(x)} embeddings; give one text a row")
+    info["prompts_per_emotion"] = {name: int((labels == i).sum()) for i, name in enumerate(emotions)}
+    for name, array in (("embeddings.npy", x), ("labels.npy", labels)):
+        with atomic_write(folder / name) as tmp, open(tmp, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+    if texts is not None:
+        with atomic_write(folder / "prompts.jsonl") as tmp, open(tmp, "w", encoding="utf-8") as file:
+            for i, (text, label) in enumerate(zip(texts, labels, strict=True)):
+                row = {"id": i, "text": text, "emotion": emotions[label] if label >= 0 else None}
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    else:
+        (folder / "prompts.jsonl").unlink(missing_ok=True)  # texts of an earlier write are not this one's
+    write_json(folder / "metadata.json", info)
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file; the layout is embeddings.npy, labels.npy, metadata.json")
+    return path
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        array = np.load(_present(path), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInput(f"{path}: not a readable .npy array: {str(error).splitlines()[0]}") from error
+    if not isinstance(array, np.ndarray):
+        raise BadInput(f"{path}: holds an .npz archive; save one array with numpy.save")
+    return array
+
+
+def _embeddings(path: Path) -> np.ndarray:
+    return _check_embeddings(str(path), _load(path))
+
+
+def _check_embeddings(where: str, x: np.ndarray) -> np.ndarray:
+    if x.ndim != 2 or not x.shape[0] or not x.shape[1]:
+        raise BadInput(f"{where}: shape {x.shape}; expected (n, d_in), one row a text")
+    if x.dtype.kind != "f":
+        raise BadInput(f"{where}: dtype {x.dtype}; expected floating-point embeddings")
+    with np.errstate(over="ignore"):
+        x = np.ascontiguousarray(x, dtype=np.float32)
+    bad = ~np.isfinite(x)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise BadInput(
+            f"{where}: row {row}, column {column} is {x[row, column]} ({int(bad.any(1).sum())} such rows); "
+            "remove or re-embed them"
+        )
+    return x
+
+
+def _emotions(path: Path, metadata: Any) -> tuple[str, ...]:
+    names = metadata.get("emotions") if isinstance(metadata, dict) else None
+    if (
+        not isinstance(names, list)
+        or len(names) < 2
+        or not all(isinstance(name, str) and name for name in names)
+    ):
+        raise BadInput(f'{path}: needs "emotions", a list of at least two names that the labels index')
+    if len(set(names)) < len(names):
+        raise BadInput(f'{path}: "emotions" names {next(n for n in names if names.count(n) > 1)!r} twice')
+    return tuple(names)
+
+
+def _labels(path: Path, n: int, emotions: tuple[str, ...]) -> np.ndarray:
+    return _check_labels(str(path), _load(path), n, emotions)
+
+
+def _check_labels(where: str, labels: np.ndarray, n: int, emotions: tuple[str, ...]) -> np.ndarray:
+    if labels.shape != (n,):
+        raise BadInput(
+            f"{where}: shape {labels.shape}; expected ({n},), one label for each of {n} embeddings"
+        )
+    if labels.dtype.kind not in "iu":
+        raise BadInput(f"{where}: dtype {labels.dtype}; expected integers that index the emotions")
+    bad = (
+        np.flatnonzero((labels < -1) | (labels >= len(emotions)))
+        if labels.dtype.kind == "i"
+        else np.flatnonzero(labels >= len(emotions))
+    )
+    if len(bad):
+        raise BadInput(
+            f"{where}: row {bad[0]} has label {labels[bad[0]]}; expected 0 to {len(emotions) - 1}, or -1 for none"
+        )
+    return labels.astype(np.int64)
+
+
+def _texts(path: Path, labels: np.ndarray, emotions: tuple[str, ...]) -> list[str]:
+    texts = []
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: cannot read: {error}") from error
+    if lines[-1] == "":
+        lines.pop()
+    if len(lines) != len(labels):
+        raise BadInput(f"{path}: {len(lines)} lines for {len(labels)} embeddings; expected one prompt a row")
+    for number, (line, label) in enumerate(zip(lines, labels, strict=True), start=1):
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BadInput(f"{path}: line {number} is not JSON (column {error.colno})") from error
+        if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+            raise BadInput(f'{path}: line {number} has no "text"')
+        expected = emotions[label] if label >= 0 else None
+        if "emotion" in row and row["emotion"] != expected:
+            raise BadInput(
+                f"{path}: line {number} says emotion {row['emotion']!r} but labels.npy says {expected!r}; "
+                "the rows are out of step"
+            )
+        texts.append(row["text"])
+    return texts
