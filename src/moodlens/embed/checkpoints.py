@@ -94,7 +94,7 @@ def load_musicgen(name: str, revision: str | None = None) -> Checkpoint:
 
     with _reading("musicgen", name), _quiet():
         config = _config(name, revision, ("musicgen", "musicgen_melody"), "musicgen")
-        module, report = T5EncoderModel.from_pretrained(
+        loaded: Any = T5EncoderModel.from_pretrained(
             name,
             config=config.text_encoder,
             revision=revision or "main",
@@ -103,6 +103,7 @@ def load_musicgen(name: str, revision: str | None = None) -> Checkpoint:
             output_loading_info=True,
         )
         tokenizer = _tokenizer(name, revision)
+    module, report = loaded
     if report["missing_keys"]:
         raise BadInput(
             f"encoder musicgen:{name}: the checkpoint lacks text encoder weights {sorted(report['missing_keys'])[0]}"

@@ -66,13 +66,14 @@ class Encoder:
         unique, inverse = _distinct(texts)
         tokens = self._tokenize(unique)
         pooled = np.empty((len(unique), self.d_in), dtype=np.float32)
+        copies = np.bincount(inverse, minlength=len(unique))
         done, report = 0, progress or silent
-        report("embed", 0, len(unique))
+        report("embed", 0, len(texts))
         for rows in _batches([len(ids) for ids in tokens]):
             states, mask = self._states([tokens[row] for row in rows])
             pooled[rows] = masked_mean(states, mask).cpu().numpy()
-            done += len(rows)
-            report("embed", done, len(unique))
+            done += int(copies[rows].sum())
+            report("embed", done, len(texts))
         return pooled[inverse]
 
     def encode_tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -166,18 +167,25 @@ def has_fast_bf16(device: str) -> bool:
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
-def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The distinct texts in order of appearance and, for every text, which of them it is."""
+def check_texts(texts: Sequence[str]) -> None:
+    """Refuse what cannot be embedded.
+
+    Raises:
+        BadInput: naming the row that is not a string or is blank.
+    """
     if isinstance(texts, str):
         raise BadInput("texts: expected a list of texts, got one string; put it in a list")
-    place: dict[str, int] = {}
-    inverse = np.empty(len(texts), dtype=np.int64)
     for row, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise BadInput(
-                f"texts: row {row} is {'blank' if isinstance(text, str) else repr(text)}; every row needs a text"
-            )
-        inverse[row] = place.setdefault(text, len(place))
+            what = "blank" if isinstance(text, str) else f"{text!r}, not a string"
+            raise BadInput(f"texts: row {row} is {what}; every row needs a text")
+
+
+def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The distinct texts in order of appearance and, for every text, which of them it is."""
+    check_texts(texts)
+    place: dict[str, int] = {}
+    inverse = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
     return list(place), inverse
 
 
@@ -205,7 +213,7 @@ def encode_segments(
     """
     from moodlens.embed.segments import segments
 
-    _distinct(texts)  # names the row of the text, which a segment could not
+    check_texts(texts)  # names the row of the text, which a segment could not
     parts = [segments(text) for text in texts]
     owner = np.repeat(np.arange(len(texts)), [len(part) for part in parts])
     return encoder.encode([piece for part in parts for piece in part], progress=progress), owner

@@ -1,0 +1,317 @@
+"""Embeddings on disk: safetensors shards listed in a manifest, read through memory maps.
+
+Layout of a store folder (version 1):
+
+- ``manifest.json``: ``format``, ``version``, ``info`` (encoder, revision, pooling, max_length ...), ``dtype``, ``d_in``,
+  ``rows``, ``source`` (what is being embedded, for resuming) and ``shards``, a list of ``{file, rows, sha256}``.
+- ``00000.safetensors`` ...: one tensor ``embeddings`` (rows, d_in) each.
+- ``index.parquet``: optional, ids, texts and labels, row i of which is row i of the store.
+
+A shard is written under a temporary name, synced, renamed and only then listed, so a killed writer loses at most one
+shard. Readers trust the manifest alone: an unlisted file is not data. One writer at a time.
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from moodlens.engine import BadInput, atomic_write, file_sha256, read_json, write_json, write_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+StoreDType = Literal["float16", "float32"]
+
+FORMAT, VERSION = "moodlens-embeddings", 1
+_SAFETENSORS = {"float16": "F16", "float32": "F32"}
+
+
+class EmbeddingStore:
+    """A folder of embedding shards; make one with :meth:`create` or :meth:`open`.
+
+    Attributes:
+        folder: where it lies.
+        info: what made the rows (``Encoder.info()`` or the like).
+        dtype: ``"float16"`` or ``"float32"``, as stored; rows are always returned as float32.
+        d_in: width of a row, None until the first shard is written if ``info`` did not say.
+        rows: rows listed.
+        source: what is being embedded, as the writer recorded it; None where it recorded nothing.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], *, verify: bool = True):
+        self.folder = folder
+        self.info: dict[str, Any] = manifest["info"]
+        self.dtype: StoreDType = manifest["dtype"]
+        self.d_in: int | None = manifest["d_in"]
+        self.source: dict[str, Any] | None = manifest["source"]
+        self._shards: list[dict[str, Any]] = manifest["shards"]
+        self._verify = verify
+        self._maps: dict[int, np.ndarray] = {}
+        self._count()
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path | str,
+        info: dict[str, Any],
+        dtype: StoreDType = "float16",
+        *,
+        source: dict[str, Any] | None = None,
+    ) -> "EmbeddingStore":
+        """Start an empty store.
+
+        Raises:
+            BadInput: the folder already holds one, or the dtype is unknown.
+        """
+        folder = Path(folder)
+        if (folder / "manifest.json").exists():
+            raise BadInput(f"{folder}: already holds an embedding store; open it, or name an empty folder")
+        if dtype not in get_args(StoreDType):
+            raise BadInput(f"{folder}: dtype {dtype!r}; expected {' or '.join(get_args(StoreDType))}")
+        manifest = {"info": json.loads(json.dumps(info)), "dtype": dtype, "d_in": info.get("d_in")}
+        store = cls(folder, {**manifest, "source": source, "shards": []})
+        store._write_manifest()
+        return store
+
+    @classmethod
+    def open(cls, folder: Path | str, *, verify: bool = True) -> "EmbeddingStore":
+        """Open a store. With ``verify``, the SHA-256 of each shard is checked when it is first read.
+
+        Raises:
+            BadInput: there is no store, its manifest is broken, or a listed shard is missing or has the wrong size.
+        """
+        folder = Path(folder)
+        path = folder / "manifest.json"
+        if not path.is_file():
+            raise BadInput(f"{folder}: no embedding store here (manifest.json is missing)")
+        manifest = read_json(path)
+        _check_manifest(path, manifest)
+        store = cls(folder, manifest, verify=verify)
+        if store.rows != manifest["rows"]:
+            raise BadInput(f"{path}: rows is {manifest['rows']} but its shards add up to {store.rows}")
+        for number in range(len(store._shards)):
+            store._data_offset(number)
+        return store
+
+    @property
+    def rows(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def require(self, info: dict[str, Any]) -> None:
+        """Check that rows made by ``info`` may stand beside these.
+
+        Raises:
+            BadInput: naming the first key that differs.
+        """
+        wanted = json.loads(json.dumps(info))
+        for key in sorted(self.info.keys() | wanted.keys()):
+            if self.info.get(key) != wanted.get(key):
+                raise BadInput(
+                    f"{self.folder}: its embeddings have {key} {self.info.get(key)!r}, not {wanted.get(key)!r}; "
+                    "embeddings of different encoders do not mix: name another folder"
+                )
+
+    def append(self, rows: np.ndarray, *, info: dict[str, Any] | None = None) -> None:
+        """Write ``rows`` (n, d_in) as one further shard; it counts only once it is whole and listed.
+
+        Args:
+            rows: finite floats; rounded to the store's dtype.
+            info: what made them; checked with :meth:`require` if given.
+
+        Raises:
+            BadInput: wrong shape, wrong encoder, or a value that is NaN, infinite or too large for float16.
+        """
+        from safetensors.numpy import save_file
+
+        if info is not None:
+            self.require(info)
+        rows = np.asarray(rows)
+        if (
+            rows.ndim != 2
+            or not len(rows)
+            or rows.dtype.kind != "f"
+            or rows.shape[1] != (self.d_in or rows.shape[1])
+        ):
+            raise BadInput(
+                f"{self.folder}: cannot append {rows.dtype} of shape {rows.shape}; expected floats (n, {self.d_in or 'd_in'})"
+            )
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(rows, dtype=self.dtype)
+        self._refuse_non_finite(rows, stored)
+        number = len(self._shards)
+        path = self._path(number)
+        with atomic_write(path) as tmp:
+            save_file({"embeddings": stored}, tmp)
+            sha256 = file_sha256(tmp)
+        self.d_in = stored.shape[1]
+        self._shards.append({"file": path.name, "rows": len(stored), "sha256": sha256})
+        self._count()
+        self._write_manifest()
+
+    def batch(self, rows: np.ndarray) -> np.ndarray:
+        """The given rows in the given order, (len(rows), d_in) float32; only the pages they lie on are read.
+
+        Raises:
+            BadInput: a row is out of range, or its shard is not what the manifest lists.
+        """
+        rows = np.asarray(rows)
+        if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
+            raise BadInput(
+                f"{self.folder}: row indices of dtype {rows.dtype}, shape {rows.shape}; expected (n,) integers"
+            )
+        out = np.empty((len(rows), self.d_in or 0), dtype=np.float32)
+        if not len(rows):
+            return out
+        if rows.min() < 0 or rows.max() >= self.rows:
+            wrong = rows.min() if rows.min() < 0 else rows.max()
+            raise BadInput(f"{self.folder}: row {wrong} is out of range; the store has {self.rows} rows")
+        order = np.argsort(rows, kind="stable")  # neighbours on disk are read together
+        ordered = rows[order].astype(np.int64)
+        starts = np.searchsorted(ordered, np.concatenate([[0], self._ends]))
+        for number in np.flatnonzero(np.diff(starts)):
+            part = slice(starts[number], starts[number + 1])
+            first = self._ends[number] - self._shards[number]["rows"]
+            out[order[part]] = self._map(int(number))[ordered[part] - first]
+        return out
+
+    def array(self) -> np.ndarray:
+        """All rows, (rows, d_in) float32, in memory."""
+        out = np.empty((self.rows, self.d_in or 0), dtype=np.float32)
+        for number, end in enumerate(self._ends):
+            out[end - self._shards[number]["rows"] : end] = self._map(number)
+        return out
+
+    def verify(self) -> None:
+        """Check every shard against the manifest, and that there is no other.
+
+        Raises:
+            BadInput: naming the shard that is missing, truncated, changed or not listed.
+        """
+        for number in range(len(self._shards)):
+            self._data_offset(number)
+            self._check_hash(number)
+        listed = {shard["file"] for shard in self._shards}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            if path.name not in listed:
+                raise BadInput(
+                    f"{path}: not listed in manifest.json (left by a killed run?); run the embedding again or delete it"
+                )
+
+    def write_index(self, frame: "pl.DataFrame") -> None:
+        """Write ``index.parquet``: ids, texts and labels, one row for each row of the finished store.
+
+        Raises:
+            BadInput: the frame has another number of rows.
+        """
+        if frame.height != self.rows:
+            raise BadInput(f"{self.folder}: an index of {frame.height} rows for {self.rows} embeddings")
+        write_table(self.folder / "index.parquet", frame)
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:05d}.safetensors"
+
+    def _count(self) -> None:
+        self._ends = np.cumsum([shard["rows"] for shard in self._shards], dtype=np.int64)
+
+    def _write_manifest(self) -> None:
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "info": self.info,
+            "dtype": self.dtype,
+            "d_in": self.d_in,
+        }
+        manifest |= {"rows": self.rows, "source": self.source, "shards": self._shards}
+        write_json(self.folder / "manifest.json", manifest)
+
+    def _refuse_non_finite(self, rows: np.ndarray, stored: np.ndarray) -> None:
+        finite = np.isfinite(stored)
+        if finite.all():
+            return
+        row, column = np.argwhere(~finite)[0]
+        value = rows[row, column]
+        if np.isfinite(value):
+            raise BadInput(
+                f"{self.folder}: row {row}, column {column} is {value:g}, too large for float16; use float32"
+            )
+        raise BadInput(f"{self.folder}: row {row}, column {column} is {value}; an embedding must be finite")
+
+    def _data_offset(self, number: int) -> int:
+        """Where the numbers of a shard begin, after checking its header and size."""
+        path, shard = self.folder / self._shards[number]["file"], self._shards[number]
+        try:
+            size = path.stat().st_size
+            with open(path, "rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(length, size)))
+        except FileNotFoundError as error:
+            raise BadInput(
+                f"{path}: the shard is missing; restore it or embed into an empty folder"
+            ) from error
+        except (OSError, struct.error, ValueError) as error:
+            raise BadInput(
+                f"{path}: not a readable safetensors shard; restore it or embed into an empty folder"
+            ) from error
+        tensor = header.get("embeddings") if isinstance(header, dict) else None
+        n_bytes = shard["rows"] * (self.d_in or 0) * np.dtype(self.dtype).itemsize
+        expected = {
+            "dtype": _SAFETENSORS[self.dtype],
+            "shape": [shard["rows"], self.d_in],
+            "data_offsets": [0, n_bytes],
+        }
+        if tensor != expected or size != 8 + length + n_bytes:
+            raise BadInput(
+                f"{path}: truncated or not the shard that manifest.json lists "
+                f"({shard['rows']} x {self.d_in} {self.dtype}); restore it or embed into an empty folder"
+            )
+        return 8 + length
+
+    def _check_hash(self, number: int) -> None:
+        path = self.folder / self._shards[number]["file"]
+        if file_sha256(path) != self._shards[number]["sha256"]:
+            raise BadInput(
+                f"{path}: its SHA-256 is not the manifest's: it was changed after writing; embed again"
+            )
+
+    def _map(self, number: int) -> np.ndarray:
+        if number not in self._maps:
+            offset, shard = self._data_offset(number), self._shards[number]
+            if self._verify:
+                self._check_hash(number)
+            path, shape = self.folder / shard["file"], (shard["rows"], self.d_in)
+            self._maps[number] = np.memmap(path, dtype=self.dtype, mode="r", offset=offset, shape=shape)
+        return self._maps[number]
+
+
+def _check_manifest(path: Path, manifest: Any) -> None:
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BadInput(f"{path}: not the manifest of an embedding store")
+    if manifest.get("version") != VERSION:
+        raise BadInput(f"{path}: version {manifest.get('version')}; this moodlens reads version {VERSION}")
+    shards, d_in = manifest.get("shards"), manifest.get("d_in")
+    whole = (
+        isinstance(manifest.get("info"), dict)
+        and manifest.get("dtype") in _SAFETENSORS
+        and isinstance(manifest.get("rows"), int)
+        and "source" in manifest
+        and isinstance(shards, list)
+        and (isinstance(d_in, int) or (d_in is None and not shards))
+    )
+    if not whole or not isinstance(shards, list):
+        raise BadInput(f"{path}: incomplete manifest; expected info, dtype, d_in, rows, source and shards")
+    for number, shard in enumerate(shards):
+        # The name is fixed by the place, so a manifest cannot point outside its folder.
+        if (
+            not isinstance(shard, dict)
+            or shard.get("file") != f"{number:05d}.safetensors"
+            or not isinstance(shard.get("rows"), int)
+            or shard["rows"] < 1
+            or not isinstance(shard.get("sha256"), str)
+        ):
+            raise BadInput(f"{path}: shard {number} is listed wrongly; expected file, rows and sha256")
