@@ -1,0 +1,45 @@
+"""Entry point: every failure that is the input's fault is one line on standard error and exit status 2."""
+
+import errno
+import os
+import sys
+
+import click
+
+from moodlens.engine.errors import BadInput
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    sys.exit(_run(sys.argv[1:]))
+
+
+def _run(arguments: list[str]) -> int:
+    from moodlens.cli.app import app
+
+    try:
+        result = app(args=arguments, prog_name="moodlens", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "moodlens"
+        return _fail(f"{error.format_message()} (see {command} --help)")
+    except click.Abort:
+        return 130
+    except BadInput as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        # The reader (head, less) has gone: not an error of ours, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EADDRINUSE):
+            raise
+        return _fail(f"{error.filename or 'file system'}: {error.strerror}")
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str) -> int:
+    print("moodlens: " + " ".join(message.split()), file=sys.stderr)
+    return 2

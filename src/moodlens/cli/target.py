@@ -1,0 +1,66 @@
+"""What DATA on the command line means: a study folder, a study file, a table of texts, or embeddings."""
+
+from pathlib import Path
+
+from moodlens.engine import BadInput
+from moodlens.study.settings import Study, apply_changes, read_study, validate_study
+
+TABLES = (".csv", ".jsonl", ".parquet")
+
+
+def study_for(
+    data: Path,
+    out: Path | None,
+    changes: list[str],
+    text_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+) -> tuple[Study, Path]:
+    """The study that DATA asks for, and the folder it lives in.
+
+    Raises:
+        BadInput: DATA is none of the things it may be, or ``--out`` or a column is missing.
+    """
+    if (data / "study.yaml").is_file():
+        if out is not None and out.resolve() != data.resolve():
+            raise BadInput(f"{data}: is a study folder already; leave out --out")
+        return read_study(data / "study.yaml", changes), data
+    if not data.exists():
+        raise BadInput(f"{data}: no such file or folder")
+    if out is None:
+        raise BadInput(f"{data}: not a study folder; add --out DIR to make one from it")
+    if data.is_dir():
+        if not (data / "embeddings.npy").is_file():
+            raise BadInput(
+                f"{data}: neither a study folder (study.yaml) nor embeddings (embeddings.npy, labels.npy)"
+            )
+        values: dict = precomputed_values(data)
+    elif data.suffix in (".yaml", ".yml"):
+        return read_study(data, changes), out
+    elif data.suffix in TABLES:
+        if text_column is None:
+            raise BadInput(f"{data}: say which column holds the text with --text-column")
+        table = {"path": str(data), "text_column": text_column}
+        table |= {} if label_column is None else {"emotion_column": label_column}
+        table |= {} if group_column is None else {"group_column": group_column}
+        values = {"name": data.stem, "prompts": {"generate": 0, "tables": [table]}}
+        if label_column is not None:
+            from moodlens.prompts import read_prompts
+
+            found = read_prompts(data, text_column=text_column, emotion_column=label_column)["emotion"]
+            values["emotions"] = sorted(found.drop_nulls().unique())
+    else:
+        raise BadInput(f"{data}: expected a folder, a study file (.yaml) or a table ({', '.join(TABLES)})")
+    return validate_study(apply_changes(values, changes), str(data)), out
+
+
+def precomputed_values(data: Path) -> dict:
+    """Study settings for a folder in the roadmap's layout; its own labels become the emotions."""
+    from moodlens.embed import read_precomputed
+
+    return {
+        "name": data.name,
+        "emotions": list(read_precomputed(data).emotions),
+        "prompts": {"generate": 0, "precomputed": str(data)},
+        "encoder": {"id": "precomputed"},
+    }

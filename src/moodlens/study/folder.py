@@ -1,0 +1,160 @@
+"""A study folder: where its files are, which stages are done, and the arrays the stages share.
+
+Each finished stage leaves ``.stages/NAME.json`` with the key it was made for: a hash of its settings and of the
+keys of the stages it reads. A stage is done when its key is unchanged and its files are there. Starting a stage
+first removes the records of everything after it, so a killed run never mistakes old results for new ones.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import yaml
+
+from moodlens.engine import BadInput, atomic_write, read_json, read_table, write_json
+from moodlens.study.settings import Study, read_study
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from moodlens.sae import SAE
+
+
+class StudyFolder:
+    """Paths and cached arrays of one study."""
+
+    def __init__(self, path: Path | str, study: Study):
+        self.path = Path(path)
+        self.study = study
+        self._codes: dict[str, np.ndarray] = {}
+        self._saes: dict[str, SAE] = {}
+
+    @classmethod
+    def open(cls, path: Path | str, changes: Iterable[str] = ()) -> "StudyFolder":
+        """Open an existing study folder.
+
+        Raises:
+            BadInput: it is not one.
+        """
+        path = Path(path)
+        if not (path / "study.yaml").is_file():
+            raise BadInput(
+                f"{path}: not a study folder (no study.yaml); make one with: moodlens run --out {path}"
+            )
+        return cls(path, read_study(path / "study.yaml", list(changes)))
+
+    # -- settings and stage records ------------------------------------------------------------------------------
+
+    def write_settings(self, provenance: dict) -> None:
+        """Write study.yaml: the settings in full, and the versions they ran with."""
+        values = self.study.model_dump(mode="json") | {"provenance": provenance}
+        with atomic_write(self.path / "study.yaml") as tmp:
+            tmp.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+    def _record(self, stage: str) -> Path:
+        return self.path / ".stages" / f"{stage}.json"
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """Whether ``stage`` was finished for this ``key`` and all its files are still there."""
+        if not self._record(stage).is_file():
+            return False
+        record = read_json(self._record(stage))
+        return record["key"] == key and all((self.path / file).exists() for file in record["files"])
+
+    def mark_done(self, stage: str, key: str, files: Iterable[str], seconds: float) -> None:
+        """Record that ``stage`` is finished."""
+        write_json(self._record(stage), {"key": key, "files": sorted(files), "seconds": round(seconds, 2)})
+
+    def forget(self, stages: Iterable[str]) -> None:
+        """Remove the records of ``stages``, and the arrays read from their files."""
+        for stage in stages:
+            self._record(stage).unlink(missing_ok=True)
+        self._codes.clear()
+        self._saes.clear()
+        for name in ("prompts", "x", "labels", "groups", "splits", "kinds", "texts"):
+            self.__dict__.pop(name, None)
+
+    def seconds(self) -> dict[str, float]:
+        """How long each finished stage took."""
+        records = sorted((self.path / ".stages").glob("*.json"))
+        return {file.stem: read_json(file)["seconds"] for file in records}
+
+    # -- arrays ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def prompts(self) -> "pl.DataFrame":
+        """The prompt table; row i belongs to row i of ``x``."""
+        return read_table(self.path / "prompts.parquet")
+
+    @cached_property
+    def x(self) -> np.ndarray:
+        """Raw embeddings, ``(n, d_in)`` float32."""
+        from moodlens.embed import EmbeddingStore
+
+        store = EmbeddingStore.open(self.path / "embeddings")
+        if store.rows != self.prompts.height:
+            raise BadInput(
+                f"{self.path / 'embeddings'}: {store.rows} rows for {self.prompts.height} prompts; "
+                f"run: moodlens embed {self.path} --force"
+            )
+        return store.array()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Index into ``study.emotions``, -1 where there is none, ``(n,)`` int."""
+        index = {emotion: i for i, emotion in enumerate(self.study.emotions)}
+        return np.array([index.get(emotion, -1) for emotion in self.prompts["emotion"]], dtype=np.int64)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Group codes, ``(n,)`` int."""
+        return np.unique(self.prompts["group"].to_numpy(), return_inverse=True)[1]
+
+    @cached_property
+    def splits(self) -> np.ndarray:
+        """train, val, test or held_out, ``(n,)`` str."""
+        return self.prompts["split"].to_numpy().astype(str)
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """plain, neutral, unlabelled, negation or mixed, ``(n,)`` str."""
+        return self.prompts["kind"].to_numpy().astype(str)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The prompts' texts."""
+        return self.prompts["text"].to_list()
+
+    def rows(self, *splits: str) -> np.ndarray:
+        """Row numbers of the given splits."""
+        return np.flatnonzero(np.isin(self.splits, splits))
+
+    def sae(self, name: str = "main") -> "SAE":
+        """The SAE in ``sae/NAME``, checked against the study's encoder."""
+        if name not in self._saes:
+            from moodlens.sae import load_sae
+
+            self._saes[name] = load_sae(self.path / "sae" / name, encoder_id=self.encoder_info["id"])
+        return self._saes[name]
+
+    @property
+    def encoder_info(self) -> dict:
+        """What made the embeddings: id, revision, pooling, max_length, dtype, d_in."""
+        return read_json(self.path / "embeddings" / "manifest.json")["encoder"]
+
+    def codes(self, name: str = "main") -> np.ndarray:
+        """Activations of every prompt, ``(n, d_sae)`` float32."""
+        if name not in self._codes:
+            from moodlens.sae import encode_rows
+
+            self._codes[name] = encode_rows(self.sae(name), self.x)
+        return self._codes[name]
+
+    def seed_names(self) -> list[str]:
+        """Names of the SAEs trained with other seeds."""
+        return sorted(
+            (folder.name for folder in (self.path / "sae").glob("seed-*")),
+            key=lambda name: int(name.split("-")[1]),
+        )

@@ -1,0 +1,172 @@
+"""The first stages: prompts, embeddings, phase 0."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moodlens.engine import BadInput, Progress, file_sha256, write_json, write_table
+from moodlens.study.folder import StudyFolder
+from moodlens.study.settings import Study, expand_path
+
+PRECOMPUTED_FILES = ("embeddings.npy", "labels.npy", "metadata.json", "prompts.jsonl")
+
+
+def input_hashes(study: Study) -> list[str]:
+    """The hashes of the outside files a study reads, so that a changed file is noticed."""
+    if study.prompts.precomputed is not None:
+        folder = expand_path(study.prompts.precomputed)
+        return [file_sha256(folder / name) for name in PRECOMPUTED_FILES if (folder / name).is_file()]
+    paths = [expand_path(table.path) for table in study.prompts.tables]
+    return [file_sha256(path) for path in paths if path.is_file()]
+
+
+def make_prompts(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Generated prompts and the user's tables, split by group -> prompts.parquet."""
+    from moodlens.prompts import assign_splits
+
+    study = folder.study
+    if study.prompts.precomputed is not None:
+        frame = _precomputed_prompts(study)
+    else:
+        frame = _texts(study)
+    frame = assign_splits(frame, fractions=study.prompts.fractions, seed=study.seed)
+    if study.control == "shuffle-labels":
+        frame = shuffle_labels(frame, seed=study.seed)
+    write_table(folder.path / "prompts.parquet", frame)
+    progress("prompts", frame.height, frame.height)
+    return ["prompts.parquet"]
+
+
+def _texts(study: Study) -> pl.DataFrame:
+    from moodlens.prompts import EMOTIONS, generate, read_prompts
+
+    settings = study.prompts
+    frames = []
+    if settings.generate:
+        if not set(study.emotions) <= set(EMOTIONS):
+            raise BadInput(
+                f"study: the grammar knows {', '.join(EMOTIONS)}; for other emotions set prompts.generate to 0 "
+                "and give your own texts in prompts.tables"
+            )
+        frames.append(
+            generate(
+                settings.generate,
+                seed=study.seed,
+                emotions=study.emotions,
+                neutral_share=settings.neutral_share,
+                twin_share=settings.twin_share,
+                special=settings.special_share,
+            )
+        )
+    for table in settings.tables:
+        path = expand_path(table.path)
+        read = read_prompts(
+            path,
+            text_column=table.text_column,
+            emotion_column=table.emotion_column,
+            group_column=table.group_column,
+            split_column=table.split_column,
+            id_column=table.id_column,
+        )
+        unknown = set(read["emotion"].drop_nulls().unique()) - set(study.emotions)
+        if unknown:
+            raise BadInput(f"{path}: labels not among the study's emotions: {', '.join(sorted(unknown))}")
+        frames.append(read)
+    return pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
+
+
+def _precomputed_prompts(study: Study) -> pl.DataFrame:
+    from moodlens.embed import read_precomputed
+
+    assert study.prompts.precomputed is not None
+    path = expand_path(study.prompts.precomputed)
+    data = read_precomputed(path)
+    if tuple(data.emotions) != study.emotions:
+        raise BadInput(
+            f"{path}: its labels are {', '.join(data.emotions)}; set emotions to [{', '.join(data.emotions)}]"
+        )
+    n = len(data.x)
+    texts = data.texts or [f"row {i}" for i in range(n)]
+    return pl.DataFrame(
+        {
+            "id": [f"row-{i}" for i in range(n)],
+            "text": texts,
+            "emotion": [data.emotions[label] if label >= 0 else None for label in data.labels],
+            "kind": ["plain" if label >= 0 else "neutral" for label in data.labels],
+            "about": [None] * n,
+            "split": [""] * n,
+            # Nothing is known of how these prompts were built, so each row stands for itself.
+            "group": [f"row-{i}" for i in range(n)],
+            "source": [str(study.prompts.precomputed)] * n,
+        },
+        schema_overrides={"emotion": pl.String, "about": pl.String},
+    )
+
+
+def shuffle_labels(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+    """Deal the emotions anew among the labelled groups of each split; group sizes and split sizes stay.
+
+    The result looks like a study and holds no emotion: whatever is found in it is an artefact.
+    """
+    rng = np.random.default_rng([seed, 0x5FFE])
+    labelled = frame.filter(pl.col("emotion").is_not_null())
+    pairs = labelled.select("split", "group", "emotion").unique(["split", "group"]).sort("split", "group")
+    dealt = [
+        part.with_columns(pl.Series("emotion", rng.permutation(part["emotion"].to_numpy()), dtype=pl.String))
+        for part in pairs.partition_by("split", maintain_order=True)
+    ]
+    new = pl.concat(dealt).rename({"emotion": "dealt"})
+    joined = frame.join(new, on=["split", "group"], how="left", maintain_order="left")
+    emotion = pl.when(pl.col("emotion").is_not_null()).then(pl.col("dealt")).otherwise(None)
+    return joined.with_columns(emotion.alias("emotion")).drop("dealt")
+
+
+def embed_prompts(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Encode every prompt -> embeddings/."""
+    from moodlens.embed import EmbeddingStore, embed_to_store, get_encoder, read_precomputed
+
+    study = folder.study
+    target = folder.path / "embeddings"
+    if study.prompts.precomputed is not None:
+        path = expand_path(study.prompts.precomputed)
+        data = read_precomputed(path)
+        _clear(target)
+        info = {
+            "id": data.metadata.get("encoder", "precomputed"),
+            "revision": None,
+            "pooling": "mean",
+            "d_in": int(data.x.shape[1]),
+        }
+        store = EmbeddingStore.create(target, info, "float32")
+        store.append(data.x)
+    else:
+        encoder = get_encoder(study.encoder.id, dtype=study.encoder.dtype)
+        embed_to_store(encoder, folder.texts, target, shard_rows=study.encoder.shard_rows, progress=progress)
+    return ["embeddings/manifest.json"]
+
+
+def _clear(target: Path) -> None:
+    if target.is_dir():
+        for file in target.iterdir():
+            file.unlink()
+
+
+def probe_embeddings(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Phase 0 over the labelled train and val rows and, beside it, everything -> phase0.json."""
+    from moodlens.validate.probe import phase0
+
+    rows = np.flatnonzero((folder.labels >= 0) & (folder.kinds == "plain"))
+    settings = folder.study.validation
+    result = phase0(
+        folder.x[rows],
+        folder.labels[rows],
+        folder.groups[rows],
+        folder.study.emotions,
+        seed=folder.study.seed,
+        n_permutations=settings.probe_permutations,
+    )
+    write_json(folder.path / "phase0.json", result)
+    progress("phase 0", 1, 1)
+    return ["phase0.json"]
