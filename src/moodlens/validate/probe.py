@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from moodlens.engine import BadInput, plain
-from moodlens.validate.resampling import check_rows, dense_codes, permuted_labels, units_of, upper_p
+from moodlens.features.units import exchangeable_units, permuted_labels
+from moodlens.validate.logistic import fit_many
+from moodlens.validate.resampling import check_rows, dense_codes, upper_p
 
 TOP_DIMENSIONS = 20
 FOLDS = 5
 CHUNK = 100  # permutations held in memory at once
+ALL_FOLDS_ROWS = 1000
 
 
 def phase0(
@@ -131,7 +134,7 @@ def similarity(
             "null_mean": null.mean(),
             "null_p95": np.quantile(null, 0.95),
             "n_permutations": n_permutations,
-            "n_units": len(units_of(labels, groups)[1]),
+            "n_units": len(exchangeable_units(labels, groups).labels),
         },
         "matrix": matrix,
     }
@@ -148,22 +151,20 @@ def _null_differences(
     n: int,
 ) -> np.ndarray:
     """Within minus between mean cosine under ``n`` permutations of labels over units, ``(n,)``."""
-    unit_code, unit_label = units_of(labels, groups)
+    units = exchangeable_units(labels, groups)
     # A unit moves as one, so its sum and its size are all that is needed.
-    sums = np.zeros((len(unit_label), unit.shape[1]))
-    np.add.at(sums, unit_code, unit)
-    sizes = np.bincount(unit_code).astype(np.float64)
+    sums = np.zeros((len(units.labels), unit.shape[1]))
+    np.add.at(sums, units.of_row, unit)
     rng = np.random.default_rng(seed)
     out = []
     for start in range(0, n, CHUNK):
-        tile = np.tile(unit_label, (min(CHUNK, n - start), 1))
-        assigned = rng.permuted(tile, axis=1)
-        squares = np.zeros(len(tile))
-        counts = np.zeros((len(tile), n_emotions))
+        assigned = permuted_labels(units, min(CHUNK, n - start), rng)
+        squares = np.zeros(len(assigned))
+        counts = np.zeros((len(assigned), n_emotions))
         for c in range(n_emotions):
             mask = (assigned == c).astype(np.float64)
             squares += np.sum((mask @ sums) ** 2, axis=1)
-            counts[:, c] = mask @ sizes
+            counts[:, c] = mask @ units.rows
         n_within = np.sum(counts * (counts - 1), axis=1)
         n_between = counts.sum(1) ** 2 - np.sum(counts**2, axis=1)
         out.append((squares - self_pairs) / n_within - (total_sum - squares) / n_between)
@@ -200,25 +201,19 @@ def probe_accuracy(
         "shuffled": None,
         "chance": counts.max() / counts.sum(),
     }
-    _, unit_label = units_of(labels, groups)
     n_group_folds = min(n_folds, dense_codes(groups)[1])
     if n_group_folds < 2:
         return result
-    # Folds are of groups; units would let an annotator sit on both sides.
     splitter = StratifiedGroupKFold(n_group_folds, shuffle=True, random_state=seed)
     group_folds = list(splitter.split(x, labels, groups))
     grouped = [_accuracy(x, labels, fit, judge) for fit, judge in group_folds]
     result["group_folds"] = {"folds": grouped, "mean": np.mean(grouped), "std": np.std(grouped)}
-    shuffled = []
-    for i, fake in enumerate(permuted_labels(labels, groups, n_shuffles, seed + 1)):
-        folds = group_folds if len(x) <= 1000 else [group_folds[i % n_group_folds]]
-        shuffled.append(np.mean([_accuracy(x, fake, fit, judge) for fit, judge in folds]))
-    if shuffled:
+    shuffled = _shuffled_accuracies(x, labels, groups, group_folds, n_shuffles, seed + 1)
+    if n_shuffles:
         result["shuffled"] = {
             "n": n_shuffles,
             "mean": np.mean(shuffled),
             "p95": np.quantile(shuffled, 0.95),
-            "n_units": len(unit_label),
         }
     return result
 
@@ -228,8 +223,32 @@ def _accuracy(x: np.ndarray, labels: np.ndarray, fit: np.ndarray, judge: np.ndar
 
     if len(np.unique(labels[fit])) < 2:
         return float(np.mean(labels[judge] == labels[fit][0]))
-    model = LogisticRegression(C=1.0, max_iter=1000).fit(x[fit], labels[fit])
-    return float(np.mean(model.predict(x[judge]) == labels[judge]))
+    rows = x.astype(np.float32)  # as embeddings are stored, and twice as fast
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(rows[fit], labels[fit])
+    return float(np.mean(model.predict(rows[judge]) == labels[judge]))
+
+
+def _shuffled_accuracies(
+    x: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    folds: list[tuple[np.ndarray, np.ndarray]],
+    n: int,
+    seed: int,
+) -> np.ndarray:
+    """Accuracy on held-out groups under each of ``n`` exchanges of labels between units, ``(n,)``."""
+    units = exchangeable_units(labels, groups)
+    fake = permuted_labels(units, n, np.random.default_rng(seed))[:, units.of_row].astype(np.int64)
+    n_classes = int(labels.max()) + 1
+    accuracies = np.full((n, len(folds)), np.nan)
+    for i, (fit, judge) in enumerate(folds):
+        mine = np.arange(n) if len(x) <= ALL_FOLDS_ROWS else np.arange(i, n, len(folds))
+        if not len(mine):
+            continue
+        weights, bias = fit_many(x[fit], fake[mine][:, fit], n_classes, max_iter=60, tol=0.1)
+        logits = np.einsum("nd,mkd->mnk", x[judge].astype(np.float32), weights, optimize=True) + bias[:, None]
+        accuracies[mine, i] = np.mean(logits.argmax(axis=2) == fake[mine][:, judge], axis=1)
+    return np.nanmean(accuracies, axis=1)
 
 
 def pca(x: np.ndarray, n_shares: int = 50) -> dict[str, Any]:

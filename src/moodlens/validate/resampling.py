@@ -22,34 +22,6 @@ def check_rows(n: int, **columns: np.ndarray) -> None:
             raise BadInput(f"{name}: expected {n} values, one per row, got shape {np.shape(column)}")
 
 
-def units_of(labels: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The blocks that a label permutation moves as one: the rows of one group with one label.
-
-    Where groups hold one label each (lexemes), the units are the groups. Where a group holds several
-    (annotators), each group's rows of one label stay together.
-
-    Returns:
-        unit: ``(n,)`` code of each row's unit.
-        unit_label: ``(n_units,)`` the label of each unit.
-    """
-    labels = np.asarray(labels).astype(np.int64)
-    group, _ = dense_codes(groups)
-    low = labels.min() if labels.size else 0
-    cells = group * (int(labels.max(initial=0)) - int(low) + 1) + (labels - low)
-    unit, n_units = dense_codes(cells)
-    unit_label = np.zeros(n_units, dtype=np.int64)
-    unit_label[unit] = labels
-    return unit, unit_label
-
-
-def permuted_labels(labels: np.ndarray, groups: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """``n`` label vectors ``(n, rows)`` with the labels exchanged between units (see :func:`units_of`)."""
-    unit, unit_label = units_of(labels, groups)
-    rng = np.random.default_rng(seed)
-    order = rng.permuted(np.tile(np.arange(len(unit_label)), (n, 1)), axis=1)
-    return unit_label[order][:, unit]
-
-
 def bootstrap_weights(groups: np.ndarray, n: int, seed: int) -> np.ndarray:
     """``(n, n_groups)`` float32: how often each group is drawn in each of ``n`` resamples with replacement.
 
