@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from moodlens.engine import BadInput, plain
-from moodlens.features.units import exchangeable_units, permuted_labels
+from moodlens.features.units import exchangeable_units
+from moodlens.features.units import permuted_labels as draw_labels
 from moodlens.validate.logistic import fit_many
-from moodlens.validate.resampling import check_rows, dense_codes, upper_p
+from moodlens.validate.resampling import check_rows, dense_codes, permuted_labels, upper_p
 
 TOP_DIMENSIONS = 20
 FOLDS = 5
@@ -158,7 +159,7 @@ def _null_differences(
     rng = np.random.default_rng(seed)
     out = []
     for start in range(0, n, CHUNK):
-        assigned = permuted_labels(units, min(CHUNK, n - start), rng)
+        assigned = draw_labels(units, min(CHUNK, n - start), rng)
         squares = np.zeros(len(assigned))
         counts = np.zeros((len(assigned), n_emotions))
         for c in range(n_emotions):
@@ -237,8 +238,7 @@ def _shuffled_accuracies(
     seed: int,
 ) -> np.ndarray:
     """Accuracy on held-out groups under each of ``n`` exchanges of labels between units, ``(n,)``."""
-    units = exchangeable_units(labels, groups)
-    fake = permuted_labels(units, n, np.random.default_rng(seed))[:, units.of_row].astype(np.int64)
+    fake = permuted_labels(labels, groups, n, seed)
     n_classes = int(labels.max()) + 1
     accuracies = np.full((n, len(folds)), np.nan)
     for i, (fit, judge) in enumerate(folds):

@@ -7,6 +7,8 @@ rows as independent makes intervals too narrow and p-values too small.
 import numpy as np
 
 from moodlens.engine import BadInput
+from moodlens.features.units import exchangeable_units
+from moodlens.features.units import permuted_labels as draw_labels
 
 
 def dense_codes(values: np.ndarray) -> tuple[np.ndarray, int]:
@@ -20,6 +22,16 @@ def check_rows(n: int, **columns: np.ndarray) -> None:
     for name, column in columns.items():
         if np.shape(column) != (n,):
             raise BadInput(f"{name}: expected {n} values, one per row, got shape {np.shape(column)}")
+
+
+def permuted_labels(labels: np.ndarray, groups: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """``n`` label vectors ``(n, rows)`` of the rows, exchanged as the feature tests exchange them.
+
+    Whole groups swap labels where a group has one; within a group that has several, rows do
+    (:func:`moodlens.features.units.exchangeable_units`).
+    """
+    units = exchangeable_units(np.asarray(labels), np.asarray(groups))
+    return draw_labels(units, n, np.random.default_rng(seed))[:, units.of_row].astype(np.int64)
 
 
 def bootstrap_weights(groups: np.ndarray, n: int, seed: int) -> np.ndarray:
