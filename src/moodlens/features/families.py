@@ -1,0 +1,147 @@
+"""Families: the few features of one emotion, read together as one score.
+
+One sparse feature covers some of an emotion's words; a weighted sum of up to ten covers more. Each
+activation is divided by its typical size on train + val first, so that no feature leads by scale.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.engine import BadInput
+from moodlens.features.rates import auroc
+from moodlens.features.settings import FeatureSettings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Family:
+    """The features of one emotion, best first."""
+
+    emotion: str
+    features: tuple[int, ...]
+    weights: tuple[float, ...]
+    """Weight of each scaled activation; sums to 1 unless fitted by logistic regression."""
+    scales: tuple[float, ...]
+    """Mean activation of each feature over the train + val rows in which it fires."""
+
+
+@dataclass(frozen=True)
+class Families:
+    """One family per emotion, in the order of the study's emotions. A family may be empty."""
+
+    families: tuple[Family, ...]
+
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """Names of the emotions, the columns of :meth:`scores`."""
+        return tuple(family.emotion for family in self.families)
+
+    def scores(self, codes: np.ndarray) -> np.ndarray:
+        """Weighted sums of scaled activations. codes (n, d_sae) -> (n, n_emotions) float32; 0 if empty."""
+        out = np.zeros((len(codes), len(self.families)), dtype=np.float32)
+        for c, family in enumerate(self.families):
+            if family.features:
+                weight = np.array(family.weights, dtype=np.float32) / np.array(family.scales, np.float32)
+                out[:, c] = codes[:, list(family.features)] @ weight
+        return out
+
+    def annotate(self, table: "pl.DataFrame") -> "pl.DataFrame":
+        """``table`` with family_rank (1 is first) and family_weight filled in, null outside the families."""
+        import polars as pl
+
+        rank: list[int | None] = [None] * len(table)
+        weight: list[float | None] = [None] * len(table)
+        for family in self.families:
+            for place, (feature, value) in enumerate(zip(family.features, family.weights, strict=True)):
+                rank[feature], weight[feature] = place + 1, value
+        return table.with_columns(
+            pl.Series("family_rank", rank, dtype=pl.Int64),
+            pl.Series("family_weight", weight, dtype=pl.Float64),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able form that :meth:`from_json` reads back."""
+        return {"families": [asdict(family) for family in self.families]}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Families":
+        """Read what :meth:`to_json` wrote.
+
+        Raises:
+            BadInput: it is something else.
+        """
+        try:
+            return cls(
+                tuple(
+                    Family(
+                        str(item["emotion"]),
+                        tuple(int(f) for f in item["features"]),
+                        tuple(float(w) for w in item["weights"]),
+                        tuple(float(s) for s in item["scales"]),
+                    )
+                    for item in value["families"]
+                )
+            )
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"families.json: not a list of families: {error}") from error
+
+
+def families(
+    table: "pl.DataFrame",
+    codes: np.ndarray,
+    labels: np.ndarray,
+    emotions: tuple[str, ...],
+    rows: np.ndarray,
+    settings: FeatureSettings,
+) -> Families:
+    """Gather the emotion features of each emotion into a family.
+
+    Members are emotion features, best train + val AUROC first (their standing on test decides only whether
+    they are emotion features). Where ``table`` has a ``stability`` column, features below
+    ``settings.min_stability`` stay out.
+
+    Args:
+        table: one row per feature, from :func:`select_features`.
+        codes: (n, d_sae) activations.
+        labels: (n,) int, -1 for neutral. Neutral rows count among the negatives.
+        rows: (n,) bool or (m,) int, the train + val rows from which scales and weights are taken.
+        settings: size, weights and stability of the families.
+    """
+    import polars as pl
+
+    mine, own = codes[rows], np.asarray(labels)[rows]
+    candidates = table.filter(pl.col("emotion_feature"))
+    if settings.min_stability > 0 and "stability" in table.columns:
+        candidates = candidates.filter(pl.col("stability") >= settings.min_stability)
+    out = []
+    for c, name in enumerate(emotions):
+        pool = candidates.filter(pl.col("emotion") == name)["feature"].to_numpy()
+        if not len(pool):
+            out.append(Family(name, (), (), ()))
+            continue
+        lead = auroc(mine[:, pool], np.where(own == c, 0, -1), 1, neutral_as_negative=True)[0]
+        kept = np.argsort(-lead, kind="stable")[: settings.family_size]
+        members, lead = pool[kept], lead[kept]
+        active = mine[:, members] > 0
+        scales = mine[:, members].sum(axis=0, dtype=np.float64) / np.maximum(active.sum(axis=0), 1)
+        scales = np.where(scales > 0, scales, 1.0)
+        weights = _weights(mine[:, members] / scales, own == c, lead, settings)
+        out.append(Family(name, *(tuple(a.tolist()) for a in (members, weights, scales))))
+    return Families(tuple(out))
+
+
+def _weights(scaled: np.ndarray, own: np.ndarray, lead: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """Weights of scaled activations (n, k), from labels ``own`` (n,) bool and AUROCs ``lead`` (k,)."""
+    if settings.family_weights == "logistic":
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(class_weight="balanced", max_iter=1000)
+        return model.fit(scaled, own).coef_[0].astype(np.float64)
+    weights = np.ones(len(lead)) if settings.family_weights == "equal" else np.maximum(lead - 0.5, 0.0)
+    if not weights.sum():
+        weights = np.ones(len(lead))
+    return weights / weights.sum()

@@ -1,0 +1,131 @@
+"""How often and how strongly a feature fires for each emotion: rates, selectivity, AUROC.
+
+Ranks are taken once per feature; every AUROC is then a sum of ranks, so it is a matrix product.
+Codes are mostly zero, and all zeros of a column share one rank, so only the non-zeros are sorted.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class RankScores:
+    """Doubled, centred mid-ranks of every column: ``2 * rank - (n + 1)``, which are whole numbers.
+
+    The score of row i in column f is ``zero[f] + excess[i, f]``; ``excess`` is non-zero only where the
+    column is. Whole numbers make every sum of scores exact, so ties between permutations are real ties.
+    """
+
+    excess: sparse.csc_array
+    """(n, d) float64, score of a non-zero entry minus the score of a zero of its column."""
+    zero: np.ndarray
+    """(d,) float64, score of a zero entry."""
+
+    def sum_over(self, unit: np.ndarray, n_units: int) -> np.ndarray:
+        """Sums of scores over units of rows. ``unit``: (n,) int in 0..n_units-1. Returns (n_units, d) float64."""
+        n = len(unit)
+        member = sparse.csr_array((np.ones(n), (unit, np.arange(n))), shape=(n_units, n))
+        rows = np.bincount(unit, minlength=n_units).astype(np.float64)
+        return sparse.csr_array(member @ self.excess).toarray() + rows[:, None] * self.zero
+
+
+def rank_scores(codes: np.ndarray) -> RankScores:
+    """Rank every column of ``codes`` once, ties averaged.
+
+    Args:
+        codes: (n, d) real, finite.
+    """
+    n, d = codes.shape
+    columns = sparse.csc_array(codes)
+    column = np.repeat(np.arange(d), np.diff(columns.indptr))
+    order = np.lexsort((columns.data, column))
+    row, value = columns.indices[order], columns.data[order]  # `column` is sorted already
+    start = columns.indptr[column]
+    n_zero = n - np.diff(columns.indptr)
+    n_negative = np.bincount(column[value < 0], minlength=d)
+
+    # Entries that tie form runs in the sorted order; each gets the mean of the first and last position.
+    position = np.arange(len(value)) - start + 1 + np.where(value > 0, n_zero[column], 0)
+    if len(value):
+        new_run = np.r_[True, (np.diff(column) != 0) | (np.diff(value) != 0)]
+        first = np.flatnonzero(new_run)
+        last = np.r_[first[1:], len(value)] - 1
+        run = np.cumsum(new_run) - 1
+        doubled_rank = (position[first] + position[last])[run].astype(np.float64)
+    else:
+        doubled_rank = np.zeros(0)
+
+    zero = (2 * n_negative + n_zero + 1 - (n + 1)).astype(np.float64)
+    excess = doubled_rank - (n + 1) - zero[column]
+    return RankScores(sparse.csc_array((excess, row, columns.indptr), shape=(n, d)), zero)
+
+
+def auroc(
+    codes: np.ndarray, labels: np.ndarray, n_emotions: int, *, neutral_as_negative: bool = False
+) -> np.ndarray:
+    """AUROC of every feature for every emotion against the other emotions.
+
+    Equal to the Mann-Whitney U statistic divided by the number of pairs, ties counting one half.
+
+    Args:
+        codes: (n, d) activations.
+        labels: (n,) int, index of the emotion, -1 for neutral.
+        n_emotions: how many emotions there are.
+        neutral_as_negative: count neutral rows among the others; otherwise they are left out.
+
+    Returns:
+        (n_emotions, d) float64 in 0..1; NaN for an emotion that has no rows or is the only one.
+    """
+    labels = np.asarray(labels)
+    if not neutral_as_negative:
+        codes, labels = codes[labels >= 0], labels[labels >= 0]
+    n = len(labels)
+    # Neutral rows share a bin of their own at the end.
+    sums = rank_scores(codes).sum_over(np.where(labels < 0, n_emotions, labels), n_emotions + 1)[:n_emotions]
+    n_c = np.bincount(labels[labels >= 0], minlength=n_emotions).astype(np.float64)
+    return auroc_of_sums(sums, n_c, n)
+
+
+def auroc_of_sums(sums: np.ndarray, n_c: np.ndarray, n: int) -> np.ndarray:
+    """AUROC from sums of doubled centred ranks: ``1/2 + sum / (2 n_c (n - n_c))``.
+
+    Args:
+        sums: (C, d) sum over the rows of each emotion.
+        n_c: (C,) rows of each emotion.
+        n: all rows that were ranked.
+    """
+    pairs = (n_c * (n - n_c))[:, None]
+    return np.divide(sums, 2 * pairs, out=np.full(sums.shape, np.nan), where=pairs > 0) + 0.5
+
+
+def firing_rates(codes: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.ndarray:
+    """Smoothed share of each emotion's rows in which a feature fires: ``(fires + 1/2) / (n + 1)``.
+
+    The half keeps a feature that never fired for the others from having infinite selectivity.
+
+    Args:
+        codes: (n, d) activations; a feature fires where its activation is above zero.
+        labels: (n,) int, -1 for neutral (left out).
+
+    Returns:
+        (n_emotions, d) float64 in 0..1.
+    """
+    labels = np.asarray(labels)
+    known = labels >= 0
+    one_hot = (labels[known] == np.arange(n_emotions)[:, None]).astype(np.float32)
+    fires = one_hot @ (codes[known] > 0).astype(np.float32)
+    return smoothed_rates(fires, one_hot.sum(axis=1))
+
+
+def smoothed_rates(fires: np.ndarray, n_c: np.ndarray) -> np.ndarray:
+    """``(fires + 1/2) / (n_c + 1)`` for fires (C, d) and n_c (C,)."""
+    return (np.asarray(fires, dtype=np.float64) + 0.5) / (np.asarray(n_c, dtype=np.float64)[:, None] + 1)
+
+
+def selectivity(rates: np.ndarray) -> np.ndarray:
+    """Rate of each emotion divided by the mean rate of the other emotions. (C, d) -> (C, d), C >= 2."""
+    n_emotions = rates.shape[0]
+    others = (rates.sum(axis=0, keepdims=True) - rates) / (n_emotions - 1)
+    return rates / others
