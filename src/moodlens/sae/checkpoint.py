@@ -1,0 +1,188 @@
+"""SAEs on disk, in SAELens' layout, and the state of an unfinished training.
+
+A saved SAE is a folder with ``cfg.json`` and ``sae_weights.safetensors``. Centring is folded into the weights, so
+``sae_lens.SAE.load_from_disk`` reads it and gives the same codes. Our own facts live in ``metadata``, the one place
+SAELens keeps as it is.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from moodlens.engine import BadInput, atomic_write, file_sha256, plain, read_json, write_json
+from moodlens.sae.config import SAESettings
+from moodlens.sae.model import SAE, Activation
+from moodlens.sae.state import PARAMETERS, TrainingState
+
+WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
+SAE_LENS_VERSION = "6.18.0"  # the layout's version; without one SAELens throws metadata away
+ARCHITECTURES: dict[Activation, str] = {"relu": "standard", "topk": "topk", "jumprelu": "jumprelu"}
+
+
+def save_sae(sae: SAE, dir: Path | str, metadata: dict[str, Any] | None = None) -> None:
+    """Write ``sae`` to the folder ``dir``; ``metadata`` is added to the SAE's own.
+
+    Put ``encoder_id`` into the metadata: :func:`load_sae` checks it.
+
+    Raises:
+        BadInput: the folder cannot be written.
+    """
+    dir = Path(dir)
+    tensors = {name: getattr(sae, name).detach().float().cpu().contiguous() for name in PARAMETERS}
+    if sae.threshold is not None:
+        tensors["threshold"] = sae.threshold.detach().float().cpu().contiguous()
+    with atomic_write(dir / WEIGHTS) as tmp:
+        save_file(tensors, tmp)
+    facts = {
+        **sae.metadata,
+        **(metadata or {}),
+        "sae_lens_version": SAE_LENS_VERSION,
+        "sae_lens_training_version": None,
+        "training_library": "moodlens",
+        "weights_sha256": file_sha256(dir / WEIGHTS),
+    }
+    if sae.settings is not None:
+        facts["moodlens_settings"] = sae.settings.model_dump(mode="json")
+    config: dict[str, Any] = {
+        "architecture": ARCHITECTURES[sae.activation],
+        "d_in": sae.d_in,
+        "d_sae": sae.d_sae,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        "metadata": facts,
+    }
+    if sae.activation == "topk":
+        config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
+    write_json(dir / CONFIG, config)
+
+
+def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
+    """Read an SAE saved by :func:`save_sae` or by SAELens (standard, topk, jumprelu).
+
+    Args:
+        encoder_id: the encoder whose embeddings it will be given, checked against the one it was trained on.
+
+    Raises:
+        BadInput: a file is missing or damaged, the configuration is not one we can run exactly, or the SAE belongs
+            to another encoder.
+    """
+    dir = Path(dir)
+    config = read_json(dir / CONFIG)
+    if not isinstance(config, dict) or not isinstance(config.get("metadata", {}), dict):
+        raise BadInput(f"{dir / CONFIG}: not an SAE configuration")
+    metadata = dict(config.get("metadata", {}))
+    trained_on = metadata.get("encoder_id")
+    if encoder_id is not None and trained_on is not None and encoder_id != trained_on:
+        raise BadInput(
+            f"{dir}: trained on embeddings of {trained_on!r}, not of {encoder_id!r}: use that encoder"
+        )
+    tensors = _weights(dir / WEIGHTS, metadata.pop("weights_sha256", None))
+    activation = _activation(config, dir / CONFIG)
+    wanted = {*PARAMETERS, "threshold"} if activation == "jumprelu" else set(PARAMETERS)
+    if set(tensors) != wanted:
+        raise BadInput(f"{dir / WEIGHTS}: holds {sorted(tensors)}, expected {sorted(wanted)}")
+    shape = (config.get("d_in"), config.get("d_sae"))
+    if tuple(tensors["W_enc"].shape) != shape:
+        raise BadInput(
+            f"{dir / WEIGHTS}: W_enc has shape {tuple(tensors['W_enc'].shape)}, {CONFIG} says {shape}"
+        )
+    if config.get("apply_b_dec_to_input") is False:
+        tensors["b_enc"] = tensors["b_enc"] + tensors["b_dec"] @ tensors["W_enc"]
+    if config.get("rescale_acts_by_decoder_norm") is True:
+        norm = tensors["W_dec"].norm(dim=-1)
+        tensors |= {
+            "W_enc": tensors["W_enc"] * norm,
+            "b_enc": tensors["b_enc"] * norm,
+            "W_dec": tensors["W_dec"] / norm[:, None],
+        }
+    settings = metadata.pop("moodlens_settings", None)
+    return SAE(
+        *(tensors[name] for name in PARAMETERS),
+        activation=activation,
+        threshold=tensors.get("threshold"),
+        k=config["k"] if activation == "topk" else None,
+        settings=None if settings is None else SAESettings.parse(settings),
+        metadata=metadata,
+    )
+
+
+def _activation(config: dict[str, Any], path: Path) -> Activation:
+    names: dict[Any, Activation] = {name: activation for activation, name in ARCHITECTURES.items()}
+    architecture = config.get("architecture")
+    if architecture not in names:
+        raise BadInput(f"{path}: architecture {architecture!r} is not one of {', '.join(names)}")
+    if config.get("normalize_activations", "none") != "none":
+        raise BadInput(
+            f"{path}: normalize_activations {config['normalize_activations']!r} is not folded in: fold it"
+        )
+    # SAELens itself fills a missing k with 100, and the codes are then silently wrong.
+    if architecture == "topk" and not isinstance(config.get("k"), int):
+        raise BadInput(f"{path}: a topk SAE needs an integer k")
+    return names[architecture]
+
+
+def _weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    if sha256 is not None and file_sha256(path) != sha256:
+        raise BadInput(f"{path}: damaged: its sha256 is not the one in {CONFIG}; train or copy the SAE again")
+    try:
+        return {name: tensor.float() for name, tensor in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def save_state(state: TrainingState, path: Path | str, key: str) -> None:
+    """Write an unfinished training, whole or not at all; ``key`` identifies its data, settings and seed."""
+    tensors = {"age": state.age, "silent": state.silent}
+    for group in ("parameters", "mean", "square", "best"):
+        tensors |= {f"{group}.{name}": t.contiguous() for name, t in getattr(state, group).items()}
+    facts = {
+        "key": key,
+        "step": state.step,
+        "epoch": state.epoch,
+        "best_epoch": state.best_epoch,
+        "best_loss": state.best_loss.hex(),
+        "history": plain(state.history),
+    }
+    with atomic_write(path) as tmp:
+        save_file(tensors, tmp, metadata={"moodlens": json.dumps(facts)})
+
+
+def load_state(path: Path | str, key: str) -> TrainingState:
+    """Read what :func:`save_state` wrote.
+
+    Raises:
+        BadInput: the file is damaged, or belongs to other data, settings or another seed.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            facts = json.loads((file.metadata() or {}).get("moodlens", "{}"))
+        tensors = load_file(path)
+    except (SafetensorError, OSError, json.JSONDecodeError) as error:
+        raise BadInput(f"{path}: not a readable checkpoint, delete it to start anew: {error}") from error
+    if facts.get("key") != key:
+        raise BadInput(f"{path}: checkpoint of other data, settings or seed; delete it to start anew")
+    groups: dict[str, dict[str, Tensor]] = {"parameters": {}, "mean": {}, "square": {}, "best": {}}
+    for name, tensor in tensors.items():
+        group, _, parameter = name.partition(".")
+        if parameter:
+            groups[group][parameter] = tensor
+    return TrainingState(
+        **groups,
+        age=tensors["age"],
+        silent=tensors["silent"].to(torch.int64),
+        step=facts["step"],
+        epoch=facts["epoch"],
+        best_epoch=facts["best_epoch"],
+        best_loss=float.fromhex(facts["best_loss"]),
+        history=facts["history"],
+    )

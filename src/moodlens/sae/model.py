@@ -1,0 +1,138 @@
+"""The sparse autoencoder as it is used: raw embeddings in, codes out."""
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from moodlens.engine import BadInput
+from moodlens.sae.activations import jump_relu, top_k
+from moodlens.sae.config import SAESettings
+
+Activation = Literal["relu", "topk", "jumprelu"]
+
+
+class SAE(nn.Module):
+    """``codes = act((x - b_dec) @ W_enc + b_enc)``, ``x_hat = codes @ W_dec + b_dec``.
+
+    Takes raw embeddings: the centring and scaling of training are folded into the weights. A code is in the units of
+    the embedding: the length of what its unit decoder row adds.
+
+    Args:
+        W_enc: ``(d_in, d_sae)``.
+        W_dec: ``(d_sae, d_in)``, unit rows if trained with ``decoder_norm``.
+        b_enc: ``(d_sae,)``.
+        b_dec: ``(d_in,)``.
+        activation: ``relu``, ``topk`` (then ``k``) or ``jumprelu`` (then ``threshold``).
+        threshold: ``(d_sae,)``; a feature is on where its pre-activation exceeds it.
+        k: active features a row, for ``topk``.
+        settings: how it was trained, if moodlens trained it.
+        metadata: free-form facts that travel with the weights (encoder id, pooling, data hash).
+    """
+
+    def __init__(
+        self,
+        W_enc: Tensor,
+        W_dec: Tensor,
+        b_enc: Tensor,
+        b_dec: Tensor,
+        *,
+        activation: Activation,
+        threshold: Tensor | None = None,
+        k: int | None = None,
+        settings: SAESettings | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        d_in, d_sae = W_enc.shape
+        if W_dec.shape != (d_sae, d_in) or b_enc.shape != (d_sae,) or b_dec.shape != (d_in,):
+            raise BadInput(
+                f"sae weights do not fit together: W_enc {tuple(W_enc.shape)}, W_dec {tuple(W_dec.shape)}, "
+                f"b_enc {tuple(b_enc.shape)}, b_dec {tuple(b_dec.shape)}"
+            )
+        if (activation == "jumprelu") != (threshold is not None) or (activation == "topk") != (k is not None):
+            raise BadInput(
+                f"activation {activation}: jumprelu takes a threshold, topk takes k, and no other does"
+            )
+        if threshold is not None and threshold.shape != (d_sae,):
+            raise BadInput(f"threshold has shape {tuple(threshold.shape)}, expected ({d_sae},)")
+        if k is not None and not 1 <= k <= d_sae:
+            raise BadInput(f"k = {k} must lie between 1 and d_sae = {d_sae}")
+        self.W_enc = nn.Parameter(W_enc)
+        self.W_dec = nn.Parameter(W_dec)
+        self.b_enc = nn.Parameter(b_enc)
+        self.b_dec = nn.Parameter(b_dec)
+        self.threshold: Tensor | None
+        self.register_buffer("threshold", threshold)
+        self.activation: Activation = activation
+        self.k = k
+        self.settings = settings
+        self.metadata: dict[str, Any] = dict(metadata or {})
+
+    @property
+    def d_in(self) -> int:
+        """Width of an embedding."""
+        return self.W_enc.shape[0]
+
+    @property
+    def d_sae(self) -> int:
+        """Number of features."""
+        return self.W_enc.shape[1]
+
+    def pre_activations(self, x: Tensor) -> Tensor:
+        """``(n, d_in)`` raw embeddings to ``(n, d_sae)`` before the activation function."""
+        if x.shape[-1] != self.d_in:
+            raise BadInput(f"embeddings have {x.shape[-1]} columns, this SAE was trained on {self.d_in}")
+        return (x - self.b_dec) @ self.W_enc + self.b_enc
+
+    def encode(self, x: Tensor) -> Tensor:
+        """``(n, d_in)`` raw embeddings to ``(n, d_sae)`` codes, all at least 0."""
+        pre = self.pre_activations(x)
+        if self.activation == "topk":
+            assert self.k is not None
+            return top_k(pre, self.k)
+        if self.activation == "jumprelu":
+            assert self.threshold is not None
+            return jump_relu(pre, self.threshold)
+        return torch.relu(pre)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """``(n, d_sae)`` codes to ``(n, d_in)`` raw embeddings."""
+        return codes @ self.W_dec + self.b_dec
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstruct raw embeddings ``(n, d_in)``."""
+        return self.decode(self.encode(x))
+
+
+@torch.no_grad()
+def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
+    """Codes ``(n, d_sae)`` float32 of raw embeddings ``(n, d_in)``, ``chunk`` rows at a time.
+
+    Raises:
+        BadInput: the width is wrong or a row is not finite.
+    """
+    if x.ndim != 2:
+        raise BadInput(f"embeddings must have shape (n, d_in), got {x.shape}")
+    codes = np.empty((len(x), sae.d_sae), dtype=np.float32)
+    for start in range(0, len(x), chunk):
+        block = np.ascontiguousarray(x[start : start + chunk], dtype=np.float32)
+        bad = np.flatnonzero(~np.isfinite(block).all(1))
+        if len(bad):
+            raise BadInput(f"embedding row {start + bad[0]} holds NaN or infinity")
+        tensor = torch.tensor(block, device=sae.W_enc.device)
+        codes[start : start + chunk] = sae.encode(tensor).float().cpu().numpy()
+    return codes
+
+
+@torch.no_grad()
+def decode_rows(sae: SAE, codes: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
+    """Reconstructions ``(n, d_in)`` float32, in raw units, of ``codes`` ``(n, d_sae)``."""
+    if codes.ndim != 2 or codes.shape[1] != sae.d_sae:
+        raise BadInput(f"codes must have shape (n, {sae.d_sae}), got {codes.shape}")
+    x_hat = np.empty((len(codes), sae.d_in), dtype=np.float32)
+    for start in range(0, len(codes), chunk):
+        block = np.ascontiguousarray(codes[start : start + chunk], dtype=np.float32)
+        x_hat[start : start + chunk] = sae.decode(torch.tensor(block, device=sae.W_dec.device)).cpu().numpy()
+    return x_hat

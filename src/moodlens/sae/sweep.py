@@ -1,0 +1,135 @@
+"""Grids of settings, the Pareto front, the rule that chooses, and advice in words."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from moodlens.engine import BadInput
+from moodlens.sae.config import SAESettings
+
+# The roadmap's bars.
+MAX_MSE = 0.01  # per element, raw units
+MIN_EXPLAINED_VARIANCE = 0.8  # held out
+ACTIVE_BAND = (0.01, 0.03)  # share of features active: 50-200 of 6,144
+MAX_DEAD = 0.10
+CLOSE = 0.02  # explained variances this near to each other count as equal
+
+
+def grid(settings: SAESettings, axes: Mapping[str, Sequence[Any]]) -> list[SAESettings]:
+    """Every combination of ``axes`` (setting name -> values) laid over ``settings``; the last axis varies fastest.
+
+    Raises:
+        BadInput: an unknown setting, a bad value or an empty axis.
+    """
+    for name, values in axes.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) == 0:
+            raise BadInput(f"sweep axis {name} needs a list of at least one value, got {values!r}")
+    base = settings.model_dump()
+    return [
+        SAESettings.parse({**base, **dict(zip(axes, values, strict=True))})
+        for values in itertools.product(*axes.values())
+    ]
+
+
+def pareto(frame: pl.DataFrame) -> np.ndarray:
+    """``(rows,) bool``: no other row has at least its ``explained_variance`` with at most its ``l0`` and beats it in one."""
+    ev = frame["explained_variance"].to_numpy()
+    l0 = frame["l0"].to_numpy()
+    as_good = (ev[:, None] >= ev) & (l0[:, None] <= l0)
+    better = (ev[:, None] > ev) | (l0[:, None] < l0)
+    return np.logical_not((as_good & better).any(0))
+
+
+def choose(frame: pl.DataFrame) -> tuple[int, str]:
+    """The roadmap's rule: reconstruct well, then be sparse enough, then have few dead features, then be selective.
+
+    Each criterion keeps the rows that meet it; where none does, it keeps those that come nearest. Of what is left the
+    row with most ``dev_selective`` features (train and validation rows only) wins, then the higher explained variance.
+
+    Returns:
+        ``(row index, reason in words)``.
+
+    Raises:
+        BadInput: the frame is empty.
+    """
+    if frame.height == 0:
+        raise BadInput("sweep: no SAE was trained, so there is none to choose")
+    left = frame.with_row_index("row")
+    reasons = []
+
+    good = left.filter((pl.col("mse") < MAX_MSE) & (pl.col("explained_variance") >= MIN_EXPLAINED_VARIANCE))
+    if good.height:
+        left = good
+        reasons.append(
+            f"{left.height} reconstruct (MSE < {MAX_MSE}, explained variance >= {MIN_EXPLAINED_VARIANCE})"
+        )
+    else:
+        top = left["explained_variance"].max()
+        left = left.filter(pl.col("explained_variance") >= float(top) - CLOSE)  # type: ignore[arg-type]
+        reasons.append(f"none reconstructs well enough; {left.height} within {CLOSE} of the best ({top:.3f})")
+
+    low, high = ACTIVE_BAND
+    share = pl.col("active_share")
+    distance = pl.max_horizontal(low - share, share - high, 0.0)
+    nearest = left.select(distance.min()).item()
+    left = left.filter(distance <= nearest + 1e-12)
+    band = f"{low:.0%}-{high:.0%} of features active"
+    reasons.append(f"{left.height} with {band}" if nearest == 0 else f"none with {band}; the nearest kept")
+
+    few = left.filter(pl.col("dead_share") < MAX_DEAD)
+    if few.height:
+        left = few
+        reasons.append(f"{left.height} with under {MAX_DEAD:.0%} dead")
+    else:
+        left = left.filter(pl.col("dead_share") == pl.col("dead_share").min())
+        reasons.append(f"none with under {MAX_DEAD:.0%} dead; the lowest kept")
+
+    left = left.sort(
+        ["dev_selective", "explained_variance", "row"], descending=[True, True, False], nulls_last=True
+    )
+    if left.height > 1:
+        reasons.append("the one with most selective features on train and validation rows")
+    return int(left["row"][0]), "; ".join(reasons)
+
+
+def advice(row: Mapping[str, Any]) -> list[str]:
+    """The roadmap's tuning hints for one row of a sweep; empty if there is nothing to say."""
+    said = []
+    l1 = row["architecture"] == "l1"
+    sparser, denser = (
+        (
+            f"raise l1_coefficient (now {row['l1_coefficient']:g})",
+            f"lower l1_coefficient (now {row['l1_coefficient']:g})",
+        )
+        if l1
+        else (f"lower k (now {row['k']})", f"raise k (now {row['k']})")
+    )
+    low, high = ACTIVE_BAND
+    if row["active_share"] < low:
+        said.append(
+            f"too sparse: {row['l0']:.0f} features active, {row['active_share']:.1%} of all: {denser}"
+        )
+    elif row["active_share"] > high:
+        said.append(
+            f"not sparse enough: {row['l0']:.0f} features active, {row['active_share']:.1%} of all: {sparser}"
+        )
+    if row["explained_variance"] < MIN_EXPLAINED_VARIANCE or row["mse"] >= MAX_MSE:
+        gap = row.get("explained_variance_train", row["explained_variance"]) - row["explained_variance"]
+        found = f"explained variance {row['explained_variance']:.2f} on held-out rows"
+        if gap > 0.1:
+            said.append(
+                f"overfits: {found}, {gap:.2f} more on training rows: add prompts or lower expansion_factor"
+            )
+        else:
+            said.append(
+                f"poor reconstruction: {found}: {denser}, raise expansion_factor or train for more epochs"
+            )
+    if row["dead_share"] > MAX_DEAD:
+        said.append(
+            f"{row['dead_share']:.0%} of the features are dead: {'lower l1_coefficient, ' if l1 else ''}"
+            "lower dead_feature_threshold or expansion_factor, or add prompts"
+        )
+    return said

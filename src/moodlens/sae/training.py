@@ -1,0 +1,228 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moodlens.engine import BadInput, Progress, digest
+from moodlens.engine.progress import silent
+from moodlens.sae.calibrate import calibrated_threshold, fold
+from moodlens.sae.checkpoint import load_state, save_state
+from moodlens.sae.config import SAESettings
+from moodlens.sae.dead import count_silence, dead_features, reinitialise
+from moodlens.sae.model import SAE
+from moodlens.sae.reference import activate, pre_activations, step
+from moodlens.sae.rows import Rows, Standard, as_rows, check_rows, chunks, measure
+from moodlens.sae.schedule import plan
+from moodlens.sae.state import ORDER, TrainingState, generator, initial_state
+
+OnEpoch = Callable[[dict[str, Any]], None]
+REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished SAE and how it came to be."""
+
+    sae: SAE
+    history: list[dict[str, Any]]  # one dict an epoch
+    best_epoch: int  # the epoch whose weights these are, counted from 0
+    stopped: Literal["epochs", "patience"]
+    seed: int
+    settings: SAESettings  # resolved
+    standard: Standard  # centring and scale, already folded into the weights
+    seconds: float
+
+
+def train(
+    x_train: np.ndarray | Rows,
+    x_val: np.ndarray | Rows,
+    settings: SAESettings,
+    *,
+    seed: int,
+    checkpoint: Path | str | None = None,
+    checkpoint_seconds: float = 30.0,
+    on_epoch: OnEpoch | None = None,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train one sparse autoencoder on raw embeddings.
+
+    Args:
+        x_train: ``(n, d_in)`` raw embeddings, or a store that serves them.
+        x_val: ``(n_val, d_in)`` held-out rows; the weights of the epoch that does best on them are kept.
+        settings: see :class:`SAESettings`.
+        seed: decides the starting weights and the order of the data, both.
+        checkpoint: file for the state of training. If it exists training goes on from it, with the same result to the
+            last bit as if it had never stopped. It stays when training ends; delete it once the SAE is saved.
+        checkpoint_seconds: least time between two checkpoints.
+        on_epoch: called with each epoch's entry of the history, such as :func:`jsonl_writer`.
+        progress: called as ``progress("epochs", done, total)``.
+
+    Raises:
+        BadInput: rows that are not finite or of the wrong width, no validation rows, settings that do not fit,
+            a checkpoint of another run, or a loss that is no longer finite.
+    """
+    began = time.monotonic()
+    data, val, standard, d_in = prepare(x_train, x_val)
+    trainer = Trainer(data, val, standard, settings.resolve(data.rows, d_in), d_in, seed)
+    key = trainer.key() if checkpoint is not None else ""
+    if checkpoint is not None and Path(checkpoint).exists():
+        trainer.state = load_state(checkpoint, key)
+    saved = time.monotonic()
+    while not trainer.finished:
+        entry = trainer.epoch()
+        if on_epoch is not None:
+            on_epoch(entry)
+        (progress or silent)("epochs", trainer.state.epoch, trainer.epochs)
+        if checkpoint is not None and (trainer.finished or time.monotonic() - saved >= checkpoint_seconds):
+            save_state(trainer.state, checkpoint, key)
+            saved = time.monotonic()
+    return trainer.result(time.monotonic() - began)
+
+
+def prepare(x_train: np.ndarray | Rows, x_val: np.ndarray | Rows) -> tuple[Rows, Rows, Standard, int]:
+    """Check both sets and measure the centring: ``(train rows, validation rows, standard, d_in)``."""
+    data, val = as_rows(x_train, "x_train"), as_rows(x_val, "x_val")
+    d_in = check_rows(data, "x_train")
+    check_rows(val, "x_val", d_in)
+    return data, val, measure(data), d_in
+
+
+class Trainer:
+    """One SAE in training: ``state`` moves by whole epochs and holds all there is to save."""
+
+    def __init__(
+        self, data: Rows, val: Rows, standard: Standard, settings: SAESettings, d_in: int, seed: int
+    ) -> None:
+        assert settings.batch_size is not None
+        assert settings.epochs is not None
+        self.data, self.val, self.standard, self.settings, self.seed = data, val, standard, settings, seed
+        self.epochs = settings.epochs
+        self.steps_per_epoch = math.ceil(data.rows / settings.batch_size)
+        self.state: TrainingState = initial_state(settings, d_in, seed, data, standard)
+
+    @property
+    def out_of_patience(self) -> bool:
+        return self.state.epoch - 1 - self.state.best_epoch >= self.settings.patience
+
+    @property
+    def finished(self) -> bool:
+        return self.state.epoch >= self.epochs or self.out_of_patience
+
+    def key(self) -> str:
+        """Identifies the run: data, settings and seed."""
+        blocks = [block for rows in (self.data, self.val) for _, block in chunks(rows)]
+        return digest(
+            "moodlens sae 1", self.settings.model_dump(mode="json"), self.seed, *map(digest, blocks)
+        )
+
+    def batch(self, index: np.ndarray) -> Tensor:
+        """Standardised rows ``(n, d_in)``; reading in row order is kinder to stores."""
+        return torch.from_numpy(self.standard.apply(self.data.batch(np.sort(index))))
+
+    def epoch(self) -> dict[str, Any]:
+        """One pass over the training rows, then validation; returns the history entry."""
+        state, settings = self.state, self.settings
+        order = generator(self.seed, ORDER, state.epoch).permutation(self.data.rows)
+        total = self.steps_per_epoch * self.epochs
+        dead = dead_features(state, settings)
+        fired = torch.zeros(state.d_sae, dtype=torch.bool)
+        loss = unexplained = active = 0.0
+        now = plan(settings, state.step, total)
+        for index in np.array_split(order, self.steps_per_epoch):
+            now = plan(settings, state.step, total)
+            result = step(state, self.batch(index), settings, now, dead)
+            fired |= result.fired
+            loss += result.loss * len(index)
+            unexplained += result.unexplained * len(index)
+            active += result.active
+        n = self.data.rows
+        if not math.isfinite(loss):
+            raise BadInput(
+                f"training diverged in epoch {state.epoch}: lower learning_rate ({settings.learning_rate})"
+            )
+        count_silence(state, fired)
+        dead = dead_features(state, settings)
+        reborn = self.revive(dead, done=state.step / total)
+        val_loss, val_unexplained, val_l0 = self.validate()
+        entry = {
+            "epoch": state.epoch,
+            "step": state.step,
+            "loss": loss / n,
+            "explained_variance": 1 - unexplained / n,
+            "l0": active / n,
+            "val_loss": val_loss,
+            "val_explained_variance": 1 - val_unexplained,
+            "val_l0": val_l0,
+            "dead": int(dead.sum()),
+            "reborn": reborn,
+            "learning_rate": now.learning_rate,
+            "sparsity": now.l1 if settings.architecture == "l1" else now.k,
+        }
+        state.history.append(entry)
+        if val_loss < state.best_loss:
+            state.best_loss, state.best_epoch = val_loss, state.epoch
+            state.best = {name: p.clone() for name, p in state.parameters.items()}
+        state.epoch += 1
+        return entry
+
+    def revive(self, dead: Tensor, done: float) -> int:
+        """Re-initialise dead features of an ``l1`` SAE, but not once decay has begun: they need time to learn."""
+        if self.settings.architecture != "l1" or done >= 1 - self.settings.decay or not bool(dead.any()):
+            return 0
+        draw = generator(self.seed, ORDER, self.state.epoch + 1)
+        index = draw.permutation(self.data.rows)[:REVIVE_SAMPLE]
+        reborn = reinitialise(
+            self.state, dead, self.batch(index), self.settings, seed=self.seed, epoch=self.state.epoch
+        )
+        return len(reborn)
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float, float]:
+        """``(loss at the final sparsity, unexplained share, L0)`` on the held-out rows.
+
+        The final sparsity, because while it warms up an SAE with more active features would look better.
+        """
+        p, settings = self.state.parameters, self.settings
+        loss = unexplained = variance = active = 0.0
+        for _, block in chunks(self.val):
+            z = torch.from_numpy(self.standard.apply(block))
+            codes = activate(settings, pre_activations(p, z), settings.k)
+            error = (z - codes @ p["W_dec"] - p["b_dec"]).double().square().sum().item()
+            unexplained += error
+            variance += z.double().square().sum().item()
+            active += int((codes > 0).sum())
+            loss += error
+            if settings.architecture == "l1":
+                loss += (
+                    settings.l1_coefficient * (codes.double() @ p["W_dec"].double().norm(dim=-1)).sum().item()
+                )
+        n = self.val.rows
+        return loss / n, unexplained / variance, active / n
+
+    def result(self, seconds: float) -> Trained:
+        """Fold and calibrate the best weights."""
+        state, settings = self.state, self.settings
+        sae = fold(state.best, self.standard, settings, 0.0 if settings.architecture in BATCH else None)
+        if sae.threshold is not None:
+            sae.threshold.fill_(calibrated_threshold(sae, self.data, settings.k))
+        return Trained(
+            sae=sae,
+            history=list(state.history),
+            best_epoch=state.best_epoch,
+            stopped="patience" if self.out_of_patience else "epochs",
+            seed=self.seed,
+            settings=settings,
+            standard=replace(self.standard),
+            seconds=seconds,
+        )
+
+
+BATCH = ("batchtopk", "matryoshka")  # sparse over a batch, so they need a calibrated threshold
