@@ -46,9 +46,7 @@ Data = Annotated[
 @app.callback(invoke_without_command=True)
 def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
-        import moodlens
 
-        print(moodlens.__version__)
         raise typer.Exit
 
 

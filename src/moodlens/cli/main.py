@@ -41,5 +41,4 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
-    print("moodlens: " + " ".join(message.split()), file=sys.stderr)
     return 2

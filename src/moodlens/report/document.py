@@ -1,0 +1,125 @@
+"""What a report is made of: one tree of blocks that is written as HTML and as Markdown.
+
+Text in a block may hold `code` between backticks and nothing else; whatever comes from a user's data goes through
+:func:`plain_text` first. The templates escape everything.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+Tone = Literal["good", "bad", "warn", "none"]
+
+
+def plain_text(text: object) -> str:
+    """A user's text on one line, with no character that the report would read as markup."""
+    return " ".join(str(text).split()).replace("`", "'")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell that means well or ill; ``text`` says so in words, ``tone`` only colours it."""
+
+    text: str
+    tone: Tone = "none"
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Plain text."""
+
+    text: str
+    tone: Tone = "none"
+    kind: ClassVar[str] = "paragraph"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of plain texts."""
+
+    items: tuple[str, ...]
+    kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of data; the first column names the row. ``numeric`` columns are set flush right."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str | Cell, ...], ...]
+    numeric: frozenset[int] = frozenset()
+    note: str = ""
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure by its name in ``figures/``; ``alt`` says what it shows, ``caption`` how to read it."""
+
+    name: str
+    caption: str
+    alt: str
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
+class Absent:
+    """What was not measured, and the command that would measure it."""
+
+    what: str
+    command: str | None = None
+    kind: ClassVar[str] = "absent"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A formula with its meaning and source; ``math`` is MathML, ``text`` the same as plain text."""
+
+    name: str
+    math: str
+    text: str
+    meaning: str
+    source: str = ""
+    kind: ClassVar[str] = "method"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Verbatim text, such as settings or a command."""
+
+    text: str
+    language: str = ""
+    kind: ClassVar[str] = "listing"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are folded away on screen and open in print."""
+
+    summary: str
+    blocks: "tuple[Block, ...]"
+    kind: ClassVar[str] = "fold"
+
+
+Block = Paragraph | Bullets | Table | Picture | Absent | Method | Listing | Fold
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it."""
+
+    id: str
+    title: str
+    blocks: tuple[Block, ...]
+    sections: "tuple[Section, ...]" = field(default=())
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole report. ``first_line`` names the encoder; ``verdict`` says go or no-go in one sentence."""
+
+    first_line: str
+    title: str
+    verdict: str
+    tone: Tone
+    sections: tuple[Section, ...]

@@ -1,0 +1,162 @@
+"""Everything a study folder holds, read once; what is not there is None."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from moodlens.engine import BadInput, read_json, read_table
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The files of one study. Frames are polars; everything else is plain JSON."""
+
+    folder: Path
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    emotions: tuple[str, ...]
+    encoder: dict[str, Any]
+    prompts: "pl.DataFrame | None" = None
+    phase0: dict[str, Any] | None = None
+    sae_config: dict[str, Any] | None = None
+    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    sweep: "pl.DataFrame | None" = None
+    features: "pl.DataFrame | None" = None
+    selection: dict[str, Any] | None = None
+    families: dict[str, Any] | None = None
+    interventions: "pl.DataFrame | None" = None
+    stability: "pl.DataFrame | None" = None
+    transfer: dict[str, Any] | None = None
+    verdict: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return str(self.settings.get("name") or self.folder.name)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the labels were shuffled, so that anything found is a false claim."""
+        return self.settings.get("control", "none") != "none"
+
+    @property
+    def sae_name(self) -> str:
+        """The SAE the verdict is about."""
+        return str((self.verdict or {}).get("sae") or MAIN)
+
+    def criterion(self, name: str) -> dict[str, Any] | None:
+        """One criterion of the verdict, or None."""
+        return next((c for c in (self.verdict or {}).get("criteria", ()) if c["id"] == name), None)
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """Index into ``emotions`` of every prompt, -1 where there is none, ``(n,)``."""
+        if self.prompts is None:
+            return None
+        index = {emotion: i for i, emotion in enumerate(self.emotions)}
+        return np.array([index.get(emotion, -1) for emotion in self.prompts["emotion"]], dtype=np.int64)
+
+    @cached_property
+    def codes(self) -> np.ndarray | None:
+        """Activations of every prompt, ``(n, d_sae)``; None where the SAE or the embeddings are not there.
+
+        Raises:
+            BadInput: the embeddings are not those of the prompts, or belong to another encoder than the SAE.
+        """
+        sae_folder, store_folder = self.folder / "sae" / self.sae_name, self.folder / "embeddings"
+        if self.prompts is None or self.sae_config is None or not (store_folder / "manifest.json").is_file():
+            return None
+        from moodlens.embed import EmbeddingStore
+        from moodlens.sae import encode_rows, load_sae
+
+        store = EmbeddingStore.open(store_folder)
+        if store.rows != self.prompts.height:
+            raise BadInput(
+                f"{store_folder}: {store.rows} rows for {self.prompts.height} prompts; embed them again"
+            )
+        return encode_rows(load_sae(sae_folder, encoder_id=self.encoder.get("id")), store.array())
+
+
+def read_evidence(study_dir: Path | str) -> Evidence:
+    """Read a study folder.
+
+    Raises:
+        BadInput: it is not a study folder, or one of its files is damaged.
+    """
+    folder = Path(study_dir)
+    settings = _settings(folder)
+    provenance = settings.pop("provenance", None) or {}
+    manifest = _json(folder / "embeddings" / "manifest.json") or {}
+    verdict = _json(folder / "verdict.json")
+    sae_name = str((verdict or {}).get("sae") or MAIN)
+    phase0 = _json(folder / "phase0.json")
+    return Evidence(
+        folder=folder,
+        settings=settings,
+        provenance=provenance,
+        emotions=_emotions(settings, phase0, folder),
+        encoder=manifest.get("info") or {"id": (settings.get("encoder") or {}).get("id", "unknown")},
+        prompts=_table(folder / "prompts.parquet"),
+        phase0=phase0,
+        sae_config=_json(folder / "sae" / sae_name / "cfg.json"),
+        histories=_histories(folder / "sae", sae_name),
+        sweep=_table(folder / "sweep.parquet"),
+        features=_table(folder / "features.parquet"),
+        selection=_json(folder / "selection.json"),
+        families=_json(folder / "families.json"),
+        interventions=_table(folder / "interventions.parquet"),
+        stability=_table(folder / "stability.parquet"),
+        transfer=_json(folder / "transfer.json"),
+        verdict=verdict,
+    )
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / "study.yaml"
+    if not path.is_file():
+        raise BadInput(
+            f"{folder}: not a study folder (no study.yaml); make one with: moodlens run --out {folder}"
+        )
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise BadInput(f"{path}: expected settings such as `seed: 0`")
+    return values
+
+
+def _emotions(settings: dict[str, Any], phase0: dict[str, Any] | None, folder: Path) -> tuple[str, ...]:
+    emotions = settings.get("emotions") or (phase0 or {}).get("emotions")
+    if not emotions:
+        raise BadInput(f"{folder / 'study.yaml'}: no emotions are listed; add `emotions: [happy, sad]`")
+    return tuple(str(e) for e in emotions)
+
+
+def _json(path: Path) -> Any:
+    return read_json(path) if path.is_file() else None
+
+
+def _table(path: Path) -> "pl.DataFrame | None":
+    return read_table(path) if path.is_file() else None
+
+
+def _histories(folder: Path, first: str) -> dict[str, list[dict[str, Any]]]:
+    """The chosen SAE's history, then those of the other seeds."""
+    files = {path.parent.name: path for path in folder.glob("*/history.jsonl")}
+    seeds = sorted((n for n in files if n.startswith("seed-")), key=lambda n: (len(n), n))
+    names = [n for n in (first, *seeds) if n in files]
+    if not names:
+        return {}
+    from moodlens.sae import read_history
+
+    return {name: history for name in names if (history := read_history(files[name]))}

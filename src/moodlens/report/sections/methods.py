@@ -1,0 +1,185 @@
+"""How everything was measured: formulas, meaning, source. And what is needed to do it again."""
+
+import yaml
+
+from moodlens.report.document import Block, Listing, Method, Paragraph, Section, Table, plain_text
+from moodlens.report.evidence import Evidence
+
+
+def _row(*parts: str) -> str:
+    return f"<mrow>{''.join(parts)}</mrow>"
+
+
+def _i(name: str) -> str:
+    return f"<mi>{name}</mi>"
+
+
+def _o(sign: str) -> str:
+    return f"<mo>{sign}</mo>"
+
+
+def _n(value: str) -> str:
+    return f"<mn>{value}</mn>"
+
+
+def _sub(base: str, below: str) -> str:
+    return f"<msub>{base}{below}</msub>"
+
+
+def _frac(above: str, below: str) -> str:
+    return f"<mfrac>{above}{below}</mfrac>"
+
+
+def _sum(body: str, below: str = "") -> str:
+    sign = f"<munder>{_o('∑')}{below}</munder>" if below else _o("∑")
+    return _row(sign, body)
+
+
+def _square(body: str) -> str:
+    return f"<msup><mrow>{_o('‖')}{body}{_o('‖')}</mrow>{_n('2')}</msup>"
+
+
+_HAT = '<mover accent="true"><mi>x</mi><mo>^</mo></mover>'
+_MEAN = '<msub><mover accent="true"><mi>x</mi><mo>¯</mo></mover><mtext>train</mtext></msub>'
+_H = _i("h")
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        "Sparse autoencoder",
+        _row(
+            _H, _o("="), _i("act"), _o("("), _row(_i("x"), _o("−"), _sub(_i("b"), "<mtext>dec</mtext>")), _o(")"),
+            _sub(_i("W"), "<mtext>enc</mtext>"), _o("+"), _sub(_i("b"), "<mtext>enc</mtext>"), _o(","),
+            "<mspace width='1em'/>", _HAT, _o("="), _H, _sub(_i("W"), "<mtext>dec</mtext>"), _o("+"),
+            _sub(_i("b"), "<mtext>dec</mtext>"),
+        ),
+        "h = act((x - b_dec) W_enc + b_enc),  x_hat = h W_dec + b_dec",
+        "x is a text's embedding (mean over its tokens), h its activations, one per feature and mostly zero; the rows of "
+        "W_dec have length 1 and are the features' directions.",
+        "Bricken et al. 2023; top-k: Gao et al. 2024, arXiv:2406.04093; batch top-k: Bussmann et al. 2024, arXiv:2412.06410",
+    ),
+    Method(
+        "Explained variance (held-out)",
+        _row(
+            _i("EV"), _o("="), _n("1"), _o("−"),
+            _frac(_sum(_square(_row(_i("x"), _o("−"), _HAT))), _sum(_square(_row(_i("x"), _o("−"), _MEAN)))),
+        ),
+        "EV = 1 - sum |x - x_hat|^2 / sum |x - mean_train|^2",
+        "Sums over rows and dimensions before the ratio, about the mean of the training texts: predicting that mean "
+        "scores exactly 0. MSE is per element in the embedding's own units, and says little without it.",
+    ),
+    Method(
+        "Selectivity",
+        _row(
+            _sub(_i("r"), _i("c")), _o("="), _frac(_row(_sub(_i("k"), _i("c")), _o("+"), _n("0.5")), _row(_sub(_i("n"), _i("c")), _o("+"), _n("1"))),
+            _o(","), "<mspace width='1em'/>", _i("s"), _o("="),
+            _frac(_sub(_i("r"), _i("c")), "<mrow><munder><mtext>mean</mtext><mrow><mi>d</mi><mo>≠</mo><mi>c</mi></mrow></munder>" + _sub(_i("r"), _i("d")) + "</mrow>"),
+        ),
+        "r_c = (fires + 0.5) / (n + 1),  selectivity = r_c / mean of r over the other emotions",
+        "How much more often a feature fires for its emotion. Alone it fools: with thousands of features some pass by luck, "
+        "which is why it is judged on test texts, with a p-value, beside shuffled labels.",
+    ),
+    Method(
+        "AUROC",
+        _row(_i("AUROC"), _o("="), _i("P"), _o("("), _row(_sub(_i("h"), "<mtext>emotion</mtext>"), _o("&gt;"), _sub(_i("h"), "<mtext>other</mtext>")), _o(")"),
+             _o("+"), _frac(_n("1"), _n("2")), _i("P"), _o("("), _row(_sub(_i("h"), "<mtext>emotion</mtext>"), _o("="), _sub(_i("h"), "<mtext>other</mtext>")), _o(")")),
+        "AUROC = P(h_emotion > h_other) + P(equal) / 2",
+        "The chance that a text of the emotion scores above one of another; 0.5 is chance, 1 is perfect.",
+    ),
+    Method(
+        "p-value",
+        _row(
+            _i("p"), _o("="),
+            _frac(_row(_n("1"), _o("+"), _o("#"), _o("{"), _sub(_i("AUROC"), _i("π")), _o("≥"), _i("AUROC"), _o("}")), _row(_n("1"), _o("+"), _i("m"))),
+        ),
+        "p = (1 + number of permutations with AUROC at least as high) / (1 + number of permutations)",
+        "Labels are permuted over whole groups (an emotion word, a scene, an annotator), because texts of one group are "
+        "not independent. One-sided; a feature's emotion was fixed before on other texts.",
+        "Phipson and Smyth 2010",
+    ),
+    Method(
+        "q-value and family-wise p",
+        _row(
+            _sub(_i("q"), "<mrow><mo>(</mo><mi>i</mi><mo>)</mo></mrow>"), _o("="),
+            "<munder><mtext>min</mtext><mrow><mi>j</mi><mo>≥</mo><mi>i</mi></mrow></munder>",
+            _frac(_row(_i("m"), _sub(_i("p"), "<mrow><mo>(</mo><mi>j</mi><mo>)</mo></mrow>")), _i("j")),
+        ),
+        "q_(i) = min over j >= i of m p_(j) / j",
+        "Among features with q < 0.05 about one in twenty is expected to be false. Max-T, from the largest statistic of "
+        "each permutation, bounds the chance of even one.",
+        "Benjamini and Hochberg 1995; Westfall and Young 1993",
+    ),
+    Method(
+        "Shuffled-label count",
+        "",
+        "",
+        "Choosing and judging are repeated in full with labels shuffled over groups, at least 20 times. The count of "
+        "emotion features must lie above the 95th percentile of those.",
+    ),
+    Method(
+        "Intervention",
+        _row(
+            _i("x"), _o("′"), _o("="), _i("x"), _o("+"), _i("dec"), _o("("), _i("h"), _o("′"), _o(")"), _o("−"),
+            _i("dec"), _o("("), _H, _o(")"),
+        ),
+        "x' = x + decode(h') - decode(h)",
+        "Changes the chosen activations and keeps the SAE's error, so nothing else moves. Readouts are fitted on groups "
+        "that took no part in choosing features. Controls: at least 100 random alive features matched on density and "
+        "activation size, and random directions of the same norm; ceiling: difference-in-means.",
+    ),
+    Method(
+        "Families",
+        _row(_sub(_i("S"), _i("c")), _o("="), _sum(_row(_sub(_i("w"), _i("f")), _frac(_sub(_i("h"), _i("f")), _sub(_i("σ"), _i("f")))), _row(_i("f"), _o("∈"), _i("c")))),
+        "S_c = sum over the family's features of w_f h_f / scale_f",
+        "At most 10 emotion features of one emotion, each scaled by its typical activation, weighted on train and "
+        "validation texts only. Long texts are read per sentence or clause and combined by max.",
+    ),
+    Method(
+        "Stability",
+        "",
+        "",
+        "SAEs trained with other initialisation and data order are matched feature by feature (Hungarian method), on "
+        "decoder cosine and on correlation of activations over held-out text; a feature reappears where both reach 0.7.",
+        "Paulo and Belrose 2025, arXiv:2501.16615",
+    ),
+    Method(
+        "Dense baselines",
+        _row(_sub(_i("d"), _i("c")), _o("="), _sub('<mover accent="true"><mi>x</mi><mo>¯</mo></mover>', _i("c")), _o("−"),
+             _sub('<mover accent="true"><mi>x</mi><mo>¯</mo></mover>', "<mtext>others</mtext>")),
+        "d_c = mean of the emotion's embeddings - mean of all others",
+        "Difference-in-means and a linear probe read the whole embedding and are hard to beat at detection; an SAE earns "
+        "its place by being readable, not by scoring above them.",
+        "Wu et al. 2025, arXiv:2501.17148; Kantamneni et al. 2025, arXiv:2502.16681",
+    ),
+)  # fmt: skip
+
+
+def methods(_: Evidence) -> Section:
+    """Formulas in words, symbols and sources."""
+    return Section("methods", "Methods", METHODS)
+
+
+def reproducibility(e: Evidence) -> Section:
+    """Versions, seeds, hashes, settings, command."""
+    rows = [
+        (plain_text(name), plain_text(version))
+        for name, version in e.provenance.items()
+        if version is not None
+    ]
+    facts = [
+        ("seed", str(e.settings.get("seed", "–"))),
+        ("SAEs with other seeds", str(max(int(e.settings.get("seeds") or 1) - 1, 0))),
+        ("encoder", plain_text(e.encoder.get("id", "–"))),
+        ("encoder revision", plain_text(e.encoder.get("revision") or "–")),
+    ]
+    weights = ((e.sae_config or {}).get("metadata") or {}).get("weights_sha256")
+    if weights:
+        facts.append(("SAE weights, SHA-256", str(weights)))
+    blocks: tuple[Block, ...] = (
+        Paragraph(
+            "The folder's `study.yaml` holds every setting. The same file, versions and seed give the same result:"
+        ),
+        Listing("moodlens run study.yaml --out DIR", "sh"),
+        Table("Versions and seeds", ("What", "Value"), (*facts, *rows)),
+        Listing(yaml.safe_dump(e.settings, sort_keys=False, allow_unicode=True).rstrip(), "yaml"),
+    )
+    return Section("reproducibility", "Reproducibility", blocks)

@@ -1,0 +1,58 @@
+"""Steering: emotion directions in MusicGen's text conditioning, and whether the music moved.
+
+Names are looked up on first use: settings can be read without importing torch or scipy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moodlens.steer.build import DirectionSettings as DirectionSettings
+    from moodlens.steer.build import Mixture as Mixture
+    from moodlens.steer.build import build_directions as build_directions
+    from moodlens.steer.directions import Direction as Direction
+    from moodlens.steer.directions import Directions as Directions
+    from moodlens.steer.directions import load_directions as load_directions
+    from moodlens.steer.directions import mix as mix
+    from moodlens.steer.directions import orthogonalise as orthogonalise
+    from moodlens.steer.directions import save_directions as save_directions
+    from moodlens.steer.inputs import StudyInputs as StudyInputs
+    from moodlens.steer.inputs import read_study_inputs as read_study_inputs
+    from moodlens.steer.musicgen import MusicGen as MusicGen
+    from moodlens.steer.musicgen import Sampling as Sampling
+    from moodlens.steer.musicgen import Steering as Steering
+    from moodlens.steer.run import SteerRun as SteerRun
+    from moodlens.steer.run import plan as plan
+    from moodlens.steer.run import run_steer as run_steer
+    from moodlens.steer.settings import SteerSettings as SteerSettings
+
+_HOME = {
+    "Direction": "directions",
+    "DirectionSettings": "build",
+    "Directions": "directions",
+    "Mixture": "build",
+    "MusicGen": "musicgen",
+    "Sampling": "musicgen",
+    "SteerRun": "run",
+    "SteerSettings": "settings",
+    "Steering": "musicgen",
+    "StudyInputs": "inputs",
+    "build_directions": "build",
+    "load_directions": "directions",
+    "mix": "directions",
+    "orthogonalise": "directions",
+    "plan": "run",
+    "read_study_inputs": "inputs",
+    "run_steer": "run",
+    "save_directions": "directions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)

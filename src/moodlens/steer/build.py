@@ -1,0 +1,238 @@
+"""Every direction a sceptic asks for, from the train and val rows of one study."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from moodlens.engine import BadInput, digest
+from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
+from moodlens.steer.inputs import StudyInputs
+from moodlens.validate.baselines import DenseBaselines
+from moodlens.validate.resampling import permuted_labels
+
+if TYPE_CHECKING:
+    from moodlens.features import Family
+
+N_ANCHORS = 8
+
+
+class Mixture(BaseModel):
+    """Emotions steered together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: dict[str, float] = Field(description="emotion -> weight; relative, negative pushes away")
+    method: str = Field(default="sae_family", description="whose directions are mixed")
+    orthogonal: bool = Field(default=True, description="make the emotions orthogonal to each other first")
+
+
+class DirectionSettings(BaseModel):
+    """Which directions are built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_random: int = Field(
+        default=20, ge=0, description="random unit vectors (the null distribution needs at least 20)"
+    )
+    n_matched: int = Field(
+        default=20, ge=0, description="SAE features that fire as often as the chosen ones but mean no emotion"
+    )
+    n_shuffled: int = Field(
+        default=5, ge=0, description="differences in means under labels dealt anew among the groups"
+    )
+    n_components: int = Field(default=4, ge=0, description="leading principal components")
+    features: dict[str, int] = Field(
+        default_factory=dict,
+        description="emotion -> SAE feature to steer with; absent: the first of its family",
+    )
+    mixtures: tuple[Mixture, ...] = Field(default=(), description="emotions steered together")
+    seed: int = Field(
+        default=0, ge=0, description="of the random directions, the draws of features and the shuffles"
+    )
+
+
+def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.ndarray:
+    """Mean of each emotion's rows minus the mean of all other rows, ``(n_emotions, d_in)`` float64.
+
+    Neutral rows (-1) count among the others.
+
+    Raises:
+        BadInput: an emotion has no rows, or nothing else has.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    out = np.empty((n_emotions, x.shape[1]))
+    for c in range(n_emotions):
+        own = labels == c
+        if not own.any() or own.all():
+            raise BadInput(f"difference in means: need rows with and without emotion {c}")
+        out[c] = x[own].mean(axis=0) - x[~own].mean(axis=0)
+    return out
+
+
+def family_vector(W_dec: np.ndarray, family: "Family") -> np.ndarray:
+    """Sum of a family's decoder rows, each at its weight and typical activation. ``(d_sae, d_in)`` -> ``(d_in,)``.
+
+    As Concept Steerers (arXiv:2501.19066) decode a concept's own codes: what the features usually add together.
+    """
+    size = np.array(family.weights) * np.array(family.scales)
+    return size @ W_dec[list(family.features)].astype(np.float64)
+
+
+def principal_components(x: np.ndarray, n: int) -> np.ndarray:
+    """The ``n`` leading principal components of ``x``, ``(n, d_in)``; the largest entry of each is positive."""
+    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    parts = vectors[:, ::-1][:, :n].T
+    largest = np.take_along_axis(parts, np.abs(parts).argmax(axis=1)[:, None], axis=1)
+    return parts * np.sign(largest)
+
+
+def random_directions(n: int, d_in: int, seed: int) -> np.ndarray:
+    """``n`` directions drawn uniformly from the sphere, ``(n, d_in)`` float32."""
+    drawn = np.random.default_rng([seed, 1]).standard_normal((n, d_in))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+
+def matched_features(
+    density: np.ndarray, wanted: Sequence[int], n: int, seed: int, *, exclude: Sequence[int] = ()
+) -> list[int]:
+    """Draw ``n`` features that fire about as often as the wanted ones, none of them excluded.
+
+    For each draw one of ``wanted`` is taken in turn, and one of the five features nearest to it in log firing rate
+    that have not been drawn yet.
+
+    Args:
+        density: ``(d_sae,)`` share of rows in which each feature fires; never-firing features are not drawn.
+        wanted: features to match.
+        exclude: features never drawn (emotion features, family members), besides ``wanted``.
+
+    Raises:
+        BadInput: fewer than ``n`` features are left.
+    """
+    rng = np.random.default_rng([seed, 2])
+    pool = np.setdiff1d(np.flatnonzero(density > 0), [*exclude, *wanted])
+    if len(pool) < n:
+        raise BadInput(
+            f"matched random features: {len(pool)} live features are no emotion's, {n} are asked for"
+        )
+    drawn: list[int] = []
+    for i in range(n):
+        target = np.log(max(float(density[wanted[i % len(wanted)]]), 1e-9))
+        left = np.setdiff1d(pool, drawn)
+        near = left[np.argsort(np.abs(np.log(density[left]) - target), kind="stable")[:5]]
+        drawn.append(int(rng.choice(near)))
+    return drawn
+
+
+def build_directions(inputs: StudyInputs, settings: DirectionSettings | None = None) -> Directions:
+    """All directions of a study, made from its train and val rows alone.
+
+    SAE directions are left out, with a note, where the study has no SAE or an emotion has no family.
+
+    Raises:
+        BadInput: an emotion has no rows, or a setting names an unknown emotion or feature.
+    """
+    settings = settings or DirectionSettings()
+    rows = inputs.development
+    x, labels, groups = inputs.x[rows], inputs.labels[rows], inputs.groups[rows]
+    emotions = inputs.emotions
+    means = difference_in_means(x, labels, len(emotions))
+    norms = {emotion: float(np.linalg.norm(means[c])) for c, emotion in enumerate(emotions)}
+    probe = DenseBaselines.fit(x, labels, emotions, settings.seed).probe_weights
+    items: list[Direction] = []
+    for c, emotion in enumerate(emotions):
+        items.append(_direction("difference_in_means", emotion, means[c], {"norm": norms[emotion]}))
+        # Against the mean of the other classes: what a multinomial probe's log-odds rise along.
+        items.append(_direction("linear_probe", emotion, probe[c] - np.delete(probe, c, axis=0).mean(axis=0)))
+    for i, vector in enumerate(principal_components(x, settings.n_components)):
+        items.append(_control("pca", i, vector))
+    for i, vector in enumerate(random_directions(settings.n_random, x.shape[1], settings.seed)):
+        items.append(_control("random", i, vector, {"seed": settings.seed}))
+    if settings.n_shuffled:
+        shuffles = permuted_labels(labels, groups, settings.n_shuffled, settings.seed)
+        for i, dealt in enumerate(shuffles):
+            vector = difference_in_means(x, dealt, len(emotions))[i % len(emotions)]
+            items.append(_control("shuffled_difference_in_means", i, vector, {"seed": settings.seed}))
+    notes: list[str] = []
+    items += _sae_directions(inputs, rows, settings, notes)
+    anchors = _anchors(inputs)
+    prov = Provenance(
+        inputs.encoder,
+        inputs.revision,
+        digest(x, labels, list(emotions)),
+        tuple(inputs.texts[i] for i in anchors),
+        inputs.x[anchors].astype(np.float32),
+    )
+    directions = Directions(
+        tuple(items), emotions, float(np.mean(list(norms.values()))), norms, prov, tuple(notes)
+    )
+    return directions.with_items(*_mixtures(directions, settings.mixtures))
+
+
+def _direction(method: str, emotion: str, vector: np.ndarray, detail: dict | None = None) -> Direction:
+    name = f"{method}/{emotion}"
+    return Direction(name, method, emotion, unit_vector(vector, name), detail or {})
+
+
+def _control(method: str, i: int, vector: np.ndarray, detail: dict | None = None) -> Direction:
+    name = f"{method}/{i:02d}"
+    return Direction(name, method, None, unit_vector(vector, name), detail or {})
+
+
+def _sae_directions(
+    inputs: StudyInputs, rows: np.ndarray, settings: DirectionSettings, notes: list[str]
+) -> list[Direction]:
+    sae, families = inputs.sae, inputs.families
+    unknown = set(settings.features) - set(inputs.emotions)
+    if unknown:
+        raise BadInput(f"features: unknown emotions {sorted(unknown)}; known: {', '.join(inputs.emotions)}")
+    if sae is None:
+        notes.append("no SAE in this study: no SAE directions")
+        return []
+    from moodlens.sae import encode_rows
+
+    W_dec = sae.W_dec.detach().float().cpu().numpy()
+    items, chosen, members = [], [], []
+    for c, emotion in enumerate(inputs.emotions):
+        family = families.families[c] if families is not None else None
+        if family is not None and family.features:
+            members += list(family.features)
+            detail = {"features": family.features, "weights": family.weights, "scales": family.scales}
+            items.append(_direction("sae_family", emotion, family_vector(W_dec, family), detail))
+        feature = settings.features.get(emotion, family.features[0] if family and family.features else None)
+        if feature is None:
+            notes.append(f"{emotion}: no emotion feature, so no SAE feature and no family to steer with")
+            continue
+        if not 0 <= feature < sae.d_sae:
+            raise BadInput(f"features: {emotion}: {feature} is not a feature of an SAE with {sae.d_sae}")
+        chosen.append(feature)
+        items.append(_direction("sae_feature", emotion, W_dec[feature], {"feature": feature}))
+    if chosen and settings.n_matched:
+        codes = encode_rows(sae, inputs.x[rows])
+        density = (codes > 0).mean(axis=0)
+        drawn = matched_features(density, chosen, settings.n_matched, settings.seed, exclude=members)
+        for i, feature in enumerate(drawn):
+            detail = {"feature": feature, "density": float(density[feature]), "seed": settings.seed}
+            items.append(_control("matched_random_feature", i, W_dec[feature], detail))
+    return items
+
+
+def _anchors(inputs: StudyInputs) -> np.ndarray:
+    """Rows spread over the study, distinct in text."""
+    first = np.sort(np.unique(np.array(inputs.texts), return_index=True)[1])
+    return first[np.linspace(0, len(first) - 1, min(N_ANCHORS, len(first))).round().astype(int)]
+
+
+def _mixtures(directions: Directions, mixtures: Sequence[Mixture]) -> list[Direction]:
+    out = []
+    for mixture in mixtures:
+        parts = []
+        for emotion, weight in mixture.weights.items():
+            found = directions.select(method=mixture.method, emotion=emotion)
+            if not found:
+                raise BadInput(f"mixtures: there is no {mixture.method} direction for {emotion!r}")
+            parts.append((found[0], weight))
+        out.append(mix(parts, orthogonal=mixture.orthogonal))
+    return out
