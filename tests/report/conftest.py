@@ -99,7 +99,7 @@ def make_study(
     (folder / "study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     write_table(folder / "prompts.parquet", prompts)
     info = {
-        "id": "minilm",
+        "encoder": "minilm",
         "revision": "x",
         "pooling": "mean",
         "max_length": 256,

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from moodlens.report.figures import save_all as save_all
-    from moodlens.report.render import render as render
+    from moodlens.report.write import render as render
 
-_HOME = {"render": "moodlens.report.render", "save_all": "moodlens.report.figures"}
+_HOME = {"render": "moodlens.report.write", "save_all": "moodlens.report.figures"}
 
 
 def __getattr__(name: str) -> Any:

@@ -83,7 +83,7 @@ class Evidence:
             raise BadInput(
                 f"{store_folder}: {store.rows} rows for {self.prompts.height} prompts; embed them again"
             )
-        return encode_rows(load_sae(sae_folder, encoder_id=self.encoder.get("id")), store.array())
+        return encode_rows(load_sae(sae_folder, encoder_id=self.encoder.get("encoder")), store.array())
 
 
 def read_evidence(study_dir: Path | str) -> Evidence:
@@ -104,7 +104,7 @@ def read_evidence(study_dir: Path | str) -> Evidence:
         settings=settings,
         provenance=provenance,
         emotions=_emotions(settings, phase0, folder),
-        encoder=manifest.get("info") or {"id": (settings.get("encoder") or {}).get("id", "unknown")},
+        encoder=manifest.get("info") or {"encoder": (settings.get("encoder") or {}).get("id", "unknown")},
         prompts=_table(folder / "prompts.parquet"),
         phase0=phase0,
         sae_config=_json(folder / "sae" / sae_name / "cfg.json"),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 READOUTS = ("probe", "centroid")
-MAX_DISTRIBUTIONS = 12
 
 
 def build(evidence: Evidence) -> "dict[str, Figure]":
@@ -113,9 +112,11 @@ def _heatmap(e: Evidence) -> "Figure | None":
 def _distributions(e: Evidence) -> "Figure | None":
     if e.features is None or e.prompts is None or e.labels is None or e.codes is None:
         return None
-    top = selection.top_features(e.features, e.emotions, 2 if len(e.emotions) <= 6 else 1).head(
-        MAX_DISTRIBUTIONS
-    )
+    top = selection.top_features(e.features, e.emotions, 2 if len(e.emotions) <= 6 else 1)
+    fit = selection.distribution_panels(len(e.emotions))
+    if top.height > fit:
+        best = top.sort(["auroc_dev", "feature"], descending=[True, False]).head(fit)["feature"]
+        top = top.filter(top["feature"].is_in(best.implode()))
     if top.height == 0:
         return None
     test = (e.labels >= 0) & (e.prompts["split"] == "test").to_numpy()
@@ -132,7 +133,10 @@ def _distributions(e: Evidence) -> "Figure | None":
 def _shuffled(e: Evidence) -> "Figure | None":
     if e.selection is None:
         return None
-    return selection.shuffled_counts(e.selection["shuffled"]["counts"], e.selection["n_emotion_features"])
+    rules = ((e.settings.get("validation") or {}).get("verdict") or {}).get("min_emotion_features")
+    return selection.shuffled_counts(
+        e.selection["shuffled"]["counts"], e.selection["n_emotion_features"], threshold=rules
+    )
 
 
 def _p_values(e: Evidence) -> "Figure | None":

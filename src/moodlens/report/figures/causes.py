@@ -64,19 +64,32 @@ def dose_response(frame: "pl.DataFrame", emotions: tuple[str, ...], *, readout: 
                 if part.height == 0:
                     continue
                 dose, effect = part["dose"].to_numpy(), part["effect"].to_numpy()
-                if part["ci_low"].null_count() < part.height:
+                if subject == "family" and part["ci_low"].null_count() < part.height:
                     axes.fill_between(dose, part["ci_low"], part["ci_high"], color=color, alpha=0.22, lw=0)
                 (drawn,) = axes.plot(dose, effect, color=color, ls=line, marker=marker, ms=3.5, lw=1.3)
                 seen[label] = drawn
             axes.axhline(0, color=GRID, lw=0.8, zorder=0)
-            axes.set_title(short(emotion, 16))
+            axes.set_title(short(emotion, 20))
+            _dose_axis(axes, rows["dose"].unique().sort().to_list())
             axes.grid(axis="y")
         for axes in list(grid.flat)[len(present) :]:
             axes.set_axis_off()
-        figure.supxlabel("dose (typical activations added)", fontsize=8)
+        # A label of the whole figure would run into the legend, so the lowest panel of each column carries it.
+        for column in range(columns):
+            lowest = max(row for row in range(n_rows) if row * columns + column < len(present))
+            grid[lowest, column].set_xlabel("dose" if column else "dose (typical activations)")
+            grid[lowest, column].xaxis.set_tick_params(labelbottom=True)
         figure.supylabel(f"change of the readout ({readout})", fontsize=8)
         legend_below(figure, list(seen.values()), list(seen))
     return figure
+
+
+def _dose_axis(axes: Any, doses: list[float]) -> None:
+    """Doses double from one to the next: a logarithmic axis with the doses themselves as ticks."""
+    if min(doses) > 0 and len(doses) > 2 and max(doses) / min(doses) >= 4:
+        axes.set_xscale("log", base=2)
+        axes.minorticks_off()
+        axes.set_xticks(doses, [f"{dose:g}" for dose in doses])
 
 
 def _control_band(axes: Any, rows: "pl.DataFrame", seen: dict[str, Any]) -> None:

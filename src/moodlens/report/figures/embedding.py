@@ -18,9 +18,11 @@ def similarity_matrix(matrix: np.ndarray, emotions: tuple[str, ...]) -> "Figure"
     """Mean cosine between the prompts of every two emotions, ``(C, C)``; the diagonal leaves out a row with itself."""
     matrix = np.asarray(matrix, dtype=np.float64)
     n = len(emotions)
-    side = float(np.clip(1.7 + 0.42 * n, 2.8, WIDTH))
+    longest = max((len(short(e)) for e in emotions), default=1)
+    side = float(np.clip(1.3 + 0.36 * n, 2.4, WIDTH - 1))
+    wide = float(np.clip(max(side + 1.2, 1.1 + 0.066 * longest * (n + 1) + 0.08 * n), 3.2, WIDTH))
     with look():
-        figure, axes = canvas(min(side + 0.9, WIDTH), side)
+        figure, axes = canvas(wide, side)
         heat(
             figure,
             axes,
@@ -62,7 +64,7 @@ def heat(
         linewidth=0.8 if max(values.shape) <= 25 else 0.2,
     )
     axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
-    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90 if _crowded(columns, axes) else 0)
+    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90 if _crowded(rows, columns, axes) else 0)
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -76,12 +78,20 @@ def heat(
                 share = (value - low) / (high - low)
                 dark = abs(share - 0.5) > 0.3 if diverging else share > 0.55
                 ink = "#ffffff" if dark else "#111111"
-                axes.text(j + 0.5, i + 0.5, form.format(value), ha="center", va="center", color=ink)
+                axes.text(j + 0.5, i + 0.5, _written(form, value), ha="center", va="center", color=ink)
 
 
-def _crowded(columns: list[str], axes: "Axes") -> bool:
-    longest = max((len(c) for c in columns), default=1)
-    return longest * 0.075 * len(columns) > axes.figure.get_figwidth() * 0.6
+def _written(form: str, value: float) -> str:
+    """The number with a true minus sign, and no sign on what rounds to zero."""
+    text = form.format(value)
+    return (text if any(c in "123456789" for c in text) else text.lstrip("+-")).replace("-", "−")
+
+
+def _crowded(rows: list[str], columns: list[str], axes: "Axes") -> bool:
+    """Whether the columns' names would run into each other (0.066 inches a character, 0.9 for the colour bar)."""
+    left, longest = (max((len(name) for name in names), default=1) for names in (rows, columns))
+    cell = (axes.figure.get_figwidth() - 0.9 - 0.066 * left) / max(len(columns), 1)
+    return 0.066 * longest + 0.06 > cell
 
 
 def pca_scatter(

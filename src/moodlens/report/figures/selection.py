@@ -55,7 +55,7 @@ def feature_heatmap(table: "pl.DataFrame", emotions: tuple[str, ...], *, per_emo
             rates,
             names,
             columns,
-            "test texts in which it fires (%)",
+            "firing rate on test texts (%, smoothed)",
             "{:.0f}",
             limits=(0, max(rates.max(), 1)),
         )
@@ -81,6 +81,24 @@ def top_features(table: "pl.DataFrame", emotions: tuple[str, ...], per_emotion: 
     return pl.concat(parts)
 
 
+PAGE = 10.5
+"""The tallest figure that fits a printed page, inches."""
+
+
+def _panel_columns(n_emotions: int) -> int:
+    return 4 if n_emotions <= 6 else 2
+
+
+def _panel_height(n_emotions: int) -> float:
+    return 0.7 + 0.2 * n_emotions
+
+
+def distribution_panels(n_emotions: int) -> int:
+    """How many features :func:`activation_distributions` can show on one page, at most 12."""
+    rows = max(1, int((PAGE - 0.75) / _panel_height(n_emotions)))
+    return min(12, _panel_columns(n_emotions) * rows)
+
+
 def activation_distributions(
     activations: Sequence[np.ndarray],
     features: Sequence[int],
@@ -97,7 +115,7 @@ def activation_distributions(
         labels: ``(n,)`` index into ``emotions``.
     """
     looks = marks(len(emotions))
-    columns = min(len(features), 4 if len(emotions) <= 6 else 2)
+    columns = min(len(features), _panel_columns(len(emotions)))
     with look():
         if not features:
             figure, axes = canvas(WIDTH, 1.2)
@@ -105,7 +123,11 @@ def activation_distributions(
             return figure
         rows = -(-len(features) // columns)
         figure, grid = canvas(
-            WIDTH, min(0.75 + rows * (0.7 + 0.2 * len(emotions)), 10.5), rows, columns, squeeze=False
+            WIDTH,
+            min(0.75 + rows * _panel_height(len(emotions)), PAGE),
+            rows,
+            columns,
+            squeeze=False,
         )
         names = [short(e, 14) for e in emotions]
         for place, axes in enumerate(grid.flat):

@@ -136,7 +136,7 @@ def empty(axes: "Axes", why: str) -> None:
 def legend_below(figure: "Figure", handles: list, labels: list[str], columns: int | None = None) -> None:
     """One legend under all panels, in as many columns as the names' lengths allow."""
     longest = max((len(label) for label in labels), default=1)
-    fit = max(1, int(figure.get_figwidth() / (0.5 + 0.075 * longest)))
+    fit = max(1, int(figure.get_figwidth() / (0.46 + 0.062 * longest)))
     figure.legend(
         handles, labels, loc="outside lower center", ncols=min(columns or fit, fit, max(len(labels), 1))
     )
@@ -148,3 +148,5 @@ def save_png(figure: "Figure", path: Path) -> None:
 
     with look(), atomic_write(path) as tmp:
         figure.savefig(tmp, format="png", dpi=200, facecolor="white")
+    # The layout is found by now; the SVG of the same figure need not look for it again.
+    figure.set_layout_engine("none")

@@ -167,8 +167,8 @@ def reproducibility(e: Evidence) -> Section:
     ]
     facts = [
         ("seed", str(e.settings.get("seed", "–"))),
-        ("SAEs with other seeds", str(max(int(e.settings.get("seeds") or 1) - 1, 0))),
-        ("encoder", plain_text(e.encoder.get("id", "–"))),
+        ("SAEs with other seeds", str(e.settings.get("seeds", "–"))),
+        ("encoder", plain_text(e.encoder.get("encoder", "–"))),
         ("encoder revision", plain_text(e.encoder.get("revision") or "–")),
     ]
     weights = ((e.sae_config or {}).get("metadata") or {}).get("weights_sha256")

@@ -26,7 +26,7 @@ SHARES = frozenset(
 
 def first_line(e: Evidence) -> str:
     """Which encoder was used, and whether its features can steer MusicGen."""
-    encoder = str(e.encoder.get("id", "unknown"))
+    encoder = str(e.encoder.get("encoder", "unknown"))
     width = e.encoder.get("d_in")
     facts = ", ".join(
         str(fact)
