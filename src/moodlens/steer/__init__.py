@@ -7,8 +7,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from moodlens.steer.build import DirectionSettings as DirectionSettings
-    from moodlens.steer.build import Mixture as Mixture
     from moodlens.steer.build import build_directions as build_directions
     from moodlens.steer.directions import Direction as Direction
     from moodlens.steer.directions import Directions as Directions
@@ -24,13 +22,17 @@ if TYPE_CHECKING:
     from moodlens.steer.run import SteerRun as SteerRun
     from moodlens.steer.run import plan as plan
     from moodlens.steer.run import run_steer as run_steer
+    from moodlens.steer.settings import DirectionSettings as DirectionSettings
+    from moodlens.steer.settings import Mixture as Mixture
     from moodlens.steer.settings import SteerSettings as SteerSettings
+    from moodlens.steer.settings import read_prompts as read_prompts
+    from moodlens.steer.settings import read_steer_settings as read_steer_settings
 
 _HOME = {
     "Direction": "directions",
-    "DirectionSettings": "build",
+    "DirectionSettings": "settings",
     "Directions": "directions",
-    "Mixture": "build",
+    "Mixture": "settings",
     "MusicGen": "musicgen",
     "Sampling": "musicgen",
     "SteerRun": "run",
@@ -42,6 +44,8 @@ _HOME = {
     "mix": "directions",
     "orthogonalise": "directions",
     "plan": "run",
+    "read_prompts": "settings",
+    "read_steer_settings": "settings",
     "read_study_inputs": "inputs",
     "run_steer": "run",
     "save_directions": "directions",

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
 from moodlens.engine import BadInput, digest
 from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
 from moodlens.steer.inputs import StudyInputs
+from moodlens.steer.settings import DirectionSettings, Mixture
 from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.resampling import permuted_labels
 
@@ -16,41 +16,6 @@ if TYPE_CHECKING:
     from moodlens.features import Family
 
 N_ANCHORS = 8
-
-
-class Mixture(BaseModel):
-    """Emotions steered together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    weights: dict[str, float] = Field(description="emotion -> weight; relative, negative pushes away")
-    method: str = Field(default="sae_family", description="whose directions are mixed")
-    orthogonal: bool = Field(default=True, description="make the emotions orthogonal to each other first")
-
-
-class DirectionSettings(BaseModel):
-    """Which directions are built."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    n_random: int = Field(
-        default=20, ge=0, description="random unit vectors (the null distribution needs at least 20)"
-    )
-    n_matched: int = Field(
-        default=20, ge=0, description="SAE features that fire as often as the chosen ones but mean no emotion"
-    )
-    n_shuffled: int = Field(
-        default=5, ge=0, description="differences in means under labels dealt anew among the groups"
-    )
-    n_components: int = Field(default=4, ge=0, description="leading principal components")
-    features: dict[str, int] = Field(
-        default_factory=dict,
-        description="emotion -> SAE feature to steer with; absent: the first of its family",
-    )
-    mixtures: tuple[Mixture, ...] = Field(default=(), description="emotions steered together")
-    seed: int = Field(
-        default=0, ge=0, description="of the random directions, the draws of features and the shuffles"
-    )
 
 
 def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.ndarray:
@@ -115,7 +80,7 @@ def matched_features(
     pool = np.setdiff1d(np.flatnonzero(density > 0), [*exclude, *wanted])
     if len(pool) < n:
         raise BadInput(
-            f"matched random features: {len(pool)} live features are no emotion's, {n} are asked for"
+            f"matched random features: {len(pool)} live features are no emotion's, {n} are asked for; set n_matched lower"
         )
     drawn: list[int] = []
     for i in range(n):
@@ -212,7 +177,8 @@ def _sae_directions(
     if chosen and settings.n_matched:
         codes = encode_rows(sae, inputs.x[rows])
         density = (codes > 0).mean(axis=0)
-        drawn = matched_features(density, chosen, settings.n_matched, settings.seed, exclude=members)
+        exclude = [*members, *inputs.emotion_features]
+        drawn = matched_features(density, chosen, settings.n_matched, settings.seed, exclude=exclude)
         for i, feature in enumerate(drawn):
             detail = {"feature": feature, "density": float(density[feature]), "seed": settings.seed}
             items.append(_control("matched_random_feature", i, W_dec[feature], detail))
@@ -220,8 +186,18 @@ def _sae_directions(
 
 
 def _anchors(inputs: StudyInputs) -> np.ndarray:
-    """Rows spread over the study, distinct in text."""
-    first = np.sort(np.unique(np.array(inputs.texts), return_index=True)[1])
+    """Rows spread over the study, distinct in text.
+
+    Raises:
+        BadInput: there is no text, so nothing could show that another encoder is the same.
+    """
+    rows = np.array([i for i, text in enumerate(inputs.texts) if text and text.strip()], dtype=int)
+    if not len(rows):
+        raise BadInput(
+            "directions: this study has embeddings without texts, so MusicGen's text encoder cannot be checked against "
+            "it; add the prompts"
+        )
+    first = rows[np.sort(np.unique([inputs.texts[i] for i in rows], return_index=True)[1])]
     return first[np.linspace(0, len(first) - 1, min(N_ANCHORS, len(first))).round().astype(int)]
 
 

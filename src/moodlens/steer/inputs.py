@@ -29,6 +29,7 @@ class StudyInputs:
         revision: of the encoder, if known.
         sae: None where the study has none yet.
         families: None where the study has none yet.
+        emotion_features: every feature that was found to mean an emotion, in a family or not.
     """
 
     x: np.ndarray
@@ -42,6 +43,7 @@ class StudyInputs:
     revision: str | None
     sae: "SAE | None" = None
     families: "Families | None" = None
+    emotion_features: tuple[int, ...] = ()
 
     @property
     def development(self) -> np.ndarray:
@@ -94,7 +96,15 @@ def read_study_inputs(folder: Path | str, *, sae: str = "main") -> StudyInputs:
         revision=store.info.get("revision"),
         sae=model,
         families=families,
+        emotion_features=_emotion_features(folder),
     )
+
+
+def _emotion_features(folder: Path) -> tuple[int, ...]:
+    if not (folder / "features.parquet").is_file():
+        return ()
+    table = read_table(folder / "features.parquet")
+    return tuple(table.filter(table["emotion_feature"])["feature"].to_list())
 
 
 def _emotions_of(folder: Path) -> tuple[str, ...]:

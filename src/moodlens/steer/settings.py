@@ -1,10 +1,11 @@
 """What a steering run makes."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from moodlens.steer.build import DirectionSettings
+from moodlens.engine import BadInput
 
 NEUTRAL_PROMPTS = (
     "instrumental music",
@@ -17,6 +18,41 @@ NEUTRAL_PROMPTS = (
 
 METHODS = ("sae_family", "sae_feature", "difference_in_means", "linear_probe")
 CONTROLS = ("random", "matched_random_feature", "shuffled_difference_in_means", "pca")
+
+
+class Mixture(BaseModel):
+    """Emotions steered together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: dict[str, float] = Field(description="emotion -> weight; relative, negative pushes away")
+    method: str = Field(default="sae_family", description="whose directions are mixed")
+    orthogonal: bool = Field(default=True, description="make the emotions orthogonal to each other first")
+
+
+class DirectionSettings(BaseModel):
+    """Which directions are built."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_random: int = Field(
+        default=20, ge=0, description="random unit vectors (the null distribution needs at least 20)"
+    )
+    n_matched: int = Field(
+        default=20, ge=0, description="SAE features that fire as often as the chosen ones but mean no emotion"
+    )
+    n_shuffled: int = Field(
+        default=5, ge=0, description="differences in means under labels dealt anew among the groups"
+    )
+    n_components: int = Field(default=4, ge=0, description="leading principal components")
+    features: dict[str, int] = Field(
+        default_factory=dict,
+        description="emotion -> SAE feature to steer with; absent: the first of its family",
+    )
+    mixtures: tuple[Mixture, ...] = Field(default=(), description="emotions steered together")
+    seed: int = Field(
+        default=0, ge=0, description="of the random directions, the draws of features and the shuffles"
+    )
 
 
 class SteerSettings(BaseModel):
@@ -51,7 +87,7 @@ class SteerSettings(BaseModel):
     prompt_editing: bool = Field(
         default=True, description="also clips of the prompt with the emotion written into it"
     )
-    edit: str = Field(default="{emotion} {prompt}", description="how an emotion is written into a prompt")
+    edit: str = Field(default="{prompt}, {emotion}", description="how an emotion is written into a prompt")
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, description="of the draws; one clip each")
     seconds: float = Field(default=8.0, gt=0, le=30, description="length of a clip (s)")
     guidance: float = Field(default=3.0, ge=1, description="classifier-free guidance scale; 1: none")
@@ -89,7 +125,10 @@ class SteerSettings(BaseModel):
         from moodlens.steer.schedule import check_schedule
 
         if value is not None:
-            check_schedule(value)
+            try:
+                check_schedule(value)
+            except BadInput as error:
+                raise ValueError(str(error).removeprefix("schedule: ")) from error
         return value
 
     @model_validator(mode="after")
@@ -99,3 +138,59 @@ class SteerSettings(BaseModel):
             if unknown:
                 raise ValueError(f"unknown {field}: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         return self
+
+
+def read_steer_settings(path: Path | str | None, **changes: Any) -> SteerSettings:
+    """Settings from the ``steer:`` section of a study file or folder, with ``changes`` (those not None) over them.
+
+    Args:
+        path: a YAML file, a folder with a study.yaml, or None for the defaults. Without a section: the defaults.
+        changes: settings by name, such as ``model="facebook/musicgen-medium"``.
+
+    Raises:
+        BadInput: the file is missing or not YAML, or a setting is unknown or out of range.
+    """
+    import yaml
+
+    values: dict[str, Any] = {}
+    where = "steer"
+    if path is not None:
+        path = Path(path)
+        path = path / "study.yaml" if path.is_dir() else path
+        where = str(path)
+        try:
+            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadInput(f"{path}: cannot read: {error.strerror}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise BadInput(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
+        section = loaded.get("steer") if isinstance(loaded, dict) else None
+        if section is not None and not isinstance(section, dict):
+            raise BadInput(f"{path}: steer: expected settings such as `seconds: 8`")
+        values = dict(section or {})
+    values |= {name: value for name, value in changes.items() if value is not None}
+    try:
+        return SteerSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(["steer", *map(str, first["loc"])])
+        message = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{where}: {place}: {message} (got {first['input']!r})") from error
+
+
+def read_prompts(path: Path | str) -> tuple[str, ...]:
+    """Prompts from a text file: one a line; blank lines and lines that start with ``#`` are left out.
+
+    Raises:
+        BadInput: the file is missing, not UTF-8, or holds no prompt.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path}: not UTF-8 text (byte {error.start})") from error
+    prompts = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+    if not prompts:
+        raise BadInput(f"{path}: holds no prompt; write one a line")
+    return prompts
