@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from moodlens.engine import BadInput
 from moodlens.prompts.special import write_special
-from moodlens.prompts.vocabulary import EMOTIONS, NEUTRAL, Unit, units
+from moodlens.prompts.vocabulary import EMOTIONS, LEXEMES, NEUTRAL, Unit, units
 from moodlens.prompts.writer import Text, Writer
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def generate(
     special: float = 0.04,
     held_out_share: float = 0.25,
     caption_share: float = 0.12,
+    scene_share: float = 0.3,
 ) -> "pl.DataFrame":
     """Write ``n`` unique prompts, in random order.
 
     Instrument, genre, intensity and style are dealt from balanced shuffled decks within each emotion, so
-    that none of them goes with an emotion; every lexeme and scene of an emotion comes up equally often.
+    that none of them goes with an emotion; so are the lexemes of an emotion, and its scenes.
 
     Args:
         n: rows, 1 to 100,000.
@@ -47,6 +48,9 @@ def generate(
         special: share of all rows that deny an emotion or mix two (kind ``negation`` and ``mixed``).
         held_out_share: share of the other rows made from held-out words, scenes and templates.
         caption_share: share of captions of several sentences (they cost the most time to encode).
+        scene_share: share of the emotion rows that paint a scene, a metaphor or a listening situation; the others
+            use a word or phrase for the emotion. Scenes are the variety of the table: each brings words that no
+            other has, so the more of them, the less of a text can be explained by what texts share.
 
     Returns:
         A frame with :data:`COLUMNS`. ``split`` is ``held_out`` for held-out and special rows and empty for
@@ -58,7 +62,7 @@ def generate(
     import polars as pl
 
     emotions = tuple(emotions)
-    _check(n, emotions, neutral_share, twin_share, special, held_out_share, caption_share)
+    _check(n, emotions, neutral_share, twin_share, special, held_out_share, caption_share, scene_share)
     n_special, n_neutral = round(n * special), round(n * neutral_share)
     n_emotion = n - n_special - n_neutral
     n_twins = round(n_emotion * twin_share)
@@ -79,7 +83,7 @@ def generate(
             (True, n_held_out, twins_held_out),
         ):
             writer = Writer(f"{seed}/{owner}/{held_out}", held_out=held_out, caption_share=caption_share)
-            rows.extend(_write_part(writer, owner, size, size_twins, seen))
+            rows.extend(_write_part(writer, owner, size, size_twins, scene_share, seen))
     rows.extend(write_special(n_special, emotions, f"{seed}/special", seen))
 
     random.Random(f"{seed}/order").shuffle(rows)
@@ -103,7 +107,7 @@ def _check(n: int, emotions: tuple[str, ...], *shares: float) -> None:
         )
     if len(emotions) < 2 or len(set(emotions)) < len(emotions):
         raise BadInput("prompts: give two or more different emotions")
-    names = ("neutral_share", "twin_share", "special", "held_out_share", "caption_share")
+    names = ("neutral_share", "twin_share", "special", "held_out_share", "caption_share", "scene_share")
     for name, share in zip(names, shares, strict=True):
         if not 0 <= share <= 1:
             raise BadInput(f"prompts: {name} is a share between 0 and 1, not {share:g}")
@@ -118,14 +122,21 @@ def _shares(emotions: tuple[str, ...], *totals: int) -> Iterator[tuple[Any, ...]
         yield (emotion, *((total + count - 1 - index) // count for total in totals))
 
 
-def _write_part(writer: Writer, owner: str, n: int, n_twins: int, seen: set[str]) -> Iterator[dict[str, Any]]:
+def _write_part(
+    writer: Writer, owner: str, n: int, n_twins: int, scene_share: float, seen: set[str]
+) -> Iterator[dict[str, Any]]:
     """``n`` rows of one owner and, beside them, ``n_twins`` neutral twins."""
-    cards = tuple(unit for unit in units(owner) if unit.held_out == writer.held_out)
+    cards = [unit for unit in units(owner) if unit.held_out == writer.held_out]
+    lexemes = tuple(unit for unit in cards if unit.kind in LEXEMES)
+    scenes = tuple(unit for unit in cards if unit.kind not in LEXEMES)
+    n_bare = round(n * BARE_SHARE) if owner == NEUTRAL else 0
+    n_scenes = round((n - n_bare) * scene_share)
+    decks = [None] * n_bare + [scenes] * n_scenes + [lexemes] * (n - n_bare - n_scenes)
+    writer.decks.random.shuffle(decks)
     with_twin = [index < n_twins for index in range(n)]
     writer.decks.random.shuffle(with_twin)
-    n_bare = round(n * BARE_SHARE) if owner == NEUTRAL else 0
-    for index, twin in enumerate(with_twin):
-        unit = writer.decks.deal("unit", cards) if index >= n_bare else None
+    for deck, twin in zip(decks, with_twin, strict=True):
+        unit = writer.decks.deal(deck[0].kind, deck) if deck is not None else None
         made = _new_text(writer, unit, twin, seen)
         row = _row(made.text, unit, made, writer.held_out)
         if twin:
@@ -151,18 +162,18 @@ def _new_text(writer: Writer, unit: Unit | None, twin: bool, seen: set[str]) -> 
 
 
 def _row(text: str, unit: Unit | None, made: Text, held_out: bool) -> dict[str, Any]:
-    plain = unit is not None and unit.owner != NEUTRAL
+    emotion = None if unit is None or unit.owner == NEUTRAL else unit.owner
     factors = dict.fromkeys(FACTORS) | made.factors
     if unit is not None:
         group = unit.group
     else:
         words = "held-out facts" if held_out else "facts"
-        group = f"{NEUTRAL}/{words}/{factors['genre'] or factors['instrument']}"
+        group = f"{NEUTRAL}/{words}/{factors['genre'] or factors['instrument'] or made.template}"
     return {
         "id": "",
         "text": text,
-        "emotion": unit.owner if plain else None,
-        "kind": "plain" if plain else "neutral",
+        "emotion": emotion,
+        "kind": "neutral" if emotion is None else "plain",
         "about": None,
         "split": "held_out" if held_out else "",
         "group": group,

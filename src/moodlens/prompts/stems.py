@@ -8,7 +8,19 @@ import re
 
 # Say nothing about emotion by themselves, though they are parts of words that do ("feel-good", "heavy-hearted").
 WEAK = frozenset(
-    ["a", "about", "above", "after", "again", "all", "along", "alone", "always", "an", "and", "any", "anyone", "are", "around", "as", "at", "away", "back", "be", "because", "bed", "been", "before", "behind", "being", "below", "beside", "between", "but", "by", "can", "come", "comes", "coming", "could", "day", "did", "do", "does", "doing", "down", "each", "end", "ever", "every", "everyone", "everything", "feel", "feeling", "feels", "fast", "for", "from", "full", "get", "gets", "getting", "give", "gives", "go", "goes", "going", "gone", "good", "hard", "has", "have", "head", "heart", "heavy", "her", "high", "him", "his", "hit", "hits", "holds", "home", "how", "if", "in", "inside", "into", "is", "it", "its", "just", "keeps", "last", "leaves", "less", "lets", "life", "light", "like", "long", "look", "looking", "low", "made", "make", "makes", "making", "matter", "me", "mid", "mill", "minded", "more", "most", "much", "my", "natured", "near", "never", "no", "nobody", "nor", "not", "nothing", "of", "off", "old", "on", "one", "only", "open", "or", "other", "our", "out", "over", "own", "packed", "packing", "paced", "place", "put", "puts", "racing", "run", "running", "say", "says", "so", "some", "someone", "something", "style", "take", "takes", "taking", "than", "that", "the", "their", "them", "then", "there", "things", "through", "time", "to", "too", "top", "turned", "two", "under", "until", "up", "very", "was", "way", "what", "when", "where", "which", "while", "who", "whole", "with", "without", "world", "would", "year", "years", "you", "your"]
+    """
+    a about above after again all alone along always an and any anyone are around as at away back be
+    because bed been before behind being below beside between but by can come comes coming could day did
+    do does doing down each end ever every everyone everything fast feel feeling feels for from full get
+    gets getting give gives go goes going gone good hard has have head heart hearted heavy her high him
+    his hit hits holds home hop how if in inside into is it its just keeps key keys last leaves less
+    lets life light like long look looking low made make makes making matter me mid mill mind minded
+    more most much my natured near never no nobody nor not nothing of off old on one only open or other
+    our out over own paced packed packing place play played playing plays put puts racing run running
+    say says so some someone something style take takes taking than that the their them then there
+    things through time to too top turned two under until up very was way what when where which while
+    who whole with without world would year years you your
+    """.split()
 )
 
 _SUFFIXES = (
@@ -41,7 +53,10 @@ def words(text: str) -> list[str]:
 
 
 def content_stems(text: str) -> list[str]:
-    """Stems of the words of a text that carry meaning, in order; never empty for a text that has words."""
+    """Stems of the words of a text that carry meaning, in order.
+
+    Never empty for a text that has words: one made of weak words only ("feel-good") is a stem as a whole.
+    """
     every = [word.removesuffix("'s") for word in words(text)]
     strong = [word for word in every if word not in WEAK]
-    return [stem(word) for word in strong or every]
+    return [stem(word) for word in strong] or [" ".join(every)] * bool(every)

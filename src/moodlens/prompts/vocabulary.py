@@ -1,7 +1,7 @@
 """The words of the grammar, read from the package's data files and checked as they are read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -122,6 +122,11 @@ def shared() -> Shared:
         "tempo_word": "tempo_words",
         "minutes": "minutes",
         "use": "uses",
+        "bass": "basses",
+        "texture": "textures",
+        "part": "parts",
+        "quality": "qualities",
+        "scale": "scales",
     }
     words = {slot: tuple(data[name]) for slot, name in lists.items()}
     words["bpm"] = tuple(str(bpm) for bpm in range(60, 181, 2))
@@ -155,6 +160,13 @@ def facts(held_out: bool) -> Mapping[str, tuple[Template, ...]]:
     """Topic -> sentences that say nothing about emotion, in the order in which a caption takes them."""
     data = _load("facts")[_part(held_out)]
     return MappingProxyType({topic: tuple(map(Template.parse, texts)) for topic, texts in data.items()})
+
+
+@cache
+def fact_sentences(held_out: bool) -> tuple[Template, ...]:
+    """The sentences of :func:`facts`, each a neutral text of its own."""
+    every = [template for topic in facts(held_out).values() for template in topic]
+    return tuple(replace(template, bare=template.full, bare_slots=template.slots) for template in every)
 
 
 @cache

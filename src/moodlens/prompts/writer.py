@@ -1,10 +1,11 @@
 """One text at a time: a template filled from the decks of its part of the table."""
 
+import re
 from dataclasses import dataclass, field
 
 from moodlens.prompts.decks import Decks
 from moodlens.prompts.render import Template, capital, fill, finish, hashtag
-from moodlens.prompts.vocabulary import Kind, Unit, facts, shared, templates
+from moodlens.prompts.vocabulary import Kind, Unit, fact_sentences, facts, shared, templates
 
 STYLES: dict[Kind, dict[str, int]] = {
     "adjective": {"words": 5, "prompt": 6, "tags": 4, "sentence": 8},
@@ -16,12 +17,14 @@ STYLES: dict[Kind, dict[str, int]] = {
 }
 """Kind -> style (register) -> how often, relative to the others; captions come on top."""
 CAPTION = "caption"
-BARE_STYLES = ("words", "prompt", "tags", "sentence", CAPTION)
+BARE_STYLES = ("words", "prompt", "tags", "sentence", "sentence", "sentence", CAPTION)
 """Styles of the neutral texts that hold no unit, only facts."""
 CAPTION_FACTS = (1, 2, 2, 3)
 """Sentences of facts in a caption, beside its opening."""
 # No intensity is as common as all three together.
 INTENSITIES = (None, None, None, "subtle", "moderate", "intense")
+# A caption says once at most whether anybody sings.
+_SINGING = re.compile("sing|vocal|lyrics|instrumental")
 _GRADED = frozenset({"adj", "adj_tag", "feeling", "how"})
 
 
@@ -35,6 +38,8 @@ class Text:
     """The same words without the emotion."""
     factors: dict[str, str | None] = field(default_factory=dict)
     bare_factors: dict[str, str | None] = field(default_factory=dict)
+    template: str = ""
+    """What a text of facts was filled from."""
 
 
 class Writer:
@@ -66,10 +71,12 @@ class Writer:
         if style == CAPTION:
             return self._caption(None, ())
         choice = _with_twin(templates("adjective", self.held_out)[style])
+        if style == "sentence":
+            choice += fact_sentences(self.held_out)
         template = self.decks.deal(("bare", style), choice)
         made = self._fill(template, style, None)
         assert made.bare is not None
-        return Text(made.bare, style, factors=made.bare_factors)
+        return Text(made.bare, style, factors=made.bare_factors, template=template.full)
 
     def fill_special(self, template: Template, style: str, extra: dict[str, str]) -> Text:
         """A negation or a mixture: ``extra`` holds the words of emotion."""
@@ -95,14 +102,18 @@ class Writer:
 
     def _caption(self, unit: Unit | None, moods: tuple[Template, ...]) -> Text:
         by_topic = facts(self.held_out)
+        opening = self.decks.deal(("fact", "opening"), by_topic["opening"])
         others = [topic for topic in by_topic if topic != "opening"]
+        if _SINGING.search(opening.full):
+            others.remove("vocals")
         n_facts = self.decks.deal("facts", CAPTION_FACTS) + (unit is None)
         chosen = set()
         while len(chosen) < n_facts:
             chosen.add(self.decks.deal("topic", others))
-        topics = ["opening", *(topic for topic in others if topic in chosen)]
-        picked = [self.decks.deal(("fact", topic), by_topic[topic]) for topic in topics]
+        topics = [topic for topic in others if topic in chosen]
+        picked = [opening, *(self.decks.deal(("fact", topic), by_topic[topic]) for topic in topics)]
         slots: frozenset[str] = frozenset().union(*(template.slots for template in picked))
+        moods = tuple(template for template in moods if not _SINGING.search(template.full))
         mood = self.decks.deal(("mood", unit.kind), moods) if unit is not None else None
         every = slots | mood.slots if mood is not None else slots
         values, factors = self._values(every)
@@ -156,14 +167,20 @@ class Writer:
             values["genre"] = name
             values["genre_music"] = name if noun else f"{name} music"
             values["genre_tag"] = hashtag(name)
+        if "genre2" in slots:
+            others = [name for name, _ in words.genres if name != factors["genre"]]
+            values["genre2"] = self.decks.random.choice(others)
         if any("percussion" in slot for slot in slots):
             name, article = deal("percussion", words.percussion)
             values["percussion"] = name
             values["some_percussion"] = f"a {name}" if article else name
             values["Some_percussion"] = capital(values["some_percussion"])
-        for slot in slots:
+        # In alphabetical order: the order of a set changes from run to run, and with it what is dealt.
+        for slot in sorted(slots):
             if slot in words.words:
                 values[slot] = deal(slot, words.words[slot])
+        if "Bass" in slots:
+            values["Bass"] = capital(deal("bass", words.words["bass"]))
         return values, factors
 
 
