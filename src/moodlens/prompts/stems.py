@@ -20,7 +20,7 @@ WEAK = frozenset(
     say says so some someone something style take takes taking than that the their them then there
     things through time to too top turned two under until up very was way what when where which while
     who whole with without world would year years you your
-    """.split()
+    """.split()  # noqa: SIM905 - a list of this length would take a line for each word
 )
 
 _SUFFIXES = (
