@@ -122,9 +122,15 @@ def make_study(
     mean = x[splits == "train"].mean(0)
     metrics = reconstruction_metrics(sae, x[splits == "test"], mean)
     base = baseline_metrics(x[splits == "train"], x[splits == "test"], 4)
+    seen = reconstruction_metrics(sae, x[splits == "train"], mean)
+    rows = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
+    write_json(
+        folder / "reconstruction.json",
+        {"held_out": metrics | {"d_sae": d_sae}, "train": seen, "baselines": base, "rows": rows},
+    )
     write_table(folder / "sweep.parquet", sweep_table(rng))
 
-    fs = FeatureSettings(n_permutations=200, n_shuffles=20)
+    fs = FeatureSettings.model_validate({"n_permutations": 200, "n_shuffles": 20})
     chosen = select_features(codes, labels, group, splits, emotions, fs, seed=seed)
     table = chosen.table
     d = table.height

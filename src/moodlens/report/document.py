@@ -15,6 +15,12 @@ def plain_text(text: object) -> str:
     return " ".join(str(text).split()).replace("`", "'")
 
 
+def cut(text: object, limit: int = 300) -> str:
+    """:func:`plain_text` that ends with an ellipsis where it is longer than ``limit`` characters."""
+    line = plain_text(text)
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
 @dataclass(frozen=True)
 class Cell:
     """A table cell that means well or ill; ``text`` says so in words, ``tone`` only colours it."""
@@ -116,10 +122,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Report:
-    """The whole report. ``first_line`` names the encoder; ``verdict`` says go or no-go in one sentence."""
+    """The whole report. ``first_line`` names the encoder; ``verdict`` says go or no-go in one sentence.
+
+    ``warning`` is what must be read before anything else, such as that the labels were shuffled; mostly empty.
+    """
 
     first_line: str
     title: str
     verdict: str
     tone: Tone
     sections: tuple[Section, ...]
+    warning: str = ""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from moodlens.engine import BadInput, read_json, read_table
+from moodlens.engine import BadInput
+from moodlens.report.files import json_file, table_file
 
 if TYPE_CHECKING:
     import polars as pl
@@ -28,6 +29,7 @@ class Evidence:
     prompts: "pl.DataFrame | None" = None
     phase0: dict[str, Any] | None = None
     sae_config: dict[str, Any] | None = None
+    reconstruction: dict[str, Any] | None = None
     histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     sweep: "pl.DataFrame | None" = None
     features: "pl.DataFrame | None" = None
@@ -37,6 +39,9 @@ class Evidence:
     stability: "pl.DataFrame | None" = None
     transfer: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
+    steering: dict[str, Any] | None = None
+    readings: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Feature -> what a person read in it: ``name``, ``state`` (clear or unclear), ``note``, ``by``."""
 
     @property
     def name(self) -> str:
@@ -95,27 +100,28 @@ def read_evidence(study_dir: Path | str) -> Evidence:
     folder = Path(study_dir)
     settings = _settings(folder)
     provenance = settings.pop("provenance", None) or {}
-    manifest = _json(folder / "embeddings" / "manifest.json") or {}
-    verdict = _json(folder / "verdict.json")
+    manifest = json_file(folder, "embeddings/manifest.json") or {}
+    verdict = json_file(folder, "verdict.json")
     sae_name = str((verdict or {}).get("sae") or MAIN)
-    phase0 = _json(folder / "phase0.json")
+    phase0 = json_file(folder, "phase0.json")
     return Evidence(
         folder=folder,
         settings=settings,
         provenance=provenance,
         emotions=_emotions(settings, phase0, folder),
         encoder=manifest.get("info") or {"encoder": (settings.get("encoder") or {}).get("id", "unknown")},
-        prompts=_table(folder / "prompts.parquet"),
+        prompts=table_file(folder, "prompts.parquet"),
         phase0=phase0,
-        sae_config=_json(folder / "sae" / sae_name / "cfg.json"),
+        sae_config=json_file(folder, f"sae/{sae_name}/cfg.json"),
+        reconstruction=json_file(folder, "reconstruction.json"),
         histories=_histories(folder / "sae", sae_name),
-        sweep=_table(folder / "sweep.parquet"),
-        features=_table(folder / "features.parquet"),
-        selection=_json(folder / "selection.json"),
-        families=_json(folder / "families.json"),
-        interventions=_table(folder / "interventions.parquet"),
-        stability=_table(folder / "stability.parquet"),
-        transfer=_json(folder / "transfer.json"),
+        sweep=table_file(folder, "sweep.parquet"),
+        features=table_file(folder, "features.parquet"),
+        selection=json_file(folder, "selection.json"),
+        families=json_file(folder, "families.json"),
+        interventions=table_file(folder, "interventions.parquet"),
+        stability=table_file(folder, "stability.parquet"),
+        transfer=json_file(folder, "transfer.json"),
         verdict=verdict,
     )
 
@@ -140,14 +146,6 @@ def _emotions(settings: dict[str, Any], phase0: dict[str, Any] | None, folder: P
     if not emotions:
         raise BadInput(f"{folder / 'study.yaml'}: no emotions are listed; add `emotions: [happy, sad]`")
     return tuple(str(e) for e in emotions)
-
-
-def _json(path: Path) -> Any:
-    return read_json(path) if path.is_file() else None
-
-
-def _table(path: Path) -> "pl.DataFrame | None":
-    return read_table(path) if path.is_file() else None
 
 
 def _histories(folder: Path, first: str) -> dict[str, list[dict[str, Any]]]:

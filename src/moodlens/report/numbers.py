@@ -1,6 +1,7 @@
 """How numbers are written: as many digits as they are worth, and a dash where there is none."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 NONE = "–"
@@ -42,11 +43,11 @@ def percent(share: Any, digits: int = 0) -> str:
     return f"{share:.{digits}%}"
 
 
-def interval(ci: Any, digits: int = 3) -> str:
-    """``[low, high]`` of a 95 % interval."""
+def interval(ci: Any, form: Callable[[Any], str] = number) -> str:
+    """``[low, high]`` of a 95 % interval, each written by ``form``."""
     if not ci or ci[0] is None or ci[1] is None:
         return NONE
-    return f"[{number(ci[0], digits)}, {number(ci[1], digits)}]"
+    return f"[{form(ci[0])}, {form(ci[1])}]"
 
 
 def times(ratio: Any) -> str:

@@ -70,6 +70,7 @@ def compose(evidence: Evidence) -> Report:
         sentence,
         tone,
         tuple(section(evidence) for section in SECTIONS),
+        opening.warning(evidence),
     )
 
 

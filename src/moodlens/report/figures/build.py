@@ -71,7 +71,8 @@ def phase0_labels(e: Evidence) -> np.ndarray | None:
     if e.labels is None or e.prompts is None:
         return None
     known = e.labels >= 0
-    for mask in (known, known & (e.prompts["split"] != "held_out").to_numpy()):
+    plain, inside = (e.prompts["kind"] == "plain").to_numpy(), (e.prompts["split"] != "held_out").to_numpy()
+    for mask in (known & plain, known, known & inside):
         if int(mask.sum()) == n:
             return e.labels[mask]
     return None

@@ -86,8 +86,10 @@ def dose_response(frame: "pl.DataFrame", emotions: tuple[str, ...], *, readout: 
 
 def _dose_axis(axes: Any, doses: list[float]) -> None:
     """Doses double from one to the next: a logarithmic axis with the doses themselves as ticks."""
-    if min(doses) > 0 and len(doses) > 2 and max(doses) / min(doses) >= 4:
-        axes.set_xscale("log", base=2)
+    above = [dose for dose in doses if dose > 0]
+    if len(above) > 2 and max(above) / min(above) >= 4:
+        # Dose 0 stands one step left of the smallest.
+        axes.set_xscale("symlog", base=2, linthresh=min(above), linscale=1)
         axes.minorticks_off()
         axes.set_xticks(doses, [f"{dose:g}" for dose in doses])
 

@@ -64,7 +64,9 @@ def heat(
         linewidth=0.8 if max(values.shape) <= 25 else 0.2,
     )
     axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
-    axes.set_xticks(np.arange(len(columns)) + 0.5, columns, rotation=90 if _crowded(rows, columns, axes) else 0)
+    axes.set_xticks(
+        np.arange(len(columns)) + 0.5, columns, rotation=90 if _crowded(rows, columns, figure) else 0
+    )
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -87,10 +89,10 @@ def _written(form: str, value: float) -> str:
     return (text if any(c in "123456789" for c in text) else text.lstrip("+-")).replace("-", "−")
 
 
-def _crowded(rows: list[str], columns: list[str], axes: "Axes") -> bool:
+def _crowded(rows: list[str], columns: list[str], figure: "Figure") -> bool:
     """Whether the columns' names would run into each other (0.066 inches a character, 0.9 for the colour bar)."""
     left, longest = (max((len(name) for name in names), default=1) for names in (rows, columns))
-    cell = (axes.figure.get_figwidth() - 0.9 - 0.066 * left) / max(len(columns), 1)
+    cell = (figure.get_figwidth() - 0.9 - 0.066 * left) / max(len(columns), 1)
     return 0.066 * longest + 0.06 > cell
 
 

@@ -103,7 +103,8 @@ def look(salt: str = "moodlens") -> Iterator[None]:
     """Draw or save in the report's look; ``salt`` makes the ids inside an SVG its own, and the same each time."""
     import matplotlib
 
-    with matplotlib.rc_context({**_RC, "svg.hashsalt": salt}), warnings.catch_warnings():
+    settings: Any = {**_RC, "svg.hashsalt": salt}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         # A label may hold an emoji or a script that the font lacks: the SVG keeps the text, only the PNG shows a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield

@@ -138,7 +138,8 @@ def sweep_pareto(frame: "pl.DataFrame", control: "Sequence[tuple[float, float]] 
             handles.append(line)
             names.append("control: PCA with L0 components")
         axes.axhline(0, color=GRID, lw=0.8, zorder=0)
-        spread = frame["l0"].max() / max(frame["l0"].min(), 1e-9)  # type: ignore[operator]
+        l0 = frame["l0"].to_numpy()
+        spread = float(l0.max() / max(l0.min(), 1e-9))
         if spread > 8:
             axes.set_xscale("log")
         axes.set(

@@ -1,5 +1,7 @@
 """Evidence up to the dictionary: the texts, phase 0, the SAE and the sweep."""
 
+from typing import Any
+
 from moodlens.report.document import (
     Absent,
     Block,
@@ -12,7 +14,7 @@ from moodlens.report.document import (
     plain_text,
 )
 from moodlens.report.evidence import Evidence
-from moodlens.report.numbers import interval, number, p_value, percent
+from moodlens.report.numbers import NONE, interval, number, p_value, percent
 
 SPLITS = ("train", "val", "test", "held_out")
 
@@ -170,40 +172,45 @@ def sae(e: Evidence) -> Section:
 
 
 def _reconstruction_table(e: Evidence) -> list[Block]:
-    criterion = e.criterion("reconstruction")
-    if criterion is None or criterion["value"] is None:
+    measured = e.reconstruction
+    if measured is None:
         return [Absent("reconstruction on held-out texts", "moodlens train DIR")]
-    details = criterion.get("details") or {}
-    mean, pca = details.get("mean") or {}, details.get("pca") or {}
-    sparsity, dead = e.criterion("sparsity") or {}, e.criterion("dead_features") or {}
-    l0 = (sparsity.get("details") or {}).get("l0")
+    held_out, seen, base = measured["held_out"], measured["train"], measured["baselines"]
+    ci = (e.criterion("reconstruction") or {}).get("ci")
+    n = measured.get("rows") or {}
     rows: list[tuple[str | Cell, ...]] = [
-        (
-            "SAE", number(details.get("mse"), 4), number(criterion["value"]), interval(criterion.get("ci")), number(l0),
-            percent(sparsity.get("value"), 1), percent(dead.get("value"), 1),
-        ),
-        ("Control: predict the train mean", number(mean.get("mse"), 4), number(mean.get("explained_variance")), *["–"] * 4),
-    ]  # fmt: skip
-    if pca:
+        _fit("SAE, test texts", held_out, interval(ci)),
+        _fit("SAE, the texts it was trained on", seen, NONE),
+        _fit("Control: predict the train mean", base["mean"], NONE),
+    ]
+    pca = base.get("pca")
+    if pca is not None:
         count = pca.get("n_components", pca.get("components"))
-        rows.append(
-            (
-                "Control: PCA with as many components as L0",
-                number(pca.get("mse"), 4),
-                number(pca.get("explained_variance")),
-                "–",
-                number(count),
-                *["–"] * 2,
-            )
-        )
+        rows.append(_fit("Control: PCA with as many components as L0", {**pca, "l0": count}, NONE))
+    counted = (
+        f" ({n['test']:,} test texts, {n['train']:,} training texts)" if {"test", "train"} <= n.keys() else ""
+    )
     return [
         Table(
-            "Reconstruction of texts the SAE was not trained on",
+            f"Reconstruction of texts the SAE was not trained on{counted}",
             ("Method", "MSE per element", "Explained variance", "95 % interval", "L0", "Active", "Dead"),
             tuple(rows),
             numeric=frozenset(range(1, 7)),
+            note="The controls are judged on the test texts. Dead: fires on no training text.",
         )
     ]
+
+
+def _fit(label: str, m: dict[str, Any], ci: str) -> tuple[str, ...]:
+    return (
+        label,
+        number(m.get("mse"), 4),
+        number(m.get("explained_variance")),
+        ci,
+        number(m.get("l0")),
+        percent(m.get("active_share"), 1),
+        percent(m.get("dead_share"), 1),
+    )
 
 
 def sweep(e: Evidence) -> Section:

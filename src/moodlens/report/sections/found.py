@@ -1,13 +1,10 @@
 """Evidence about the features: how many, which, what they fire on, and what chance would have found."""
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from moodlens.report.document import (
     Absent,
     Block,
-    Bullets,
     Cell,
     Fold,
     Paragraph,
@@ -19,11 +16,13 @@ from moodlens.report.document import (
 from moodlens.report.evidence import Evidence
 from moodlens.report.figures.selection import top_features
 from moodlens.report.numbers import NONE, number, p_value, percent, times
+from moodlens.report.sections.examples import examples, feature_name
 
 if TYPE_CHECKING:
     import polars as pl
 
-PROMPTS_SHOWN = 5
+ALL_SHOWN = 300
+ORDER = "those that reappear in 4 of 5 other seeds first, then by AUROC on train and validation texts"
 
 
 def features(e: Evidence) -> Section:
@@ -60,6 +59,7 @@ def features(e: Evidence) -> Section:
             "Scatter plot of selectivity against AUROC, emotion features coloured by emotion.",
         ),
     ]
+    blocks += [*_families(e), *_all_features(e)]
     per = 10 if len(e.emotions) <= 6 else 5
     sections = []
     for i, emotion in enumerate(e.emotions):
@@ -69,8 +69,13 @@ def features(e: Evidence) -> Section:
             parts = (Paragraph("No emotion feature was found."),)
         else:
             parts = (
-                _feature_table(emotion, top, s["per_emotion"].get(emotion, top.height)),
-                *_examples(e, i, top.head(5)),
+                _feature_table(
+                    e,
+                    f"Best {top.height} of {s['per_emotion'].get(emotion, top.height)} features for "
+                    f"{plain_text(emotion)}: {ORDER}",
+                    top,
+                ),
+                *examples(e, i, top.head(5)),
             )
         sections.append(Section(f"features-{i + 1}", plain_text(emotion), parts))
     return Section("features", title, tuple(blocks), tuple(sections))
@@ -110,116 +115,77 @@ def _counts(e: Evidence) -> Table:
 
 
 _COLUMNS = (
+    ("name_score", "Name score", number),
+    ("name_control", "Shuffled name", number),
+    ("selectivity", "Selectivity", times),
     ("auroc", "AUROC", number),
     ("held_out_auroc", "AUROC held-out", number),
-    ("selectivity", "Selectivity", times),
     ("q", "q", p_value),
     ("n_groups", "Groups", number),
     ("density", "Density", lambda v: percent(v, 1)),
     ("stability", "Stability", percent),
     ("causal_effect", "Causal effect", number),
     ("causal_q", "Causal q", p_value),
-    ("name_score", "Name score", number),
-    ("name_control", "Shuffled name", number),
 )
 
 
-def _feature_table(emotion: str, top: "pl.DataFrame", total: int) -> Table:
+def _feature_table(e: Evidence, caption: str, top: "pl.DataFrame", *, emotion: bool = False) -> Table:
+    """Features in the order of ``top``; columns nobody has measured yet are left out."""
     present = [c for c in _COLUMNS if c[0] in top.columns and top[c[0]].null_count() < top.height]
+    named = any(feature_name(e, row) for row in top.iter_rows(named=True))
     rows = []
     for row in top.iter_rows(named=True):
-        name = row.get("reading") or row.get("name")
-        rows.append(
-            (
-                f"F{row['feature']}",
-                plain_text(name) if name else NONE,
-                *(form(row[column]) for column, _, form in present),
-            )
-        )
+        first = [f"F{row['feature']}"]
+        first += [plain_text(row["emotion"])] if emotion else []
+        first += [feature_name(e, row) or NONE] if named else []
+        rows.append((*first, *(form(row[column]) for column, _, form in present)))
+    head = ["Feature", *(["Emotion"] if emotion else []), *(["Name"] if named else [])]
+    start = len(head)
     return Table(
-        f"Best {top.height} of {total} features for {plain_text(emotion)}, by AUROC on train and validation texts",
-        ("Feature", "Name", *(label for _, label, _ in present)),
+        caption,
+        (*head, *(label for _, label, _ in present)),
         tuple(rows),
-        numeric=frozenset(range(2, len(present) + 2)),
+        numeric=frozenset(range(start, start + len(present))),
     )
 
 
-def _examples(e: Evidence, emotion: int, top: "pl.DataFrame") -> tuple[Block, ...]:
-    if e.codes is None or e.prompts is None or e.labels is None:
-        return (Absent("what the features fire on (needs texts, embeddings and the SAE)"),)
-    if e.prompts["text"].str.len_chars().max() in (None, 0):
-        return (
-            Paragraph("The study has embeddings without texts, so what a feature fires on cannot be shown."),
-        )
-    from moodlens.features.top_prompts import top_prompts
-
-    # Texts the feature was not chosen on: what it does there is evidence.
-    unseen = np.flatnonzero(e.prompts["split"].is_in(["test", "held_out"]).to_numpy())
-    texts = [e.prompts["text"][int(i)] for i in unseen]
-    folds = []
-    for row in top.iter_rows(named=True):
-        shown = top_prompts(
-            e.codes[unseen, row["feature"]],
-            texts,
-            e.labels[unseen],
-            emotion,
-            seed=row["feature"],
-            n=PROMPTS_SHOWN,
-        )
-        name = row.get("reading") or row.get("name")
-        summary = f"F{row['feature']}" + (f": {plain_text(name)}" if name else "")
-        folds.append(
-            Fold(
-                f"{summary} (fires in {shown['n_active']:,} of {shown['n_rows']:,})",
-                _prompt_blocks(e, shown, row),
-            )
-        )
+def _all_features(e: Evidence) -> tuple[Block, ...]:
+    assert e.features is not None
+    every = top_features(e.features, e.emotions, e.features.height)
+    if every.height == 0:
+        return ()
+    shown = every.head(ALL_SHOWN)
+    rest = f"; the first {ALL_SHOWN}, all are in features.parquet" if shown.height < every.height else ""
+    caption = (
+        f"Emotion features by emotion, stable ones first, then by AUROC on train and validation texts{rest}"
+    )
     return (
-        Paragraph("What they fire on, among test and held-out texts that had no part in choosing them:"),
-        *folds,
+        Fold(f"All {every.height:,} emotion features", (_feature_table(e, caption, shown, emotion=True),)),
     )
 
 
-def _prompt_blocks(e: Evidence, shown: dict[str, Any], row: dict[str, Any]) -> tuple[Block, ...]:
-    def label(prompt: dict[str, Any]) -> str:
-        return plain_text(e.emotions[prompt["label"]]) if prompt["label"] >= 0 else "none"
-
-    rows = [
-        (f"top {i + 1}", number(p["activation"]), label(p), plain_text(p["text"]))
-        for i, p in enumerate(shown["top"])
-    ]
-    rows += [
-        (f"decile {p['decile']}", number(p["activation"]), label(p), plain_text(p["text"]))
-        for p in shown["deciles"]
-    ]
-    rows += [("miss", "0", label(p), plain_text(p["text"])) for p in shown["misses"]]
-    blocks: list[Block] = []
-    evidence = _name_evidence(row)
-    if evidence:
-        blocks.append(Bullets(evidence))
-    blocks.append(
+def _families(e: Evidence) -> tuple[Block, ...]:
+    families = [f for f in (e.families or {}).get("families", ()) if f["features"]]
+    if not families:
+        return ()
+    rows = tuple(
+        (
+            plain_text(family["emotion"]),
+            number(len(family["features"])),
+            ", ".join(f"F{f} ({w:.2f})" for f, w in zip(family["features"], family["weights"], strict=True)),
+        )
+        for family in families
+    )
+    return (
         Table(
-            f"Strongest texts, a random one from each tenth of its firings, and misses ({shown['n_missed']:,} of "
-            f"{shown['n_emotion']:,} texts of its emotion)",
-            ("Which", "Activation", "Emotion", "Text"),
-            tuple(rows),
+            "Families: the features of one emotion that are read together, with their weights",
+            ("Emotion", "Features", "Members (weight)"),
+            rows,
             numeric=frozenset({1}),
-        )
+            note="Chosen and weighted on train and validation texts; how well they read an emotion is under "
+            "Generalization and transfer.",
+        ),
     )
-    return tuple(blocks)
-
-
-def _name_evidence(row: dict[str, Any]) -> tuple[str, ...]:
-    said = []
-    if row.get("name") and row.get("name_score") is not None:
-        said.append(
-            f"Name from contrastive n-grams: {plain_text(row['name'])}. It predicts where the feature fires on held-out "
-            f"texts with balanced accuracy {number(row['name_score'])}; shuffled names reach {number(row.get('name_control'))}."
-        )
-    if row.get("reading"):
-        by = f" by {plain_text(row['reading_by'])}" if row.get("reading_by") else ""
-        said.append(f"Read{by}: {plain_text(row['reading'])}.")
-    return tuple(said)
 
 
 def controls(e: Evidence) -> Section:

@@ -1,23 +1,24 @@
 """The first things a reader sees: the encoder, the verdict, its table, and what to do next."""
 
+from collections.abc import Callable
 from typing import Any
 
 from moodlens.report.document import Absent, Block, Bullets, Cell, Paragraph, Section, Table, Tone, plain_text
 from moodlens.report.evidence import Evidence
-from moodlens.report.numbers import NONE, interval, number
+from moodlens.report.numbers import NONE, interval, number, percent
 
 COMMANDS = {
     "reconstruction": "moodlens train DIR",
     "sparsity": "moodlens train DIR",
     "dead_features": "moodlens train DIR",
     "selectivity": "moodlens features DIR",
-    "interpretability": "moodlens features DIR",
-    "monosemanticity": "moodlens features DIR",
+    "interpretability": "moodlens names DIR",
+    "monosemanticity": "moodlens names DIR",
     "causality": "moodlens causal DIR",
-    "compositionality": "moodlens causal DIR",
+    "compositionality": "moodlens report DIR",
     "stability": "moodlens stability DIR",
-    "generalization": "moodlens features DIR",
-    "orthogonality": "moodlens features DIR",
+    "generalization": "moodlens transfer DIR",
+    "orthogonality": "moodlens report DIR",
 }
 SHARES = frozenset(
     {"sparsity", "stability", "compositionality", "orthogonality", "dead_features", "monosemanticity"}
@@ -73,68 +74,81 @@ def verdict_sentence(e: Evidence) -> tuple[str, Tone]:
     return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {'; '.join(parts)}.", "bad"
 
 
+def warning(e: Evidence) -> str:
+    """What must be read before anything else: that this is the control, and what it claimed all the same."""
+    if not e.is_control:
+        return ""
+    said = (
+        "CONTROL STUDY. The emotion labels were shuffled before anything was fitted, so there is nothing to find and "
+        "whatever is claimed below is a false claim."
+    )
+    if e.selection is not None:
+        said += f" Emotion features claimed: {number(e.selection['n_emotion_features'])}."
+    return said
+
+
 def verdict(e: Evidence) -> Section:
     """The table of criteria: value, interval, threshold and control in every row."""
     if e.verdict is None:
         return Section("verdict", "Verdict", (Absent("the verdict", "moodlens report DIR"),))
-    blocks: list[Block] = []
-    if e.is_control:
-        blocks.append(
-            Paragraph(
-                "This study ran with its labels shuffled before anything was fitted: whatever it claims is a false claim.",
-                "warn",
-            )
-        )
-    blocks.append(
+    blocks: list[Block] = [
         Paragraph(
             "A criterion passes only if it meets its threshold and beats its control. Where the control meets the "
             "threshold too, the threshold cannot tell anything apart from chance here and is marked uninformative. "
             "Go needs all must-criteria."
         )
-    )
+    ]
     for must, title in ((True, "Must: decide go or no-go"), (False, "Nice to have: strengthen the findings")):
-        rows = tuple(_row(c) for c in e.verdict["criteria"] if bool(c["must"]) is must)
-        if rows:
-            blocks.append(
-                Table(
-                    title,
-                    (
-                        "Criterion",
-                        "Result",
-                        "Value",
-                        "95 % interval",
-                        "Threshold",
-                        "Control",
-                        "Control value",
-                        "Note",
-                    ),
-                    rows,
-                    numeric=frozenset({2, 3, 6}),
-                )
-            )
+        found = [c for c in e.verdict["criteria"] if bool(c["must"]) is must]
+        if found:
+            blocks.append(criteria_table(title, found))
     return Section("verdict", "Verdict", tuple(blocks))
 
 
-def _row(c: dict[str, Any]) -> tuple[str | Cell, ...]:
-    word, tone = status(c)
-    control = c.get("control") or {}
-    return (
-        c["label"],
-        Cell(word, tone),
-        criterion_number(c["id"], c["value"]),
-        interval(c.get("ci")),
-        c["threshold"],
-        plain_text(control.get("name") or NONE),
-        criterion_number(c["id"], control.get("value")),
-        plain_text(c.get("note") or ""),
+def criteria_table(caption: str, criteria: list[dict[str, Any]]) -> Table:
+    """One row a criterion: the word for it, its value with interval, and its control, side by side."""
+    rows = []
+    for c in criteria:
+        word, tone = status(c)
+        control, form = c.get("control") or {}, criterion_number(c["id"])
+        rows.append(
+            (
+                plain_text(c["label"]),
+                Cell(word, tone),
+                form(c["value"]),
+                interval(c.get("ci"), form),
+                form(control.get("value")),
+                plain_text(control.get("name") or NONE),
+                signs(c["threshold"]),
+                signs(c.get("note") or ""),
+            )
+        )
+    head = (
+        "Criterion",
+        "Result",
+        "Value",
+        "95 % interval",
+        "Control",
+        "What the control is",
+        "Threshold",
+        "Note",
     )
+    return Table(caption, head, tuple(rows), numeric=frozenset({2, 3, 4}))
 
 
-def criterion_number(name: str, value: Any) -> str:
-    """A criterion's value or its control's: shares as percentages, counts and scores as numbers."""
-    if name in SHARES and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return f"{value:.1%}"
-    return number(value)
+def signs(text: object) -> str:
+    """Text of the verdict with the signs that print uses."""
+    return plain_text(text).replace(">=", "≥").replace("<=", "≤")
+
+
+def criterion_number(name: str) -> Callable[[Any], str]:
+    """How a criterion's value and its control's are written: shares as percentages, counts and scores as numbers."""
+    return percent_1 if name in SHARES else number
+
+
+def percent_1(share: Any) -> str:
+    """A share as a percentage with one decimal."""
+    return percent(share, 1)
 
 
 def next_steps(e: Evidence) -> Section:

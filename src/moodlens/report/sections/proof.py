@@ -1,6 +1,6 @@
 """Evidence that features are more than correlations: names, causes, seeds, new words, texts of others, independence."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -8,10 +8,7 @@ from moodlens.report.document import Absent, Block, Cell, Picture, Section, Tabl
 from moodlens.report.evidence import Evidence
 from moodlens.report.figures.causes import moves_matrix
 from moodlens.report.numbers import NONE, interval, number, p_value, percent
-from moodlens.report.sections.opening import criterion_number, status
-
-if TYPE_CHECKING:
-    pass
+from moodlens.report.sections.opening import criteria_table, status
 
 READOUTS = (
     ("probe", "linear probe fitted on other groups"),
@@ -30,23 +27,7 @@ def _lead(e: Evidence, *names: str) -> list[Block]:
     found = [c for name in names if (c := e.criterion(name)) is not None and status(c)[0] != "not measured"]
     if not found:
         return []
-    rows = []
-    for c in found:
-        word, tone = status(c)
-        control = c.get("control") or {}
-        rows.append(
-            (
-                c["label"],
-                Cell(word, tone),
-                criterion_number(c["id"], c["value"]),
-                interval(c.get("ci")),
-                c["threshold"],
-                f"{plain_text(control.get('name') or NONE)}: {criterion_number(c['id'], control.get('value'))}",
-                plain_text(c.get("note") or ""),
-            )
-        )
-    head = ("Criterion", "Result", "Value", "95 % interval", "Threshold", "Control", "Note")
-    return [Table("What the verdict says", head, tuple(rows), numeric=frozenset({2, 3}))]
+    return [criteria_table("What the verdict says", found)]
 
 
 def names(e: Evidence) -> Section:
@@ -54,7 +35,7 @@ def names(e: Evidence) -> Section:
     title = "Names and what they cover"
     table = e.features
     if table is None or "name_score" not in table.columns or table["name_score"].null_count() == table.height:
-        return Section("names", title, (Absent("names", "moodlens features DIR"),))
+        return Section("names", title, (Absent("names", "moodlens names DIR"),))
     import polars as pl
 
     found = table.filter(pl.col("emotion_feature"))
@@ -202,7 +183,7 @@ def generalization(e: Evidence) -> Section:
             )
         )
     else:
-        blocks.append(Absent("generalization to held-out words and scenes", "moodlens features DIR"))
+        blocks.append(Absent("generalization to held-out words and scenes", "moodlens transfer DIR"))
     sets = (e.transfer or {}).get("sets") or []
     if not sets:
         blocks.append(
@@ -243,18 +224,18 @@ def _transfer_blocks(e: Evidence, place: int, texts: dict[str, Any]) -> list[Blo
 
 
 def _ci(ci: Any) -> str:
-    text = interval(ci, 2)
+    text = interval(ci, lambda value: number(value, 2))
     return "" if text == NONE else text
 
 
 def orthogonality(e: Evidence) -> Section:
     """Are the emotion features independent, and do two families compose?"""
     title = "Orthogonality and compositionality"
-    blocks = _lead(e, "orthogonality", "compositionality")
+    blocks: list[Block] = _lead(e, "orthogonality", "compositionality")
     if not blocks:
-        blocks = [
-            Absent("orthogonality", "moodlens features DIR"),
-            Absent("compositionality", "moodlens causal DIR"),
+        blocks += [
+            Absent("orthogonality", "moodlens report DIR"),
+            Absent("compositionality", "moodlens report DIR"),
         ]
     details = (e.criterion("orthogonality") or {}).get("details") or {}
     rows = _orthogonality_rows(details)
