@@ -1,0 +1,39 @@
+"""Scores of clips: small callables that take one clip and give named numbers.
+
+``score_folder(folder, [AcousticScore()])`` measures every WAV file of a folder. A score never sees which method made a
+clip. Names are looked up on first use, so that importing this package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from moodlens.steer.scores.acoustics import AcousticScore as AcousticScore
+    from moodlens.steer.scores.base import Clip as Clip
+    from moodlens.steer.scores.base import Score as Score
+    from moodlens.steer.scores.base import read_audio as read_audio
+    from moodlens.steer.scores.base import score_folder as score_folder
+    from moodlens.steer.scores.base import score_run as score_run
+    from moodlens.steer.scores.hypotheses import HYPOTHESES as HYPOTHESES
+    from moodlens.steer.scores.hypotheses import judge_shift as judge_shift
+
+_HOME = {
+    "AcousticScore": "acoustics",
+    "Clip": "base",
+    "HYPOTHESES": "hypotheses",
+    "Score": "base",
+    "judge_shift": "hypotheses",
+    "read_audio": "base",
+    "score_folder": "base",
+    "score_run": "base",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOME)
