@@ -175,7 +175,7 @@ def scheduled(
     current: dict[str, Any] = {"factor": None, "states": None}
 
     def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        cache = kwargs.get("past_key_values")
+        cache = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5.24
         position = 0 if cache is None else int(cache.get_seq_length())
         now = float(factor[min(position, len(factor) - 1)])
         if now != current["factor"]:

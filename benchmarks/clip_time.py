@@ -1,0 +1,105 @@
+"""Time one clip at musicgen-small's true size, with random weights: nothing is downloaded.
+
+The weights decide what is heard, not how long it takes. Sizes are those of facebook/musicgen-small (T5-base, a
+24-layer decoder of width 1024, EnCodec at 32 kHz with 4 codebooks).
+"""
+
+import argparse
+import json
+import platform
+import time
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    EncodecConfig,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    T5Config,
+)
+
+from moodlens.steer import MusicGen, Sampling, Steering
+
+
+def small(dtype: torch.dtype, device: str) -> MusicGen:
+    """A MusicGen of musicgen-small's size."""
+    text = T5Config(vocab_size=32128, d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
+    codec = EncodecConfig(
+        sampling_rate=32000,
+        audio_channels=1,
+        target_bandwidths=[2.2],
+        upsampling_ratios=[8, 5, 4, 4],
+        num_filters=64,
+        hidden_size=128,
+        codebook_size=2048,
+        codebook_dim=128,
+        use_causal_conv=False,
+        normalize=False,
+        norm_type="weight_norm",
+        chunk_length_s=None,
+    )
+    decoder = MusicgenDecoderConfig(
+        vocab_size=2048,
+        num_hidden_layers=24,
+        ffn_dim=4096,
+        num_attention_heads=16,
+        hidden_size=1024,
+        num_codebooks=4,
+        pad_token_id=2048,
+        bos_token_id=2048,
+    )
+    model = MusicgenForConditionalGeneration(
+        MusicgenConfig(text_encoder=text, audio_encoder=codec, decoder=decoder)
+    )
+    chosen = model.generation_config
+    chosen.decoder_start_token_id = chosen.pad_token_id = chosen.bos_token_id = 2048
+    vocab = {"<pad>": 0, "</s>": 1, "<unk>": 2, "instrumental": 3, "music": 4}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return MusicGen(model.to(device, dtype), tokenizer, "musicgen-small, random weights", "random")
+
+
+def main() -> None:
+    """Print the time of one clip."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of the clip")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    start = time.perf_counter()
+    musicgen = small(getattr(torch, options.dtype), options.device)
+    built = time.perf_counter() - start
+    vector = np.full(musicgen.d_in, musicgen.d_in**-0.5, dtype=np.float32)
+    musicgen.generate("instrumental music", seconds=0.2, seed=0)  # first-call costs
+    start, cpu = time.perf_counter(), time.process_time()
+    audio = musicgen.generate(
+        "instrumental music",
+        seconds=options.seconds,
+        seed=0,
+        steering=Steering(vector, 1.4),
+        sampling=Sampling(),
+    )
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
+    facts = {
+        "seconds_of_audio": audio.shape[-1] / musicgen.sampling_rate,
+        "wall_seconds": round(took, 1),
+        "cpu_seconds": round(cpu, 1),
+        "build_seconds": round(built, 1),
+        "parameters_million": round(sum(p.numel() for p in musicgen.model.parameters()) / 1e6, 1),
+        "dtype": options.dtype,
+        "device": options.device,
+        "threads": options.threads,
+        "torch": torch.__version__,
+        "machine": platform.processor() or platform.machine(),
+    }
+    print(json.dumps(facts) if options.json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+
+
+if __name__ == "__main__":
+    main()
