@@ -93,7 +93,7 @@ def make_study(
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "name": "tiny study", "seed": seed, "control": "none", "emotions": list(emotions),
-        "encoder": {"id": "minilm"}, "sae": {"architecture": "l1"}, "seeds": 3,
+        "encoder": {"id": "minilm"}, "sae": {"architecture": "l1"}, "seeds": 2,
         "provenance": {"python": "3.11", "moodlens": "0.1.0", "torch": "2.13.0"},
     }  # fmt: skip
     (folder / "study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
@@ -155,7 +155,7 @@ def make_study(
     write_json(folder / "transfer.json", transfer(rng, emotions))
     verdict = judge(
         "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
-        stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 3,
+        stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
                    "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7]},
     )  # fmt: skip
     write_json(folder / "verdict.json", verdict)
@@ -210,7 +210,7 @@ def stability_table(rng: np.random.Generator, d: int) -> pl.DataFrame:
     again = rng.integers(0, 3, d) / 2
     return pl.DataFrame(
         {
-            "feature": np.arange(d), "n_seeds": [3] * d, "reappears_decoder": again, "reappears_activation": again,
+            "feature": np.arange(d), "n_seeds": [2] * d, "reappears_decoder": again, "reappears_activation": again,
             "reappears": again, "decoder_cosine": cosine, "correlation": cosine - 0.1, "null_cosine_p95": [0.45] * d,
         }
     )  # fmt: skip

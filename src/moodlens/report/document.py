@@ -10,9 +10,14 @@ from typing import ClassVar, Literal
 Tone = Literal["good", "bad", "warn", "none"]
 
 
+_JOINERS = "\u200c\u200d"
+"""Invisible characters that scripts and emoji need; every other invisible one is dropped."""
+
+
 def plain_text(text: object) -> str:
-    """A user's text on one line, with no character that the report would read as markup."""
-    return " ".join(str(text).split()).replace("`", "'")
+    """A user's text on one line, with no character that the report would read as markup or that turns text around."""
+    line = " ".join(str(text).split()).replace("`", "'")
+    return line if line.isprintable() else "".join(c for c in line if c.isprintable() or c in _JOINERS)
 
 
 def cut(text: object, limit: int = 300) -> str:

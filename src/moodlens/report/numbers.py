@@ -25,7 +25,7 @@ def number(value: Any, digits: int = 3) -> str:
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) < 10 ** (1 - digits):
-        return f"{value:.1e}"
+        return f"{value:.2g}" if abs(value) >= 1e-4 else f"{value:.1e}"
     return f"{value:.{digits}f}" if abs(value) < 10 else f"{value:.1f}"
 
 

@@ -189,12 +189,12 @@ def _stability(e: Evidence) -> "Figure | None":
     found = e.features.filter(pl.col("emotion_feature")).select("feature")
     rows = e.stability.join(found, on="feature", how="inner")
     null = e.stability["null_cosine_p95"].drop_nulls()
-    n_others = int(e.stability["n_seeds"].max()) - 1  # type: ignore[arg-type, operator]
+    n_others = int(e.stability["n_seeds"].to_numpy().max())
     return holds.stability_histogram(
         rows["decoder_cosine"].to_numpy(),
-        float(null.mean()) if len(null) else None,
+        float(null.to_numpy().mean()) if len(null) else None,
         rows["reappears"].to_numpy(),
-        n_others,  # type: ignore[arg-type]
+        n_others,
     )
 
 

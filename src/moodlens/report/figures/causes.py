@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.report.figures.embedding import heat
+from moodlens.report.figures.embedding import heading, heat
 from moodlens.report.figures.style import (
     ACCENT,
     BAND,
@@ -117,10 +117,9 @@ def which_moves_which(effects: np.ndarray, emotions: tuple[str, ...], *, unit: s
     """Effect of adding the family of each emotion (rows) on the readout of each emotion (columns), ``(C, C)``."""
     n = len(emotions)
     with look():
-        figure, axes = canvas(
-            float(np.clip(2.6 + 0.62 * n, 4.2, WIDTH)), float(np.clip(1.3 + 0.36 * n, 2.2, 7))
-        )
         names = [short(e) for e in emotions]
+        width = float(np.clip(2.6 + 0.62 * n, 4.2, WIDTH))
+        figure, axes = canvas(width, float(np.clip(1.2 + 0.36 * n, 2.4, 7)) + heading(names, names, width))
         heat(figure, axes, np.asarray(effects, dtype=float), names, names, unit, "{:+.2f}", diverging=True)
         axes.set(xlabel="readout of", ylabel="family added")
     return figure

@@ -22,16 +22,9 @@ def similarity_matrix(matrix: np.ndarray, emotions: tuple[str, ...]) -> "Figure"
     side = float(np.clip(1.3 + 0.36 * n, 2.4, WIDTH - 1))
     wide = float(np.clip(max(side + 1.2, 1.1 + 0.066 * longest * (n + 1) + 0.08 * n), 3.2, WIDTH))
     with look():
-        figure, axes = canvas(wide, side)
-        heat(
-            figure,
-            axes,
-            matrix,
-            [short(e) for e in emotions],
-            [short(e) for e in emotions],
-            "mean cosine",
-            "{:.2f}",
-        )
+        names = [short(e) for e in emotions]
+        figure, axes = canvas(wide, side + heading(names, names, wide))
+        heat(figure, axes, matrix, names, names, "mean cosine", "{:.2f}")
     return figure
 
 
@@ -65,7 +58,9 @@ def heat(
     )
     axes.set(xlim=(0, values.shape[1]), ylim=(values.shape[0], 0))
     axes.set_xticks(
-        np.arange(len(columns)) + 0.5, columns, rotation=90 if _crowded(rows, columns, figure) else 0
+        np.arange(len(columns)) + 0.5,
+        columns,
+        rotation=90 if heading(rows, columns, figure.get_figwidth()) else 0,
     )
     axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.tick_params(length=0)
@@ -89,11 +84,14 @@ def _written(form: str, value: float) -> str:
     return (text if any(c in "123456789" for c in text) else text.lstrip("+-")).replace("-", "−")
 
 
-def _crowded(rows: list[str], columns: list[str], figure: "Figure") -> bool:
-    """Whether the columns' names would run into each other (0.066 inches a character, 0.9 for the colour bar)."""
-    left, longest = (max((len(name) for name in names), default=1) for names in (rows, columns))
-    cell = (figure.get_figwidth() - 0.9 - 0.066 * left) / max(len(columns), 1)
-    return 0.066 * longest + 0.06 > cell
+def heading(rows: list[str], columns: list[str], width: float) -> float:
+    """Inches that a heatmap's column names need because they must stand upright; 0 where they fit side by side.
+
+    A character is taken as 0.066 inches, the colour bar as 0.9.
+    """
+    left, longest = (max((len(name) for name in names), default=1) * 0.066 for names in (rows, columns))
+    cell = (width - 0.9 - left) / max(len(columns), 1)
+    return longest if longest + 0.06 > cell else 0.0
 
 
 def pca_scatter(

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.report.figures.embedding import heat
+from moodlens.report.figures.embedding import heading, heat
 from moodlens.report.figures.style import (
     ACCENT,
     BAND,
     GRID,
     INK,
     MUTED,
+    PAGE,
     PAPER,
     WARN,
     WIDTH,
@@ -49,10 +50,10 @@ def feature_heatmap(table: "pl.DataFrame", emotions: tuple[str, ...], *, per_emo
             f"F{row['feature']} {short(row.get('name') or '', 26)}".strip()
             for row in rows.iter_rows(named=True)
         ]
-        height = min(1.0 + 0.185 * len(names), 10.5)
-        width = float(np.clip(3.4 + 0.55 * len(emotions), 4.5, WIDTH))
-        figure, axes = canvas(width, height)
         columns = [short(e) for e in emotions]
+        width = float(np.clip(3.4 + 0.55 * len(emotions), 4.5, WIDTH))
+        height = min(0.9 + 0.185 * len(names) + heading(names, columns, width), PAGE)
+        figure, axes = canvas(width, height)
         heat(
             figure,
             axes,
@@ -86,10 +87,6 @@ def top_features(table: "pl.DataFrame", emotions: tuple[str, ...], per_emotion: 
     )
     parts = [found.filter(pl.col("emotion") == e).head(per_emotion) for e in emotions]
     return pl.concat(parts).drop("_stable")
-
-
-PAGE = 10.5
-"""The tallest figure that fits a printed page, inches."""
 
 
 def _panel_columns(n_emotions: int) -> int:
@@ -167,7 +164,9 @@ def activation_distributions(
                 range(len(emotions) - 1, -1, -1), names if place % columns == 0 else [""] * len(names)
             )
             axes.tick_params(axis="y", length=0)
-            axes.set_title(f"F{features[place]} ({short(emotions[chosen_for[place]], 14)})")
+            axes.set_title(
+                f"F{features[place]} ({short(emotions[chosen_for[place]], 10 if columns > 2 else 22)})"
+            )
             axes.grid(axis="x")
         figure.supxlabel(
             "activation where it fires (embedding units); right: share of texts in which it fires", fontsize=8

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 WIDTH = 7.0
 """Width of a full-width figure, inches: the text width of a printed page."""
+PAGE = 10.5
+"""The tallest figure that fits a printed page, inches."""
 SMALL = 8.0
 """The smallest text, points."""
 MAX_LABEL = 22

@@ -40,6 +40,8 @@ def inline_svg(figure: "Figure", name: str, alt: str) -> str:
     text = re.sub(r'\sid="([^"]+)"', rf' id="{name}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
+    # Verdana is as wide as DejaVu Sans, where that is not installed.
+    text = text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif")
     for color, role in _ROLES.items():
         text = text.replace(color, role)
     text = re.sub(r"\n\s*", "\n", text).strip()

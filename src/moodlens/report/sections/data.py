@@ -15,6 +15,7 @@ from moodlens.report.document import (
 )
 from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, interval, number, p_value, percent
+from moodlens.report.sections.opening import signs
 
 SPLITS = ("train", "val", "test", "held_out")
 
@@ -249,7 +250,7 @@ def sweep(e: Evidence) -> Section:
         _, why = choose(e.sweep)
         blocks.append(
             Paragraph(
-                f"{frame.height} SAEs trained. Chosen: {plain_text(chosen['name'])}. Rule, in order: {why}."
+                f"{frame.height} SAEs trained. Chosen: {plain_text(chosen['name'])}. Rule, in order: {signs(why)}."
             )
         )
         hints = advice(chosen)
