@@ -136,6 +136,14 @@ def _check_utf8(path: Path) -> None:
         ) from error
 
 
+class _Constant(ValueError):
+    """NaN or Infinity, which Python's json reads though JSON has no such values."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _Constant(name)
+
+
 def _read_jsonl(path: Path) -> "pl.DataFrame":
     """One object a line; read by hand so that a broken line can be named. Blank lines are skipped."""
     import polars as pl
@@ -145,9 +153,13 @@ def _read_jsonl(path: Path) -> "pl.DataFrame":
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_constant=_refuse_constant)
         except json.JSONDecodeError as error:
             raise BadInput(f"{path}: line {number} is not valid JSON (column {error.colno})") from error
+        except _Constant as error:
+            raise BadInput(
+                f"{path}: line {number} holds {error}, which is no value in JSON; use null"
+            ) from error
         if not isinstance(row, dict):
             raise BadInput(f"{path}: line {number} is not a JSON object")
         rows.append(row)
@@ -166,6 +178,13 @@ def _strings(path: Path, raw: "pl.DataFrame", column: str) -> "pl.Series":
     if raw.schema[column].is_nested():
         raise BadInput(f"{path}: column {column!r} holds {raw.schema[column]}, not one value a row")
     text = raw[column].cast(pl.String).str.strip_chars()
+    # What programs write for a missing number. Taken as text it would be a label of its own.
+    nan = (text.str.to_lowercase() == "nan").fill_null(False)
+    if nan.any():
+        row = int(nan.arg_max() or 0) + 1
+        raise BadInput(
+            f"{path}: row {row}: column {column!r} is NaN; write the value or leave the cell empty"
+        )
     return text.set(text == "", None)
 
 

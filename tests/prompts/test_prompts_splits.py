@@ -1,0 +1,120 @@
+"""Splits: whole groups, each emotion in its share, held-out rows where they are."""
+
+from collections import Counter
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moodlens.engine import BadInput
+from moodlens.prompts import assign_splits, generate
+
+DEALT = ("train", "val", "test")
+
+
+def table(groups: list[tuple[str | None, int, str]]) -> pl.DataFrame:
+    """Rows of (emotion, size, split) groups, interleaved."""
+    rows = [
+        {"id": f"{number}-{row}", "emotion": emotion, "split": split, "group": f"group {number}"}
+        for number, (emotion, size, split) in enumerate(groups)
+        for row in range(size)
+    ]
+    rows.sort(key=lambda row: row["id"][::-1])
+    return pl.DataFrame(rows, schema=dict.fromkeys(("id", "emotion", "split", "group"), pl.String))
+
+
+EMOTION = st.sampled_from(["happy", "sad", "calm", None])
+GROUPS = st.lists(
+    st.tuples(EMOTION, st.integers(1, 9), st.sampled_from(["", "", "", "held_out"])), max_size=40
+)
+ENOUGH: list[tuple[str | None, int, str]] = [
+    (emotion, size, "") for emotion in ("happy", "sad", "calm") for size in (1, 2, 3)
+]
+
+
+@given(GROUPS, st.integers(0, 2**31))
+def test_groups_never_straddle_and_given_splits_stay(groups, seed):
+    frame = table(ENOUGH + groups)
+    dealt = assign_splits(frame, seed=seed)
+    assert dealt.drop("split").equals(frame.drop("split"))
+    assert set(dealt["split"]) <= {*DEALT, "held_out"}
+    assert dealt.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+    assert (dealt["split"] == "held_out").equals(frame["split"] == "held_out")
+    for emotion in ("happy", "sad", "calm"):
+        assert set(DEALT) <= set(dealt.filter(pl.col("emotion") == emotion)["split"])
+
+
+@given(st.integers(0, 2**31))
+def test_equal_seeds_deal_alike_whatever_the_order_of_rows(seed):
+    frame = table(ENOUGH * 4)
+    dealt = assign_splits(frame, seed=seed)
+    again = assign_splits(frame.reverse(), seed=seed).reverse()
+    assert dealt.equals(again)
+
+
+def test_other_seeds_deal_otherwise():
+    frame = table(ENOUGH * 10)
+    assert not assign_splits(frame, seed=0).equals(assign_splits(frame, seed=1))
+
+
+@given(
+    st.lists(st.integers(1, 12), min_size=30, max_size=80),
+    st.sampled_from([(0.6, 0.2, 0.2), (0.5, 0.15, 0.35), (0.8, 0.1, 0.1)]),
+    st.integers(0, 2**31),
+)
+def test_every_emotion_gets_its_shares_as_closely_as_groups_allow(sizes, fractions, seed):
+    frame = table([(emotion, size, "") for emotion in ("happy", "sad", None) for size in sizes])
+    dealt = assign_splits(frame, fractions=fractions, seed=seed)
+    for emotion in ("happy", "sad", None):
+        rows = dealt.filter(pl.col("emotion").eq_missing(pl.lit(emotion)))
+        found = Counter(rows["split"])
+        for split, fraction in zip(DEALT, fractions, strict=True):
+            assert abs(found[split] - fraction * rows.height) <= max(sizes)
+
+
+def test_generated_prompts_keep_their_shares():
+    dealt = assign_splits(generate(6000, seed=0), fractions=(0.5, 0.15, 0.35), seed=0)
+    rows = dealt.filter((pl.col("kind") == "plain") & (pl.col("split") != "held_out"))
+    counts = rows.group_by("emotion", "split").len()
+    for split, fraction in zip(DEALT, (0.5, 0.15, 0.35), strict=True):
+        for n in counts.filter(pl.col("split") == split)["len"]:
+            assert n == pytest.approx(855 * fraction, abs=0.02 * 855)
+
+
+def test_rows_without_a_group_stand_for_themselves():
+    frame = table(ENOUGH).with_columns(group=pl.lit(None, dtype=pl.String))
+    dealt = assign_splits(frame, seed=0)
+    assert dealt["group"].to_list() == [f"row/{name}" for name in frame["id"]]
+    assert set(dealt["split"]) == set(DEALT)
+
+
+def test_a_given_split_draws_the_rest_of_its_group():
+    frame = table(ENOUGH).with_columns(
+        split=pl.when(pl.col("id") == "2-0").then(pl.lit("val")).otherwise(pl.lit(""))
+    )
+    frame = pl.concat([frame, table([("happy", 2, ""), ("happy", 2, "")]).with_columns(group=pl.lit("new"))])
+    dealt = assign_splits(frame, seed=0)
+    assert set(dealt.filter(pl.col("group") == "group 2")["split"]) == {"val"}
+
+
+@pytest.mark.parametrize("fractions", [(0.5, 0.5, 0.0), (0.5, 0.2, 0.2), (0.7, 0.3), (1.2, -0.1, -0.1)])
+def test_shares_that_do_not_add_up_are_refused(fractions):
+    with pytest.raises(BadInput, match="three positive shares that add up to 1"):
+        assign_splits(table(ENOUGH), fractions=fractions, seed=0)
+
+
+def test_too_few_groups_are_named():
+    with pytest.raises(
+        BadInput, match="'sad' has 2 groups; train, val and test need at least one group each"
+    ):
+        assign_splits(table([*ENOUGH[:3], ("sad", 5, ""), ("sad", 5, "")]), seed=0)
+
+
+def test_a_group_in_two_given_splits_is_named():
+    frame = table([*ENOUGH, ("sad", 2, "train")])
+    frame = frame.with_columns(
+        split=pl.when(pl.col("id") == "9-1").then(pl.lit("test")).otherwise(pl.col("split"))
+    )
+    with pytest.raises(BadInput, match=r"group 'group 9' has rows in (train and in test|test and in train)"):
+        assign_splits(frame, seed=0)
