@@ -1,0 +1,242 @@
+"""What happens to the readouts when features are moved, for many features and rows at once.
+
+The SAE's error is kept: ``x' = x + decode(h') - decode(h) = x + (h' - h) @ W_dec``. Moving feature f by an amount
+a therefore adds ``a W_dec[f]`` to the embedding, changes every logit by ``a (W_dec[f] . w_k)`` and the squared norm
+by ``2 a (x . W_dec[f]) + a^2``. All products are taken once; an effect costs one logarithm and one root.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from moodlens.validate.readouts import Fold, Panel
+
+_TINY = np.float32(1e-30)
+_CHUNK = 256  # rows
+
+
+@dataclass(frozen=True)
+class Bank:
+    """Directions as every fold of a panel sees them."""
+
+    directions: np.ndarray
+    """(b, d_in) float32."""
+    seen: tuple[np.ndarray, ...]
+    """per fold (b, K + C): products with the readout's vectors."""
+    dots: tuple[np.ndarray, ...]
+    """per fold (b, r): products with the fold's rows."""
+    square: np.ndarray
+    """(b,) squared norms."""
+
+    @classmethod
+    def of(cls, panel: Panel, directions: np.ndarray) -> "Bank":
+        """Look at ``directions`` (b, d_in) from every fold of ``panel``."""
+        directions = np.ascontiguousarray(directions, dtype=np.float32)
+        return cls(
+            directions,
+            tuple(directions @ fold.readout.vectors.T for fold in panel.folds),
+            tuple(directions @ fold.x.T for fold in panel.folds),
+            np.einsum("bd,bd->b", directions, directions),
+        )
+
+    def part(self, which: np.ndarray, keep: tuple[np.ndarray, ...]) -> "Bank":
+        """Directions ``which``, seen from the rows ``keep`` (bool per fold) alone."""
+        return Bank(
+            self.directions[which],
+            tuple(seen[which] for seen in self.seen),
+            tuple(
+                dots[np.ix_(which, np.flatnonzero(mask))] for dots, mask in zip(self.dots, keep, strict=True)
+            ),
+            self.square[which],
+        )
+
+
+def constant_effects(
+    panel: Panel, bank: Bank, which: np.ndarray, amounts: np.ndarray, target: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add ``amounts[j]`` of direction ``which[j]`` to every row; the change of both readouts of one emotion.
+
+    Args:
+        panel: rows and readouts.
+        bank: directions, made for this panel.
+        which: ``(m,)`` int, places in the bank.
+        amounts: ``(m,)``.
+        target: emotion that is read.
+
+    Returns:
+        probe and centroid changes, ``(m, r)`` float32 each, rows in the order of ``panel.rows``.
+    """
+    amounts = np.asarray(amounts, dtype=np.float32)
+    probe, centroid = [], []
+    for fold, seen, dots in zip(panel.folds, bank.seen, bank.dots, strict=True):
+        k = fold.readout.n_classes
+        shift = seen[which] * amounts[:, None]
+        rest = np.delete(np.arange(k), target)
+        # log-odds change = s_c - log sum_k p_k exp(s_k), p the probabilities among the other classes.
+        top = shift[:, rest].max(axis=1, keepdims=True)
+        grown = np.exp(shift[:, rest] - top) @ _shares(fold.seen[:, rest]).T
+        probe.append((shift[:, target, None] - top) - np.log(np.maximum(grown, _TINY)))
+        before = fold.seen[:, k + target]
+        square = dots[which]
+        square *= 2 * amounts[:, None]
+        square += fold.square + (amounts**2 * bank.square[which])[:, None]
+        after = (before + shift[:, k + target, None]) / np.sqrt(np.maximum(square, _TINY))
+        centroid.append(after - before / np.sqrt(np.maximum(fold.square, _TINY)))
+    return np.concatenate(probe, axis=1), np.concatenate(centroid, axis=1)
+
+
+def probe_means(panel: Panel, bank: Bank, which: np.ndarray, amounts: np.ndarray, target: int) -> np.ndarray:
+    """Means over rows of the probe's changes in :func:`constant_effects`, ``(m,)``, without holding ``(m, r)``."""
+    amounts = np.asarray(amounts, dtype=np.float32)
+    total = np.zeros(len(which))
+    for fold, seen in zip(panel.folds, bank.seen, strict=True):
+        k, n = fold.readout.n_classes, len(fold.rows)
+        shift = seen[which] * amounts[:, None]
+        rest = np.delete(np.arange(k), target)
+        top = shift[:, rest].max(axis=1)
+        grown = np.exp(shift[:, rest] - top[:, None])
+        shares = np.ascontiguousarray(_shares(fold.seen[:, rest]).T)
+        total += n * (shift[:, target] - top)
+        for part in blocks(n, _CHUNK):  # what a block needs stays in the processor's cache
+            logs = np.maximum(grown @ shares[:, part], _TINY)
+            total -= np.log(logs, out=logs) @ np.ones(part.stop - part.start, dtype=np.float32)
+    return total / max(len(panel.rows), 1)
+
+
+def centroid_means(
+    panel: Panel, bank: Bank, which: np.ndarray, amounts: np.ndarray, target: int
+) -> np.ndarray:
+    """Means over rows of the centroid's changes in :func:`constant_effects`, ``(m,)``, without holding ``(m, r)``."""
+    amounts = np.asarray(amounts, dtype=np.float32)
+    total = np.zeros(len(which))
+    twice, added = (2 * amounts)[:, None], (amounts**2 * bank.square[which])[:, None]
+    for fold, seen, dots in zip(panel.folds, bank.seen, bank.dots, strict=True):
+        column = fold.readout.n_classes + target
+        before, along = fold.seen[:, column], seen[which, column, None] * amounts[:, None]
+        total -= float(np.sum(before / np.sqrt(np.maximum(fold.square, _TINY))))
+        for part in blocks(len(fold.rows), _CHUNK):
+            square = dots[which, part]
+            square *= twice
+            square += added
+            square += fold.square[part]
+            np.sqrt(np.maximum(square, _TINY, out=square), out=square)
+            after = before[part] + along
+            after /= square
+            total += after @ np.ones(part.stop - part.start, dtype=np.float32)
+    return total / max(len(panel.rows), 1)
+
+
+def member_effects(
+    fold: Fold,
+    bank: Bank,
+    place: int,
+    picks: np.ndarray,
+    amounts: np.ndarray,
+    target: int,
+    *,
+    removed: np.ndarray | None = None,
+    norm: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Add, row by row, its own amounts of several directions; the change of both readouts of one emotion.
+
+    Args:
+        fold: rows and readout; may be part of the fold the bank was made for if ``amounts`` are of its rows only.
+        bank: directions; ``place`` is the fold's place in it. Its ``dots`` must be of the same rows.
+        picks: ``(m, j)`` int, places in the bank, j directions for each of m moves.
+        amounts: ``(1, r, j)`` (shared) or ``(m, r, j)``.
+        target: emotion that is read.
+        removed: ``(r, d_in)`` taken from the rows first (e.g. everything the SAE decodes).
+        norm: ``(r,)`` norm to which all moves of a row are scaled, so that they have one size.
+
+    Returns:
+        probe and centroid changes, ``(m, r)`` float32 each.
+    """
+    k = fold.readout.n_classes
+    amounts = np.asarray(amounts, dtype=np.float32)
+    inner = bank.directions[picks]
+    inner = inner @ inner.transpose(0, 2, 1)
+    shared = len(amounts) != len(picks)
+    each = "rj,mjl,rl->mr" if shared else "mrj,mjl,mrl->mr"
+    mine = amounts[0] if shared else amounts
+    length = np.einsum(each, mine, inner, mine, optimize=True)  # squared norm of every move
+    if norm is not None:
+        scale = norm / np.sqrt(np.maximum(length, _TINY))
+        amounts, shared = amounts * scale[:, :, None], False
+        length = np.broadcast_to(norm**2, length.shape)
+    dots = bank.dots[place][picks].transpose(0, 2, 1)  # (m, r, j)
+    start, square = fold.seen, fold.square
+    cross = np.einsum("mrj,rj->mr" if shared else "mrj,mrj->mr", dots, amounts[0] if shared else amounts)
+    if removed is not None:
+        taken = removed.astype(np.float32)
+        start = start - taken @ fold.readout.vectors.T
+        rest = fold.x - taken
+        square = np.einsum("rd,rd->r", rest, rest)
+        away = np.einsum("rd,mjd->mrj", taken, bank.directions[picks], optimize=True)
+        cross = cross - np.einsum("mrj,mrj->mr", away, np.broadcast_to(amounts, away.shape))
+    seen = start + amounts @ bank.seen[place][picks]  # (m, r, K + C)
+    after = _log_odds(seen[..., :k], target)
+    size = np.sqrt(np.maximum(square + 2 * cross + length, _TINY))
+    probe = after - _log_odds(fold.seen[:, :k], target)
+    centroid = seen[..., k + target] / size
+    centroid -= fold.seen[:, k + target] / np.sqrt(np.maximum(fold.square, _TINY))
+    return probe, centroid
+
+
+def _shares(logits: np.ndarray) -> np.ndarray:
+    """Softmax over the last axis, float32."""
+    grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return grown / grown.sum(axis=-1, keepdims=True)
+
+
+def _log_odds(logits: np.ndarray, target: int) -> np.ndarray:
+    """Log-odds of class ``target`` against all others together, ``(..., K)`` -> ``(...)``."""
+    # Class by class: numpy is slow at reducing over a last axis of a handful.
+    rest = [logits[..., c] for c in range(logits.shape[-1]) if c != target]
+    top = rest[0]
+    for one in rest[1:]:
+        top = np.maximum(top, one)
+    total = np.exp(rest[0] - top)
+    for one in rest[1:]:
+        total += np.exp(one - top)
+    return logits[..., target] - top - np.log(total)
+
+
+@dataclass(frozen=True)
+class GroupMeans:
+    """Means over rows with intervals from resampling whole groups, one set of resamples for all."""
+
+    group: np.ndarray
+    """(n,) int, group of every row of the study."""
+    weights: np.ndarray
+    """(b, g) how often each resample holds each group."""
+
+    def sums(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of ``values (m, r)`` over the groups of ``rows (r,)``: ``(m, g)``, and counts ``(g,)``."""
+        from scipy import sparse
+
+        n_groups = self.weights.shape[1]
+        member = sparse.csr_array(
+            (np.ones(len(rows), dtype=values.dtype), (np.arange(len(rows)), self.group[rows])),
+            shape=(len(rows), n_groups),
+        )
+        return values @ member, np.bincount(self.group[rows], minlength=n_groups).astype(np.float32)
+
+    def interval(self, sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, 2.5 % and 97.5 % of the resampled means. sums (m, g), counts (g,) or (m, g) -> three (m,)."""
+        total = np.broadcast_to(counts, sums.shape).sum(axis=1, dtype=np.float64)
+        mean = np.divide(
+            sums.sum(axis=1, dtype=np.float64), total, out=np.full(len(sums), np.nan), where=total > 0
+        )
+        above = sums.astype(np.float32) @ self.weights.T
+        below = np.broadcast_to(counts.astype(np.float32) @ self.weights.T, above.shape)
+        # A resample without any of the rows says nothing; it stands at the mean.
+        drawn = np.where(below > 0, above / np.maximum(below, 1), mean[:, None].astype(np.float32))
+        low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
+        return mean, low, high
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` that cover ``range(n)``."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
