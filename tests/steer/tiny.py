@@ -64,7 +64,15 @@ def word_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_model(*, seed: int = 0, width: int = 24, hidden: int = 32, codes: int = 64, layers: int = 2):
+def tiny_model(
+    *,
+    seed: int = 0,
+    width: int = 24,
+    hidden: int = 32,
+    codes: int = 64,
+    layers: int = 2,
+    words: int = len(WORDS) + 3,
+):
     """Random weights in which every claim can fail: codebooks not zero, a projection bias, large initial weights."""
     from transformers import (
         EncodecConfig,
@@ -75,7 +83,7 @@ def tiny_model(*, seed: int = 0, width: int = 24, hidden: int = 32, codes: int =
     )
 
     text = T5Config(
-        vocab_size=len(WORDS) + 3,
+        vocab_size=words,
         d_model=width,
         d_kv=8,
         d_ff=2 * width,

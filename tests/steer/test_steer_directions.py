@@ -1,0 +1,282 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from tiny import tiny_musicgen
+
+from moodlens.engine import BadInput, read_json, write_json
+from moodlens.sae import encode_rows
+from moodlens.steer import (
+    Direction,
+    DirectionSettings,
+    Mixture,
+    build_directions,
+    load_directions,
+    mix,
+    orthogonalise,
+    save_directions,
+)
+from moodlens.steer.build import difference_in_means, matched_features, principal_components
+from moodlens.steer.directions import check_anchors, unit_vector
+from study import EMOTIONS, tiny_inputs
+
+
+def test_every_method_is_there_at_one_norm(directions):
+    counts = {}
+    for item in directions:
+        counts[item.method] = counts.get(item.method, 0) + 1
+        assert abs(np.linalg.norm(item.vector) - 1) < 1e-5
+        assert item.vector.dtype == np.float32
+        assert (item.emotion is not None) == (
+            item.method in ("difference_in_means", "linear_probe", "sae_family", "sae_feature")
+        )
+    assert counts == {
+        "difference_in_means": 4, "linear_probe": 4, "pca": 4, "random": 20, "shuffled_difference_in_means": 5,
+        "sae_family": 4, "sae_feature": 4, "matched_random_feature": 20,
+    }  # fmt: skip
+    assert len({item.hash for item in directions}) == len(directions)
+
+
+def test_coefficient_one_is_the_mean_difference_in_means_norm(directions, inputs):
+    rows = inputs.development
+    norms = []
+    for c, emotion in enumerate(EMOTIONS):
+        own = inputs.labels[rows] == c
+        vector = inputs.x[rows][own].mean(0) - inputs.x[rows][~own].mean(0)
+        norms.append(np.linalg.norm(vector))
+        np.testing.assert_allclose(
+            directions[f"difference_in_means/{emotion}"].vector, vector / norms[-1], atol=1e-5
+        )
+        assert directions.norms[emotion] == pytest.approx(norms[-1], rel=1e-5)
+    assert directions.unit == pytest.approx(np.mean(norms), rel=1e-5)
+
+
+def test_no_test_row_is_looked_at(inputs, directions):
+    from dataclasses import replace
+
+    x = inputs.x.copy()
+    x[inputs.splits == "test"] += 100
+    texts = list(inputs.texts)
+    other = build_directions(replace(inputs, x=x, texts=texts))
+    for a, b in zip(directions, other, strict=True):
+        np.testing.assert_array_equal(a.vector, b.vector)
+
+
+def test_family_and_feature_are_decoder_rows(directions, inputs):
+    W = inputs.sae.W_dec.detach().numpy()
+    family = inputs.families.families[1]
+    wanted = sum(w * s * W[f] for f, w, s in zip(family.features, family.weights, family.scales, strict=True))
+    np.testing.assert_allclose(
+        directions["sae_family/sad"].vector, wanted / np.linalg.norm(wanted), atol=1e-6
+    )
+    np.testing.assert_allclose(directions["sae_feature/sad"].vector, W[family.features[0]], atol=1e-6)
+    chosen = build_directions(inputs, DirectionSettings(features={"sad": 40}))
+    np.testing.assert_allclose(chosen["sae_feature/sad"].vector, W[40], atol=1e-6)
+
+
+def test_linear_probe_points_to_its_emotion(directions, inputs):
+    rows = inputs.development
+    x, labels = inputs.x[rows], inputs.labels[rows]
+    for c, emotion in enumerate(EMOTIONS):
+        reading = x @ directions[f"linear_probe/{emotion}"].vector
+        assert reading[labels == c].mean() > reading[labels != c].mean()
+
+
+def test_matched_features_fire_as_often_and_mean_nothing(directions, inputs):
+    from dataclasses import replace
+
+    codes = encode_rows(inputs.sae, inputs.x[inputs.development])
+    density = (codes > 0).mean(axis=0)
+    matched = [item.detail["feature"] for item in directions.select(method="matched_random_feature")]
+    members = {f for family in inputs.families.families for f in family.features}
+    assert len(set(matched)) == 20
+    assert not members & set(matched)
+    assert all(density[f] > 0 for f in matched)
+    also = build_directions(replace(inputs, emotion_features=tuple(matched[:10])))
+    again = {item.detail["feature"] for item in also.select(method="matched_random_feature")}
+    assert not again & set(matched[:10])
+
+
+@given(st.integers(0, 2**31), st.integers(1, 12))
+def test_matched_features_are_near_in_rate(seed, n):
+    density = np.random.default_rng(seed).beta(0.5, 3, size=200)
+    wanted = [3, 17]
+    drawn = matched_features(density, wanted, n, seed, exclude=[0, 1])
+    assert len(set(drawn)) == n
+    assert not set(drawn) & {0, 1, 3, 17}
+    pool = np.setdiff1d(np.arange(200), [0, 1, 3, 17])
+    for i, feature in enumerate(drawn):
+        gap = np.abs(np.log(density[pool]) - np.log(max(density[wanted[i % 2]], 1e-9)))
+        assert (
+            np.abs(np.log(density[feature]) - np.log(max(density[wanted[i % 2]], 1e-9)))
+            <= np.sort(gap)[4 + n]
+        )
+
+
+def test_too_few_features_to_match(inputs):
+    with pytest.raises(BadInput, match="n_matched"):
+        build_directions(inputs, DirectionSettings(n_matched=64))
+
+
+def test_random_directions_are_seeded_and_nearly_orthogonal(inputs, directions):
+    again = build_directions(inputs)
+    other = build_directions(inputs, DirectionSettings(seed=1))
+    for i in range(20):
+        name = f"random/{i:02d}"
+        np.testing.assert_array_equal(directions[name].vector, again[name].vector)
+        assert not np.array_equal(directions[name].vector, other[name].vector)
+    matrix = np.stack([item.vector for item in directions.select(method="random")])
+    cosines = (matrix @ matrix.T)[np.triu_indices(20, 1)]
+    assert abs(cosines.mean()) < 0.1
+    assert abs(cosines.std() - matrix.shape[1] ** -0.5) < 0.05  # what chance gives in d_in dimensions
+
+
+def test_principal_components_match_sklearn():
+    from sklearn.decomposition import PCA
+
+    x = np.random.default_rng(0).standard_normal((80, 6)) * [5, 3, 2, 1, 1, 1] + 4
+    ours, theirs = principal_components(x, 3), PCA(3).fit(x).components_
+    np.testing.assert_allclose(np.abs((ours * theirs).sum(1)), 1, atol=1e-8)
+
+
+def test_difference_in_means_counts_neutral_rows_as_others():
+    x = np.array([[2.0, 0], [0, 2.0], [0, 0]])
+    np.testing.assert_allclose(difference_in_means(x, np.array([0, 1, -1]), 2), [[2, -1], [-1, 2]])
+    with pytest.raises(BadInput, match="with and without emotion 1"):
+        difference_in_means(x, np.array([0, 0, -1]), 2)
+
+
+def test_a_study_without_sae_or_family_says_so(inputs):
+    from dataclasses import replace
+
+    bare = build_directions(replace(inputs, sae=None))
+    assert not bare.select(method="sae_feature")
+    assert any("no SAE" in note for note in bare.notes)
+    lone = build_directions(replace(inputs, families=None))
+    assert len(lone.notes) == 4
+    assert not lone.select(method="matched_random_feature")
+
+
+def test_embeddings_without_texts_are_refused(inputs):
+    from dataclasses import replace
+
+    with pytest.raises(BadInput, match="without texts"):
+        build_directions(replace(inputs, texts=[""] * len(inputs.texts)))
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [({"angry": 1}, "unknown emotions"), ({"sad": 64}, "not a feature of an SAE with 64")],
+)
+def test_bad_features(inputs, features, message):
+    with pytest.raises(BadInput, match=message):
+        build_directions(inputs, DirectionSettings(features=features))
+
+
+# -- mixing ------------------------------------------------------------------------------------------------------------
+
+
+@given(arrays(np.float64, (3, 8), elements=st.floats(-1, 1)))
+def test_orthogonalise_gives_the_nearest_orthonormal_vectors_in_any_order(vectors):
+    norms = np.linalg.norm(vectors, axis=1)
+    if norms.min() < 0.1 or np.linalg.svd(vectors / norms[:, None])[1][-1] < 1e-2:
+        return
+    out = orthogonalise(vectors)
+    np.testing.assert_allclose(out @ out.T, np.eye(3), atol=1e-5)
+    np.testing.assert_allclose(orthogonalise(vectors[::-1]), out[::-1], atol=1e-4)
+    # Nearest: each stays closer to its own vector than Gram-Schmidt's does on the whole.
+    unit = vectors / norms[:, None]
+    q = np.linalg.qr(unit.T)[0].T
+    q *= np.sign((q * unit).sum(1))[:, None]
+    assert np.linalg.norm(out - unit) <= np.linalg.norm(q - unit) + 1e-5
+
+
+def test_dependent_directions_cannot_be_made_orthogonal():
+    with pytest.raises(BadInput, match="linearly dependent"):
+        orthogonalise(np.array([[1.0, 0, 0], [1.0, 0, 0]]))
+
+
+def test_mix_weights_and_orthogonal(directions):
+    happy, sad = (directions[f"difference_in_means/{e}"] for e in ("happy", "sad"))
+    plain = mix([(happy, 1.0), (sad, -2.0)])
+    np.testing.assert_allclose(plain.vector, unit_vector(happy.vector - 2 * sad.vector, ""), atol=1e-6)
+    assert plain.emotion == "1*happy+-2*sad"
+    both = mix([(happy, 1.0), (sad, 1.0)], orthogonal=True)
+    pair = orthogonalise(np.stack([happy.vector, sad.vector]))
+    np.testing.assert_allclose(pair @ both.vector, [0.5**0.5] * 2, atol=1e-5)  # neither cancels the other
+    assert mix([(happy, 1.0), (sad, 1.0)]).name != both.name
+    with pytest.raises(BadInput, match="two directions"):
+        mix([(happy, 1.0)])
+    with pytest.raises(BadInput, match="nowhere"):
+        mix([(happy, 1.0), (Direction("x", "x", "x", happy.vector), -1.0)])
+
+
+def test_mixtures_from_settings(inputs):
+    settings = DirectionSettings(mixtures=(Mixture(weights={"happy": 1.0, "calm": 0.5}),))
+    found = build_directions(inputs, settings).select(method="mixture")
+    assert [item.detail["parts"] for item in found] == [["sae_family/happy", "sae_family/calm"]]
+    with pytest.raises(BadInput, match="no sae_family direction for 'bored'"):
+        build_directions(inputs, DirectionSettings(mixtures=(Mixture(weights={"happy": 1, "bored": 1}),)))
+
+
+# -- files and other encoders --------------------------------------------------------------------------------------------
+
+
+def test_saved_directions_come_back(directions, tmp_path):
+    save_directions(directions, tmp_path)
+    back = load_directions(tmp_path, encoder="musicgen:tiny", d_in=directions.d_in)
+    assert (back.emotions, back.unit, back.norms, back.notes) == (
+        directions.emotions, directions.unit, directions.norms, directions.notes,
+    )  # fmt: skip
+    for a, b in zip(directions, back, strict=True):
+        assert (a.name, a.method, a.emotion) == (b.name, b.method, b.emotion)
+        np.testing.assert_array_equal(a.vector, b.vector)
+    assert back.provenance.anchor_texts == directions.provenance.anchor_texts
+    facts = read_json(tmp_path / "directions.json")
+    assert facts["site"] == "text_encoder.last_hidden_state"
+    assert facts["encoder"] == "musicgen:tiny"
+    assert facts["data"] == directions.provenance.data
+    assert next(d for d in facts["directions"] if d["name"] == "sae_feature/happy")["detail"] == {
+        "feature": 0
+    }
+
+
+def test_damaged_directions_are_refused(directions, tmp_path):
+    save_directions(directions, tmp_path)
+    path = tmp_path / "directions.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BadInput, match="build the directions anew"):
+        load_directions(tmp_path)
+    write_json(tmp_path / "directions.json", {"format": "other"})
+    with pytest.raises(BadInput, match="not directions"):
+        load_directions(tmp_path)
+
+
+def test_another_encoder_is_refused(directions, musicgen, tmp_path):
+    save_directions(directions, tmp_path)
+    with pytest.raises(BadInput, match="do not fit 't5:google-t5/t5-base'"):
+        load_directions(tmp_path, encoder="t5:google-t5/t5-base")
+    with pytest.raises(BadInput, match="24 wide"):
+        load_directions(tmp_path, d_in=768)
+    texts = directions.provenance.anchor_texts
+    assert check_anchors(directions, musicgen.pooled(texts), "same") < 1e-5
+    for other in (tiny_musicgen(seed=1), tiny_musicgen(width=48)):
+        with pytest.raises(BadInput, match=r"another encoder|cannot steer"):
+            check_anchors(directions, other.pooled(texts), "MusicGen other")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_same_encoder_in_half_precision_is_accepted(directions, dtype):
+    half = tiny_musicgen()
+    half.model.to(dtype)
+    assert check_anchors(directions, half.pooled(directions.provenance.anchor_texts), "half") < 0.05
+
+
+def test_shuffled_labels_of_the_tiny_study_build_all_the_same(musicgen):
+    """Controls do not depend on there being families."""
+    built = build_directions(tiny_inputs(musicgen, families=False))
+    assert len(built.select(method="random")) == 20

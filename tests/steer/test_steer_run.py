@@ -1,0 +1,312 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moodlens.embed import EmbeddingStore
+from moodlens.engine import BadInput, file_sha256, read_json, write_json, write_table
+from moodlens.sae import save_sae
+from moodlens.steer import (
+    DirectionSettings,
+    MusicGen,
+    Steering,
+    SteerSettings,
+    build_directions,
+    plan,
+    read_study_inputs,
+    run_steer,
+    save_directions,
+)
+from moodlens.steer.clips import read_clips, read_wav
+from moodlens.steer.loudness import measure_loudness
+from moodlens.steer.run import run_clips, run_directions
+from study import EMOTIONS, tiny_inputs
+
+SMALL = SteerSettings(
+    prompts=("instrumental music", "a simple melody"),
+    emotions=("happy",),
+    methods=("sae_family", "difference_in_means"),
+    controls=("random",),
+    coefficients=(-1.0, 1.0),
+    seeds=(0, 1),
+    seconds=0.2,
+    directions=DirectionSettings(n_random=2),
+)
+# Per prompt and seed: plain, edited, 2 methods x 2 coefficients, 2 random directions at +1.
+EACH = 1 + 1 + 4 + 2
+
+
+@pytest.fixture(scope="module")
+def few(inputs):
+    return build_directions(inputs, SMALL.directions)
+
+
+@pytest.fixture(scope="module")
+def done(few, musicgen, tmp_path_factory):
+    """One uninterrupted run."""
+    out = tmp_path_factory.mktemp("steer") / "run"
+    return run_steer(few, out, SMALL, model=musicgen)
+
+
+@pytest.fixture(scope="module")
+def study_folder(inputs, musicgen, tmp_path_factory):
+    """The tiny study, as the other rooms write it."""
+    folder = tmp_path_factory.mktemp("study")
+    n = len(inputs.texts)
+    labels = [EMOTIONS[c] if c >= 0 else None for c in inputs.labels]
+    frame = {
+        "id": [str(i) for i in range(n)], "text": inputs.texts, "emotion": labels, "kind": list(inputs.kinds),
+        "split": list(inputs.splits), "group": [f"g{g:03d}" for g in inputs.groups],
+    }  # fmt: skip
+    write_table(folder / "prompts.parquet", pl.DataFrame(frame))
+    store = EmbeddingStore.create(folder / "embeddings", {"encoder": "musicgen:tiny"}, "float32")
+    store.append(inputs.x)
+    save_sae(inputs.sae, folder / "sae" / "main", {"encoder_id": "musicgen:tiny"})
+    write_json(folder / "families.json", inputs.families.to_json())
+    flags = {"feature": range(64), "emotion_feature": [f in (0, 1, 50) for f in range(64)]}
+    write_table(folder / "features.parquet", pl.DataFrame(flags))
+    (folder / "study.yaml").write_text(
+        "emotions: [happy, sad, calm, energetic]\nsteer: {seconds: 0.2, seeds: [3]}\n"
+    )
+    return folder
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """Every file but the clock's."""
+    files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "progress.json")
+    return {str(path.relative_to(out)): file_sha256(path) for path in files}
+
+
+# -- the plan ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_grid_is_whole_and_balanced(few):
+    specs = plan(SMALL, few)
+    assert len(specs) == 2 * 2 * EACH
+    first = specs[: 2 * EACH]  # an unfinished run has whole seeds of whole prompts
+    assert {spec.seed for spec in first} == {0}
+    assert {spec.prompt for spec in first[:EACH]} == {"instrumental music"}
+    edited = [spec for spec in specs if spec.method == "prompt_editing"]
+    assert edited[0].text == "instrumental music, happy"
+    assert edited[0].coefficient is None
+    assert sum(spec.method == "none" for spec in specs) == 4
+    assert {spec.coefficient for spec in specs if spec.method == "random"} == {1.0}
+    assert len(set(specs)) == len(specs)
+
+
+def test_all_emotions_by_default_and_zero_is_made_once(few):
+    settings = SMALL.model_copy(update={"emotions": (), "coefficients": (0.0, 1.0), "controls": ()})
+    specs = plan(settings, few)
+    assert {spec.emotion for spec in specs} == {None, *EMOTIONS}
+    assert len(specs) == 4 * (1 + 4 + 2 * 4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"emotions": ("angry",)}, "angry not among happy, sad"),
+        ({"methods": ("mixture",)}, "no mixture direction"),
+    ],
+)
+def test_what_cannot_be_planned(few, changes, message):
+    with pytest.raises(BadInput, match=message):
+        plan(SMALL.model_copy(update=changes), few)
+
+
+# -- clips ---------------------------------------------------------------------------------------------------------------
+
+
+def test_every_clip_has_a_wav_and_its_facts(done, few, musicgen):
+    clips, keys = run_clips(done.folder)
+    assert len(keys) == done.made == 4 * EACH
+    assert done.summary()["clips"] == {
+        "none": 4,
+        "prompt_editing": 4,
+        "sae_family": 8,
+        "difference_in_means": 8,
+        "random": 8,
+    }
+    table = read_clips(clips, keys)
+    row = table.filter(
+        (pl.col("direction") == "difference_in_means/happy")
+        & (pl.col("coefficient") == -1)
+        & (pl.col("seed") == 1)
+    ).row(0, named=True)
+    audio, rate = read_wav(clips / row["file"])
+    again = musicgen.generate(
+        row["prompt"],
+        seconds=0.2,
+        seed=1,
+        steering=Steering(few["difference_in_means/happy"].vector, -few.unit),
+    )
+    np.testing.assert_array_equal(audio, again)
+    assert row["amount"] == pytest.approx(-few.unit)
+    loudness = measure_loudness(again, rate)  # of the samples as generated, before anything scales them
+    assert row["rms_dbfs"] == pytest.approx(loudness["rms_dbfs"])
+    assert row["peak"] == pytest.approx(loudness["peak"])
+    facts = read_json(clips / f"{row['key']}.json")
+    assert facts["how"]["model"] == "tiny"
+    assert facts["encoder"] == "musicgen:tiny"
+    assert facts["sha256"] == file_sha256(clips / row["file"])
+
+
+def test_plain_clips_are_plain_generate(done, musicgen):
+    clips, keys = run_clips(done.folder)
+    for row in read_clips(clips, keys).filter(pl.col("method") == "none").iter_rows(named=True):
+        audio, _ = read_wav(clips / row["file"])
+        np.testing.assert_array_equal(audio, musicgen.generate(row["prompt"], seconds=0.2, seed=row["seed"]))
+
+
+def test_directions_stay_with_the_run(done, few):
+    assert [d.hash for d in run_directions(done.folder)] == [d.hash for d in few]
+
+
+def test_running_again_makes_nothing_and_changes_no_byte(done, few, musicgen):
+    before = hashes(done.folder)
+    again = run_steer(few, done.folder, SMALL, model=musicgen)
+    assert (again.made, again.seconds_per_clip) == (0, None)
+    assert hashes(done.folder) == before
+
+
+def test_a_grown_grid_keeps_what_is_there(done, few, musicgen, tmp_path):
+    import shutil
+
+    out = tmp_path / "run"
+    shutil.copytree(done.folder, out)
+    grown = run_steer(few, out, SMALL.model_copy(update={"seeds": (0, 1, 2)}), model=musicgen)
+    assert grown.made == 2 * EACH
+    # Another way of steering leaves the plain and edited clips, and makes the steered ones anew.
+    renormed = run_steer(few, out, SMALL.model_copy(update={"renorm": True}), model=musicgen)
+    assert renormed.made == 4 * (EACH - 2)
+    assert len(run_clips(out)[1]) == 4 * EACH
+
+
+def test_a_damaged_clip_is_made_again(done, few, musicgen, tmp_path):
+    import shutil
+
+    out = tmp_path / "run"
+    shutil.copytree(done.folder, out)
+    wav = sorted((out / "clips").glob("*.wav"))[3]
+    wav.write_bytes(wav.read_bytes()[:-7])
+    assert run_steer(few, out, SMALL, model=musicgen).made == 1
+    assert hashes(out) == hashes(done.folder)
+
+
+def test_progress_and_the_estimate_of_time_left(few, musicgen, tmp_path):
+    told, left = [], []
+
+    def progress(what, now, total):
+        told.append((what, now, total))
+        if (tmp_path / "progress.json").is_file():
+            left.append(read_json(tmp_path / "progress.json")["seconds_left"])
+
+    settings = SMALL.model_copy(update={"seeds": (0,), "prompts": ("music",)})
+    run_steer(few, tmp_path, settings, progress, model=musicgen)
+    assert told == [("clips", n, EACH) for n in range(EACH + 1)]
+    last = read_json(tmp_path / "progress.json")
+    assert last["seconds_left"] == 0
+    assert last["done"] == last["total"] == EACH
+    assert left[0] > 0
+
+
+CHILD = """
+import sys
+from moodlens.steer import MusicGen, SteerSettings, run_steer
+
+source, checkpoint, out, settings = sys.argv[1:]
+settings = SteerSettings.model_validate_json(settings)
+model = MusicGen.load(checkpoint)
+run_steer(source, out, settings, lambda what, n, total: print(n, flush=True), model=model)
+"""
+
+
+def test_a_killed_run_continues_to_the_same_bytes(few, checkpoint, tmp_path):
+    """SIGKILL in the middle of a run in another process, then again from here; compared with a run left alone."""
+    save_directions(few, tmp_path / "directions")
+    settings = SMALL.model_copy(update={"seeds": (0,), "seconds": 0.5})
+    args = [
+        str(tmp_path / "directions"),
+        str(checkpoint),
+        str(tmp_path / "killed"),
+        settings.model_dump_json(),
+    ]
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *args],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        for line in child.stdout:
+            if int(line) >= 3:
+                os.kill(child.pid, signal.SIGKILL)
+                break
+    assert child.wait() == -signal.SIGKILL
+    there = len(list((tmp_path / "killed" / "clips").glob("*.json")))
+    assert 3 <= there < 2 * EACH
+    model = MusicGen.load(str(checkpoint))
+    assert run_steer(few, tmp_path / "killed", settings, model=model).made == 2 * EACH - there
+    assert run_steer(few, tmp_path / "whole", settings, model=model).made == 2 * EACH
+    # A kill may leave the temporary file of a write that never ended; nothing reads those.
+    killed = {name: h for name, h in hashes(tmp_path / "killed").items() if not name.endswith(".tmp")}
+    assert killed == hashes(tmp_path / "whole")
+
+
+# -- from a study folder -------------------------------------------------------------------------------------------------
+
+
+def test_a_study_folder_steers(study_folder, inputs, checkpoint, tmp_path):
+    read = read_study_inputs(study_folder)
+    np.testing.assert_array_equal(read.x, inputs.x)
+    np.testing.assert_array_equal(read.labels, inputs.labels)
+    assert read.emotion_features == (0, 1, 50)
+    assert (read.encoder, read.emotions, read.texts) == (inputs.encoder, inputs.emotions, inputs.texts)
+    settings = SMALL.model_copy(update={"model": str(checkpoint), "prompts": ("music",), "seeds": (0,)})
+    run = run_steer(study_folder, tmp_path / "a", settings)
+    assert run.made == EACH
+    saved = run_steer(
+        tmp_path / "a" / "directions", tmp_path / "b", settings
+    )  # saved directions serve as well
+    assert saved.keys == run.keys
+
+
+def test_another_text_encoder_is_refused_before_any_clip(few, inputs, checkpoint, tmp_path):
+    from tiny import save_tiny_musicgen, tiny_musicgen
+
+    other = save_tiny_musicgen(tmp_path / "other", seed=1)
+    with pytest.raises(BadInput, match="directions of another encoder do not steer it"):
+        run_steer(few, tmp_path / "out", SMALL.model_copy(update={"model": str(other)}))
+    wide = build_directions(tiny_inputs(tiny_musicgen(width=48)), SMALL.directions)
+    with pytest.raises(BadInput, match="24 wide, the directions are 48 wide"):
+        run_steer(wide, tmp_path / "out", SMALL.model_copy(update={"model": str(checkpoint)}))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("no-such/model", "HF_HUB_OFFLINE is set"), (".", "cannot load this folder")]
+)
+def test_a_checkpoint_that_is_not_there(few, tmp_path, monkeypatch, name, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=message) as caught:
+        run_steer(few, tmp_path / "out", SMALL.model_copy(update={"model": name}))
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_no_study_or_run(tmp_path):
+    with pytest.raises(BadInput, match=r"prompts\.parquet"):
+        run_steer(tmp_path, tmp_path / "out", SMALL)
+    with pytest.raises(BadInput, match="not a steering run"):
+        run_clips(tmp_path)
+
+
+def test_run_json_names_what_was_asked(done):
+    run = json.loads((done.folder / "run.json").read_text())
+    assert SteerSettings.model_validate(run["settings"]) == SMALL
+    assert run["model"]["revision"] == "random"

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moodlens.engine import BadInput
+from moodlens.steer import SteerSettings, read_prompts, read_steer_settings
+from moodlens.steer.loudness import lufs, measure_loudness, rms_dbfs
+from moodlens.steer.schedule import check_schedule, factors
+
+STUDY = Path(__file__).parents[2] / "studies" / "steer-musicgen.yaml"
+
+
+def test_the_study_file_is_the_second_phase():
+    settings = read_steer_settings(STUDY)
+    assert settings.model == "facebook/musicgen-small"
+    assert "instrumental music" in settings.prompts
+    assert settings.prompt_editing
+    assert set(settings.methods) == {"sae_family", "sae_feature", "difference_in_means", "linear_probe"}
+    assert set(settings.controls) == {
+        "random",
+        "matched_random_feature",
+        "shuffled_difference_in_means",
+        "pca",
+    }
+    assert settings.directions.n_random >= 20
+    assert len(settings.seeds) >= 5
+    assert len(settings.prompts) >= 5
+
+
+def test_settings_from_a_file_with_changes_over_them(tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("emotions: [a, b]\nsteer:\n  seconds: 4\n  schedule: [[0, 0], [2, 1]]\n")
+    settings = read_steer_settings(path, model="folder", emotions=("a",), prompts=None)
+    assert (settings.seconds, settings.model, settings.emotions) == (4, "folder", ("a",))
+    assert settings.schedule == ((0, 0), (2, 1))
+    assert read_steer_settings(tmp_path) == read_steer_settings(path)  # a study folder
+    path.write_text("emotions: [a, b]\n")
+    assert read_steer_settings(path) == read_steer_settings(None) == SteerSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steer: {second: 4}", r"steer\.second: Extra inputs"),
+        ("steer: {seconds: 40}", r"steer\.seconds: .*less than or equal to 30 \(got 40\)"),
+        ("steer: {methods: [magic]}", "unknown methods: magic"),
+        ("steer: {seeds: [1, 1]}", "given twice"),
+        ("steer: {edit: 'very {prompt}'}", "must hold"),
+        ("steer: {schedule: [[2, 1], [1, 0]]}", "in order"),
+        ("steer: {guidance: 0.5}", "greater than or equal to 1"),
+        ("steer: [1]", "expected settings"),
+        ("steer: {", "not valid YAML"),
+    ],
+)
+def test_wrong_settings_are_one_line(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=message) as caught:
+        read_steer_settings(path)
+    assert "\n" not in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_prompts_from_a_file(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_text("# neutral\ninstrumental music\n\n  a waltz \n")
+    assert read_prompts(path) == ("instrumental music", "a waltz")
+    path.write_text("\n# nothing\n")
+    with pytest.raises(BadInput, match="holds no prompt"):
+        read_prompts(path)
+    with pytest.raises(BadInput, match="cannot read"):
+        read_prompts(tmp_path / "none.txt")
+
+
+# -- schedules -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_linear_between_its_points_and_constant_outside():
+    got = factors([(1.0, 0.0), (3.0, 1.0)], 200, 50)
+    assert got[0] == got[49] == 0
+    assert got[-1] == 1
+    assert got[100] == pytest.approx(0.5)
+    assert (np.diff(got) >= 0).all()
+
+
+def test_two_points_at_one_time_are_a_jump():
+    got = factors([(0.0, 0.0), (2.0, 0.0), (2.0, 1.0)], 200, 50)
+    assert set(got) == {0.0, 1.0}
+    assert got.tolist().index(1.0) == 100
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 10), st.floats(-3, 3)), min_size=1, max_size=6),
+    st.integers(4, 400),
+)
+def test_a_schedule_stays_within_its_values(points, n):
+    points = sorted(points, key=lambda p: p[0])
+    got = factors(points, n, 50)
+    assert len(got) == n
+    values = [v for _, v in points]
+    assert min(values) - 1e-9 <= got.min() <= got.max() <= max(values) + 1e-9
+    assert len(np.unique(got)) <= n // 5 + 1  # each change costs a projection; held for a tenth of a second
+
+
+@pytest.mark.parametrize("points", [[], [(1.0, 0.0), (0.5, 1.0)], [(-1.0, 1.0)], [(0.0, float("nan"))]])
+def test_bad_schedules(points):
+    with pytest.raises(BadInput, match="schedule"):
+        check_schedule(points)
+
+
+# -- loudness ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [32000, 44100, 48000])
+def test_a_997_hz_sine_has_the_loudness_of_the_standard(rate):
+    """ITU-R BS.1770-4: a 0 dBFS 997 Hz sine in one channel reads -3.01 LKFS."""
+    t = np.arange(rate * 3) / rate
+    for gain in (1.0, 0.1):
+        sine = gain * np.sin(2 * np.pi * 997 * t)
+        assert lufs(sine, rate) == pytest.approx(-3.01 + 20 * np.log10(gain), abs=0.05)
+        assert rms_dbfs(sine) == pytest.approx(-3.01 + 20 * np.log10(gain), abs=0.01)
+
+
+def test_the_gate_leaves_silence_out():
+    t = np.arange(48000 * 2) / 48000
+    sine = 0.5 * np.sin(2 * np.pi * 997 * t)
+    padded = np.r_[sine, np.zeros(48000 * 10)]
+    assert lufs(padded, 48000) == pytest.approx(lufs(sine, 48000), abs=0.5)  # the last blocks are half silent
+    assert rms_dbfs(padded) < rms_dbfs(sine) - 6
+
+
+def test_silence_and_short_clips():
+    assert measure_loudness(np.zeros((1, 32000)), 32000) == {
+        "rms_dbfs": -np.inf,
+        "lufs": -np.inf,
+        "peak": 0.0,
+    }
+    assert lufs(np.ones(100), 32000) == -np.inf
