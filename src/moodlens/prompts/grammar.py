@@ -32,7 +32,7 @@ def generate(
     special: float = 0.04,
     held_out_share: float = 0.25,
     caption_share: float = 0.12,
-    scene_share: float = 0.3,
+    scene_share: float = 0.2,
 ) -> "pl.DataFrame":
     """Write ``n`` unique prompts, in random order.
 
