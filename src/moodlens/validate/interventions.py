@@ -53,7 +53,13 @@ class Bank:
 
 
 def constant_effects(
-    panel: Panel, bank: Bank, which: np.ndarray, amounts: np.ndarray, target: int
+    panel: Panel,
+    bank: Bank,
+    which: np.ndarray,
+    amounts: np.ndarray,
+    target: int,
+    *,
+    without: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Add ``amounts[j]`` of direction ``which[j]`` to every row; the change of both readouts of one emotion.
 
@@ -63,6 +69,7 @@ def constant_effects(
         which: ``(m,)`` int, places in the bank.
         amounts: ``(m,)``.
         target: emotion that is read.
+        without: class left out of the log-odds, where two emotions should not compete.
 
     Returns:
         probe and centroid changes, ``(m, r)`` float32 each, rows in the order of ``panel.rows``.
@@ -72,7 +79,7 @@ def constant_effects(
     for fold, seen, dots in zip(panel.folds, bank.seen, bank.dots, strict=True):
         k = fold.readout.n_classes
         shift = seen[which] * amounts[:, None]
-        rest = np.delete(np.arange(k), target)
+        rest = np.array([c for c in range(k) if c not in (target, without)])
         # log-odds change = s_c - log sum_k p_k exp(s_k), p the probabilities among the other classes.
         top = shift[:, rest].max(axis=1, keepdims=True)
         grown = np.exp(shift[:, rest] - top) @ _shares(fold.seen[:, rest]).T

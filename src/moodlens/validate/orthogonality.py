@@ -1,0 +1,85 @@
+"""Are the emotion features different features, or one feature many times over?"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.validate.settings import ValidateSettings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+DRAWS = 100
+"""Sets of random features the emotion features are compared with."""
+
+
+def orthogonality(
+    W_dec: np.ndarray,
+    codes: np.ndarray,
+    table: "pl.DataFrame",
+    settings: ValidateSettings,
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Correlations of activations, and cosines of decoder rows, among all pairs of emotion features.
+
+    The control is as many random live features, drawn 100 times: sparse codes of any kind correlate little.
+
+    Args:
+        W_dec: ``(d_sae, d_in)`` decoder rows.
+        codes: ``(n, d_sae)`` activations on test rows.
+        table: features.parquet; reads ``emotion_feature`` and ``emotion``.
+        settings: ``max_correlation``, below which a pair counts as independent.
+        seed: of the draws.
+
+    Returns:
+        ``share`` of pairs with |r| below the bar (None with fewer than two emotion features that fire),
+        ``control_share``, ``n_features, n_pairs``; ``median, mean_abs_correlation, mean_abs_cosine, cosine_share``
+        and each as ``control_...``; ``within_share`` and ``between_share``, the share among pairs of one emotion
+        and of two.
+    """
+    fires = (codes > 0).any(axis=0) & (codes.std(axis=0) > 0)
+    found = np.flatnonzero(table["emotion_feature"].to_numpy().astype(bool) & fires)
+    out: dict[str, Any] = {"share": None, "control_share": None, "n_features": len(found), "n_pairs": 0}
+    if len(found) < 2:
+        return out
+    emotion = table["emotion"].to_numpy()[found]
+    first, second = np.triu_indices(len(found), 1)
+    correlation, cosine = _pairs(W_dec, codes, found)
+    below = correlation < settings.max_correlation
+    same = emotion[first] == emotion[second]
+    live = np.flatnonzero(fires)
+    rng = np.random.default_rng([seed, 0x0127])
+    drawn = [
+        _describe(*_pairs(W_dec, codes, rng.choice(live, len(found), replace=False)), settings)
+        for _ in range(DRAWS)
+    ]
+    described = _describe(correlation, cosine, settings)
+    return out | {
+        "n_pairs": len(first),
+        **described,
+        **{f"control_{name}": float(np.mean([one[name] for one in drawn])) for name in described},
+        "within_share": float(below[same].mean()) if same.any() else None,
+        "between_share": float(below[~same].mean()) if (~same).any() else None,
+    }
+
+
+def _pairs(W_dec: np.ndarray, codes: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """|correlation| and |cosine| of all pairs of ``features``, ``(pairs,)`` each."""
+    own = codes[:, features].astype(np.float32)
+    own = own - own.mean(axis=0)
+    own /= np.linalg.norm(own, axis=0)
+    rows = W_dec[features].astype(np.float32)
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    pairs = np.triu_indices(len(features), 1)
+    return np.abs(own.T @ own)[pairs], np.abs(rows @ rows.T)[pairs]
+
+
+def _describe(correlation: np.ndarray, cosine: np.ndarray, settings: ValidateSettings) -> dict[str, float]:
+    return {
+        "share": float(np.mean(correlation < settings.max_correlation)),
+        "median": float(np.median(correlation)),
+        "mean_abs_correlation": float(correlation.mean()),
+        "mean_abs_cosine": float(cosine.mean()),
+        "cosine_share": float(np.mean(cosine < settings.max_correlation)),
+    }

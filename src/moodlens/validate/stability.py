@@ -1,0 +1,200 @@
+"""Which features come back when the SAE is trained again with another initialisation and data order.
+
+Features of two SAEs are matched one to one (Hungarian, Kuhn 1955), as in Paulo & Belrose 2025 (arXiv:2501.16615)
+and Song et al. 2025 (arXiv:2505.20254, mean correlation of matched features), on decoder cosine, on the
+correlation of activations over text that trained neither, and on the smaller of the two. A feature *reappears*
+where the last match reaches the bar, so that one and the same partner agrees in direction and in use.
+
+The null: unit differences of two data rows, looked up in the other decoders. Embeddings have low rank, so
+such directions come closer to a dictionary than isotropic ones would.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.engine import BadInput
+from moodlens.validate.settings import ValidateSettings
+
+if TYPE_CHECKING:
+    import polars as pl
+
+HUNGARIAN_FEATURES = 2500
+"""Live features above which matches are mutual nearest neighbours: the Hungarian method takes n^3."""
+NULL_DIRECTIONS = 2000
+
+
+def stability(
+    W_dec: np.ndarray,
+    seeds: list[np.ndarray],
+    codes: np.ndarray,
+    seed_codes: list[np.ndarray],
+    x_train: np.ndarray,
+    settings: ValidateSettings,
+    *,
+    seed: int,
+) -> "pl.DataFrame":
+    """Look for every feature in the SAEs of other seeds. Knows no labels.
+
+    Args:
+        W_dec: ``(d_sae, d_in)`` decoder rows of the study's SAE.
+        seeds: ``W_dec`` of every other SAE.
+        codes: ``(n, d_sae)`` activations on rows that trained no SAE.
+        seed_codes: activations of the other SAEs on the same rows.
+        x_train: ``(m, d_in)`` raw embeddings, whose differences are the null.
+        settings: ``reappearance``, the bar; ``verdict.min_reappearance``, the share of seeds that counts as stable.
+        seed: of the null directions.
+
+    Returns:
+        One row per feature. Shares of the other seeds: ``reappears_decoder``, ``reappears_activation`` (one to one on
+        that measure alone), ``reappears`` (both, same partner). Means over the seeds: ``decoder_cosine``,
+        ``correlation`` (one to one), ``best_cosine``, ``best_correlation`` (nearest, whoever else takes it).
+        ``alive``: fires on these rows; features that do not have no correlation and do not reappear. The same in
+        every row: ``n_seeds``, ``null_cosine_p95`` (95th percentile of the null's best cosine) and ``null_share``
+        (null directions whose best cosine reaches the bar in enough seeds).
+
+    Raises:
+        BadInput: there is no other seed, or shapes disagree.
+    """
+    import polars as pl
+
+    if not seeds or len(seeds) != len(seed_codes):
+        raise BadInput(
+            f"stability needs other seeds with their activations: {len(seeds)} and {len(seed_codes)} given"
+        )
+    for other, own in zip(seeds, seed_codes, strict=True):
+        if other.shape[1] != W_dec.shape[1] or own.shape != (len(codes), len(other)):
+            raise BadInput(
+                f"another seed's decoder {other.shape} or activations {own.shape} do not fit {W_dec.shape}, {codes.shape}"
+            )
+    d, n_seeds, bar = len(W_dec), len(seeds), settings.reappearance
+    alive = np.flatnonzero((codes > 0).any(axis=0))
+    mine, mine_z = _unit(W_dec[alive]), _standard(codes[:, alive])
+    means = {
+        name: np.zeros(d) for name in ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
+    }
+    shares = {name: np.zeros(d) for name in ("reappears_decoder", "reappears_activation", "reappears")}
+    for other, own in zip(seeds, seed_codes, strict=True):
+        there = np.flatnonzero((own > 0).any(axis=0))
+        if not len(there) or not len(alive):
+            continue
+        cosine = mine @ _unit(other[there]).T
+        correlation = mine_z.T @ _standard(own[:, there])
+        both = np.minimum(cosine, correlation)
+        by_cosine, by_correlation, by_both = (_matched(s) for s in (cosine, correlation, both))
+        for name, value in (
+            ("decoder_cosine", by_cosine),
+            ("correlation", by_correlation),
+            ("best_cosine", cosine.max(axis=1)),
+            ("best_correlation", correlation.max(axis=1)),
+        ):
+            means[name][alive] += value / n_seeds
+        for name, value in (
+            ("reappears_decoder", by_cosine),
+            ("reappears_activation", by_correlation),
+            ("reappears", by_both),
+        ):
+            shares[name][alive] += (value >= bar) / n_seeds
+    null = null_cosines(seeds, x_train, seed)
+    needed = settings.verdict.min_reappearance - 1e-9
+    return pl.DataFrame(
+        {
+            "feature": np.arange(d),
+            "n_seeds": np.full(d, n_seeds),
+            **shares,
+            **means,
+            "alive": np.isin(np.arange(d), alive),
+            "null_cosine_p95": np.full(d, np.quantile(null, 0.95)),
+            "null_share": np.full(d, np.mean((null >= bar).mean(axis=0) >= needed)),
+        }
+    )
+
+
+def stability_summary(table: "pl.DataFrame", found: np.ndarray, settings: ValidateSettings) -> dict[str, Any]:
+    """What the verdict reads: how many of the emotion features come back in enough other seeds.
+
+    Args:
+        table: from :func:`stability`.
+        found: ``(d_sae,)`` bool, emotion features.
+        settings: ``verdict.min_reappearance``.
+
+    Returns:
+        ``stable_share`` (None without emotion features) with ``ci`` (Wilson, over features), ``n_stable``,
+        ``n_emotion_features``, ``n_seeds``, ``alive_share`` (the same share over all live features), ``null_share``,
+        ``null_cosine_p95``, ``mcc`` (mean correlation of matched live features), ``mcc_emotion``,
+        ``decoder_mcc`` (mean decoder cosine of matched live features), ``decoder_share``, ``activation_share``
+        (emotion features stable on one measure alone).
+    """
+    from scipy.stats import binomtest
+
+    found = np.asarray(found).astype(bool)
+    needed = settings.verdict.min_reappearance - 1e-9
+    column = {name: table[name].to_numpy() for name in table.columns}
+    alive = column["alive"].astype(bool)
+
+    def share(name: str, which: np.ndarray) -> float | None:
+        return float(np.mean(column[name][which] >= needed)) if which.any() else None
+
+    def mean(name: str, which: np.ndarray) -> float | None:
+        return float(column[name][which].mean()) if which.any() else None
+
+    n, n_stable = int(found.sum()), int((column["reappears"][found] >= needed).sum())
+    interval = binomtest(n_stable, n).proportion_ci(method="wilson") if n else None
+    return {
+        "stable_share": share("reappears", found),
+        "ci": None if interval is None else [float(interval.low), float(interval.high)],
+        "n_stable": n_stable,
+        "n_emotion_features": n,
+        "n_seeds": int(column["n_seeds"][0]),
+        "null_share": float(column["null_share"][0]),
+        "null_cosine_p95": float(column["null_cosine_p95"][0]),
+        "alive_share": share("reappears", alive) or 0.0,
+        "mcc": mean("correlation", alive) or 0.0,
+        "mcc_emotion": mean("correlation", found),
+        "decoder_mcc": mean("decoder_cosine", alive) or 0.0,
+        "decoder_share": share("reappears_decoder", found),
+        "activation_share": share("reappears_activation", found),
+    }
+
+
+def null_cosines(seeds: list[np.ndarray], x_train: np.ndarray, seed: int) -> np.ndarray:
+    """Best cosine of random differences of data rows with each decoder, ``(n_seeds, directions)``.
+
+    Raises:
+        BadInput: fewer than two different rows.
+    """
+    rng = np.random.default_rng([seed, 0x57AB])
+    first, second = rng.integers(len(x_train), size=(2, NULL_DIRECTIONS))
+    drawn = x_train[first].astype(np.float32) - x_train[second]
+    drawn = drawn[np.linalg.norm(drawn, axis=1) > 0]
+    if not len(drawn):
+        raise BadInput("embeddings: all training rows are the same, so they have no differences")
+    return np.stack([(_unit(drawn) @ _unit(other).T).max(axis=1) for other in seeds])
+
+
+def _matched(score: np.ndarray) -> np.ndarray:
+    """Score of every row's one-to-one partner, 0 where it has none. score (a, b) -> (a,)."""
+    out = np.zeros(len(score))
+    if max(score.shape) <= HUNGARIAN_FEATURES:
+        from scipy.optimize import linear_sum_assignment
+
+        rows, columns = linear_sum_assignment(score, maximize=True)
+        out[rows] = score[rows, columns]
+        return out
+    best = score.argmax(axis=1)
+    mutual = score.argmax(axis=0)[best] == np.arange(len(score))
+    out[mutual] = score[np.arange(len(score)), best][mutual]
+    return out
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    """Rows at norm 1, float32; a row of zeros stays."""
+    rows = np.asarray(rows, dtype=np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _standard(codes: np.ndarray) -> np.ndarray:
+    """Columns about their mean at norm 1, so that products are correlations; a constant column is 0."""
+    centred = np.asarray(codes, dtype=np.float32) - codes.mean(axis=0, dtype=np.float64).astype(np.float32)
+    norm = np.linalg.norm(centred, axis=0)
+    return centred * np.where(norm > 1e-9, 1 / np.maximum(norm, 1e-9), 0).astype(np.float32)
