@@ -16,14 +16,24 @@ if TYPE_CHECKING:
     from moodlens.steer.scores.base import score_run as score_run
     from moodlens.steer.scores.hypotheses import HYPOTHESES as HYPOTHESES
     from moodlens.steer.scores.hypotheses import judge_shift as judge_shift
+    from moodlens.steer.scores.offline import Offline as Offline
+    from moodlens.steer.scores.offline import OfflineScore as OfflineScore
+    from moodlens.steer.scores.offline import Reference as Reference
+    from moodlens.steer.scores.offline import rank_features as rank_features
+    from moodlens.steer.scores.offline import read_references as read_references
 
 _HOME = {
     "AcousticScore": "acoustics",
     "Clip": "base",
     "HYPOTHESES": "hypotheses",
+    "Offline": "offline",
+    "OfflineScore": "offline",
+    "Reference": "offline",
     "Score": "base",
     "judge_shift": "hypotheses",
+    "rank_features": "offline",
     "read_audio": "base",
+    "read_references": "offline",
     "score_folder": "base",
     "score_run": "base",
 }
