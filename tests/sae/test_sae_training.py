@@ -410,3 +410,16 @@ def test_schedule():
     l1 = [plan(s.model_copy(update={"l1_coefficient": 2.0}), i, 100).l1 for i in range(100)]
     assert l1[24] == pytest.approx(1.0)
     assert l1[99] == 2.0
+
+
+def test_augmentation_adds_differences_of_training_rows_and_nothing_else():
+    x = np.eye(4, dtype=np.float32)[np.arange(64) % 4] + 5
+    data, val, standard, d_in = prepare(x, x[:8])
+    settings = SAESettings(d_sae=4, k=1, batch_size=64, epochs=1, augment=1.0).resolve(64, d_in)
+    trainer = Trainer(data, val, standard, settings, d_in, seed=3)
+    added = trainer.differences(1000) * standard.scale
+    assert np.allclose(added.sum(1), 0, atol=1e-5)  # every row has the same sum, so differences have none
+    changed = (np.abs(added) > 1e-6).any(1).mean()
+    assert 0.25 < changed < 0.5  # half the rows, less those that drew two equal rows
+    assert np.abs(added).max() <= 1 + 1e-5
+    assert np.array_equal(trainer.differences(5), trainer.differences(5))

@@ -74,6 +74,13 @@ class SAESettings(BaseModel):
         description="share of a centred training row, drawn by the seed, in each starting feature",
     )
 
+    augment: float = Field(
+        0.0,
+        ge=0,
+        description="half the rows of each batch get up to this many times the difference of two other training "
+        "rows added, new ones each time: a small set then teaches directions, not its own rows",
+    )
+
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "SAESettings":
         """Build settings from plain values; unknown names and bad values raise :class:`BadInput` in one line."""

@@ -13,7 +13,7 @@ from moodlens.sae.rows import Rows, Standard
 PARAMETERS: tuple[str, ...] = ("W_enc", "W_dec", "b_enc", "b_dec")
 
 # Random streams of one seed: what is drawn for one purpose does not shift what is drawn for another.
-INIT, ORDER, DATA_INIT, REVIVE = range(4)
+INIT, ORDER, DATA_INIT, REVIVE, AUGMENT = range(5)
 
 
 def generator(seed: int, purpose: int, epoch: int = 0) -> np.random.Generator:

@@ -21,7 +21,7 @@ from moodlens.sae.model import SAE
 from moodlens.sae.reference import activate, pre_activations, step
 from moodlens.sae.rows import Rows, Standard, as_rows, check_rows, chunks, measure
 from moodlens.sae.schedule import plan
-from moodlens.sae.state import ORDER, TrainingState, generator, initial_state
+from moodlens.sae.state import AUGMENT, ORDER, TrainingState, generator, initial_state
 
 OnEpoch = Callable[[dict[str, Any]], None]
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
@@ -124,8 +124,24 @@ class Trainer:
         )
 
     def batch(self, index: np.ndarray) -> Tensor:
-        """Standardised rows ``(n, d_in)``; reading in row order is kinder to stores."""
-        return torch.from_numpy(self.standard.apply(self.data.batch(np.sort(index))))
+        """Standardised rows ``(n, d_in)``, augmented if so set; reading in row order is kinder to stores."""
+        rows = self.standard.apply(self.data.batch(np.sort(index)))
+        if self.settings.augment > 0:
+            rows += self.differences(len(rows))
+        return torch.from_numpy(rows)
+
+    def differences(self, n: int) -> np.ndarray:
+        """``(n, d_in)``: for each row, a random multiple of the difference of two training rows, or zero.
+
+        What one prompt says and another does not is a change that a third prompt could have seen too. Drawn by seed
+        and step, so that resuming is exact.
+        """
+        draw = generator(self.seed, AUGMENT, self.state.step)
+        i, j = draw.integers(0, self.data.rows, (2, n))
+        share = self.settings.augment * draw.random(n) * (draw.random(n) < 0.5)
+        # The mean cancels in a difference, so that only the scale is left of the standardisation.
+        apart = np.asarray(self.data.batch(i) - self.data.batch(j), dtype=np.float32)
+        return (share / self.standard.scale).astype(np.float32)[:, None] * apart
 
     def epoch(self) -> dict[str, Any]:
         """One pass over the training rows, then validation; returns the history entry."""
