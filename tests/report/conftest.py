@@ -1,241 +1,26 @@
-"""A small study folder with every file, made from random numbers with a known amount of signal."""
+"""A whole small study, made once, and its report."""
 
+import sys
 from pathlib import Path
 
-import numpy as np
-import polars as pl
 import pytest
-import yaml
 
-from moodlens.embed import EmbeddingStore
-from moodlens.engine import write_json, write_table
-from moodlens.features import FeatureSettings, families, select_features
-from moodlens.validate.probe import phase0
-from moodlens.validate.verdict import judge
+sys.path.insert(0, str(Path(__file__).parent))  # report_study.py and report_page.py
 
-FOUR = ("happy", "sad", "calm", "energetic")
-SPLITS = ("train", "train", "train", "val", "test", "test", "held_out")
-
-
-def prompt_table(emotions: tuple[str, ...], groups_each: int, rows_each: int) -> pl.DataFrame:
-    """Groups of one word each, an emotion (or none) to a group, splits by group."""
-    rows = []
-    for e, emotion in enumerate((*emotions, None)):
-        for g in range(groups_each):
-            group = f"{emotion or 'none'}-{g}"
-            for r in range(rows_each):
-                rows.append(
-                    {
-                        "id": f"{e}-{g}-{r}",
-                        "text": f"{emotion or 'plain'} piano piece number {g}.{r}",
-                        "emotion": emotion,
-                        "kind": "plain" if emotion else "neutral",
-                        "about": None,
-                        "split": SPLITS[g % len(SPLITS)],
-                        "group": group,
-                        "instrument": ("piano", "guitar")[r % 2],
-                        "genre": "jazz",
-                        "intensity": "subtle",
-                        "style": "adjective",
-                        "twin": None,
-                        "source": "test",
-                    }
-                )
-    return pl.DataFrame(rows, schema_overrides={"about": pl.String, "twin": pl.String})
-
-
-def write_sae(folder: Path, d_in: int, d_sae: int, W: np.ndarray, mean: np.ndarray) -> None:
-    import torch
-
-    from moodlens.sae import SAE, save_sae
-
-    dec = torch.tensor(W, dtype=torch.float32)
-    enc = dec.T.contiguous()
-    bias = torch.full((d_sae,), -0.35)
-    sae = SAE(enc, dec, bias, torch.tensor(mean, dtype=torch.float32), activation="relu")
-    save_sae(sae, folder, {"encoder_id": "minilm"})
-
-
-def history(rng: np.random.Generator, epochs: int = 12) -> list[dict]:
-    out = []
-    for i in range(epochs):
-        loss = 0.8 * np.exp(-i / 4) + 0.1 + 0.01 * rng.random()
-        out.append(
-            {
-                "epoch": i, "step": 10 * i, "loss": loss, "explained_variance": 1 - loss, "l0": 8.0 + rng.random(),
-                "val_loss": loss + 0.03, "val_explained_variance": 1 - loss - 0.03, "val_l0": 8.2,
-                "dead": max(0, 12 - i), "reborn": 0, "learning_rate": 1e-3, "sparsity": 8,
-            }
-        )  # fmt: skip
-    return out
-
-
-def make_study(
-    folder: Path, emotions: tuple[str, ...] = FOUR, *, seed: int = 0, d_in: int = 16, groups: int = 14
-) -> Path:
-    """Write a whole study folder; every statistic in it is computed, not made up, except the causal ones."""
-    rng = np.random.default_rng(seed)
-    c = len(emotions)
-    d_in = max(d_in, c + 4)
-    d_sae = 4 * d_in
-    prompts = prompt_table(emotions, groups, 4)
-    index = {e: i for i, e in enumerate(emotions)}
-    labels = np.array([index.get(e, -1) for e in prompts["emotion"]])
-    group = np.unique(prompts["group"].to_numpy(), return_inverse=True)[1]
-    splits = prompts["split"].to_numpy().astype(str)
-    W = rng.normal(size=(d_sae, d_in))
-    W /= np.linalg.norm(W, axis=1, keepdims=True)
-    x = 0.25 * rng.normal(size=(prompts.height, d_in))
-    for i in range(c):
-        x[labels == i] += 0.7 * W[i]
-    x = (x + 0.1).astype(np.float32)
-
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "name": "tiny study", "seed": seed, "control": "none", "emotions": list(emotions),
-        "encoder": {"id": "minilm"}, "sae": {"architecture": "l1"}, "seeds": 2,
-        "provenance": {"python": "3.11", "moodlens": "0.1.0", "torch": "2.13.0"},
-    }  # fmt: skip
-    (folder / "study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    write_table(folder / "prompts.parquet", prompts)
-    info = {
-        "encoder": "minilm",
-        "revision": "x",
-        "pooling": "mean",
-        "max_length": 256,
-        "dtype": "float32",
-        "d_in": d_in,
-    }
-    store = EmbeddingStore.create(folder / "embeddings", info, "float32")
-    store.append(x)
-    write_json(
-        folder / "phase0.json", phase0(x, labels, group, emotions, seed=0, n_permutations=100, n_shuffles=3)
-    )
-
-    write_sae(folder / "sae" / "main", d_in, d_sae, W, x[splits == "train"].mean(0))
-    from moodlens.sae import baseline_metrics, encode_rows, load_sae, reconstruction_metrics, write_history
-
-    for name in ("main", "seed-1", "seed-2"):
-        write_history(folder / "sae" / name / "history.jsonl", history(rng))
-    sae = load_sae(folder / "sae" / "main")
-    codes = encode_rows(sae, x)
-    mean = x[splits == "train"].mean(0)
-    metrics = reconstruction_metrics(sae, x[splits == "test"], mean)
-    base = baseline_metrics(x[splits == "train"], x[splits == "test"], 4)
-    seen = reconstruction_metrics(sae, x[splits == "train"], mean)
-    rows = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
-    write_json(
-        folder / "reconstruction.json",
-        {"held_out": metrics | {"d_sae": d_sae}, "train": seen, "baselines": base, "rows": rows},
-    )
-    write_table(folder / "sweep.parquet", sweep_table(rng))
-
-    fs = FeatureSettings.model_validate({"n_permutations": 200, "n_shuffles": 20})
-    chosen = select_features(codes, labels, group, splits, emotions, fs, seed=seed)
-    table = chosen.table
-    d = table.height
-    found = table["emotion_feature"].to_numpy()
-    table = table.with_columns(
-        pl.Series("name", [f"word {i}" if found[i] else None for i in range(d)]),
-        pl.Series("name_score", [float(rng.uniform(0.6, 0.95)) if found[i] else None for i in range(d)]),
-        pl.Series("name_control", [0.5 if found[i] else None for i in range(d)]),
-        pl.Series("interpretable", [bool(found[i]) for i in range(d)]),
-        pl.Series("stability", rng.integers(0, 3, d) / 2),
-        pl.Series("causal_effect", rng.normal(0.3, 0.1, d)),
-        pl.Series("causal_p", rng.random(d) * 0.01),
-        pl.Series("causal_q", rng.random(d) * 0.02),
-    )
-    fam = families(table, codes, labels, emotions, np.isin(splits, ("train", "val")), fs)
-    table = fam.annotate(table)
-    write_json(folder / "families.json", fam.to_json())
-    write_table(folder / "features.parquet", table)
-    write_json(folder / "selection.json", chosen.summary)
-    write_table(folder / "interventions.parquet", interventions(rng, emotions))
-    write_table(folder / "stability.parquet", stability_table(rng, d))
-    write_json(folder / "transfer.json", transfer(rng, emotions))
-    verdict = judge(
-        "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
-        stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
-                   "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7]},
-    )  # fmt: skip
-    write_json(folder / "verdict.json", verdict)
-    return folder
-
-
-def sweep_table(rng: np.random.Generator) -> pl.DataFrame:
-    from moodlens.sae import choose, pareto
-
-    k = np.array([4, 8, 16, 32, 4, 8, 16, 32])
-    ev = 0.4 + 0.15 * np.log2(k / 4) + rng.normal(0, 0.02, 8)
-    frame = pl.DataFrame(
-        {
-            "name": [f"s{i}" for i in range(8)], "architecture": ["topk"] * 4 + ["batchtopk"] * 4, "d_sae": [64] * 8,
-            "k": k, "l1_coefficient": [1e-3] * 8, "expansion_factor": [4.0] * 8, "learning_rate": [1e-3] * 8,
-            "batch_size": [16] * 8, "seed": [0] * 8, "mse": 0.05 * (1 - ev), "explained_variance": ev,
-            "explained_variance_train": ev + 0.1, "l0": k.astype(float), "active_share": k / 64,
-            "dead_share": rng.random(8) * 0.2, "dev_selective": rng.integers(3, 9, 8), "epochs": [12] * 8,
-            "seconds": [1.0] * 8,
-        }
-    )  # fmt: skip
-    index, _ = choose(frame)
-    return frame.with_columns(pl.Series("pareto", pareto(frame)), pl.Series("chosen", np.arange(8) == index))
-
-
-def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.DataFrame:
-    rows = []
-    for readout in ("probe", "centroid"):
-        for e in emotions:
-            for subject, slope in (("family", 0.5), ("difference_in_means", 0.7), ("random_direction", 0.01)):
-                for dose in (0.25, 0.5, 1.0, 2.0, 4.0):
-                    for target in emotions:
-                        effect = (slope if target == e else -slope / 4) * np.log1p(dose) + 0.02 * rng.normal()
-                        rows.append(("transplant", subject, None, e, target, dose, readout, effect))
-            for subject in ("family", "feature"):
-                rows.append(
-                    ("clamp", subject, 3 if subject == "feature" else None, e, None, 0.0, readout, -0.3)
-                )
-            rows.append(("keep_family", "family", None, e, None, 1.0, readout, 0.6))
-    names = ["kind", "subject", "feature", "emotion", "target", "dose", "readout", "effect"]
-    schema = dict.fromkeys(names, pl.String) | {"feature": pl.Int64, "dose": pl.Float64, "effect": pl.Float64}
-    frame = pl.DataFrame(rows, schema=schema, orient="row")
-    return frame.with_columns(
-        (pl.col("effect") - 0.05).alias("ci_low"), (pl.col("effect") + 0.05).alias("ci_high"),
-        pl.lit(0.0).alias("control_mean"), pl.lit(0.06).alias("control_p99"), pl.lit(0.005).alias("p"),
-        pl.lit(0.01).alias("q"), pl.lit(40).alias("n_groups"),
-    )  # fmt: skip
-
-
-def stability_table(rng: np.random.Generator, d: int) -> pl.DataFrame:
-    cosine = rng.beta(5, 2, d)
-    again = rng.integers(0, 3, d) / 2
-    return pl.DataFrame(
-        {
-            "feature": np.arange(d), "n_seeds": [2] * d, "reappears_decoder": again, "reappears_activation": again,
-            "reappears": again, "decoder_cosine": cosine, "correlation": cosine - 0.1, "null_cosine_p95": [0.45] * d,
-        }
-    )  # fmt: skip
-
-
-def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> dict:
-    def cell(value: float) -> dict:
-        return {"value": value, "ci": [value - 0.03, min(value + 0.03, 1.0)]}
-
-    auroc = {}
-    for method, base in (
-        ("family", 0.86),
-        ("top_feature", 0.75),
-        ("difference_in_means", 0.91),
-        ("linear_probe", 0.88),
-    ):
-        auroc[method] = {name: cell(float(base + 0.03 * rng.normal())) for name in (*emotions, "mean")}
-    return {
-        "sets": [
-            {"name": "captions", "n": 1416, "n_groups": 6, "reading": "per segment, max", "auroc": auroc}
-        ]
-    }
+from report_study import copy_study, make_study
 
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory) -> Path:
     """A whole study of four emotions; tests must not write into it."""
     return make_study(tmp_path_factory.mktemp("study") / "full")
+
+
+@pytest.fixture(scope="session")
+def rendered(study, tmp_path_factory) -> Path:
+    """The whole study with its report; tests must not write into it."""
+    from moodlens.report import render
+
+    folder = copy_study(study, tmp_path_factory.mktemp("rendered") / "full")
+    render(folder)
+    return folder

@@ -52,7 +52,9 @@ def render(study_dir: Path | str) -> tuple[Path, Path]:
     drawn = build(evidence)
     write_png(drawn, evidence.folder / "figures")
     alts = {picture.name: picture.alt for picture in pictures(report.sections)}
-    svgs = {name: inline_svg(figure, name, alts.get(name, name)) for name, figure in drawn.items()}
+    svgs = {
+        name: inline_svg(figure, f"figure-{name}", alts.get(name, name)) for name, figure in drawn.items()
+    }
     html, md = to_html(report, svgs), to_markdown(report, set(drawn))
     paths = evidence.folder / "report.html", evidence.folder / "report.md"
     for path, text in zip(paths, (html, md), strict=True):

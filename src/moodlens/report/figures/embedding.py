@@ -120,14 +120,22 @@ def pca_scatter(
         figure, (left, right) = canvas(WIDTH, 3.7 if not many else 4.8, 1, 2, width_ratios=(2.2, 1))
         handles, names = [], []
         size = 13 if len(rows) < 500 else 8
+        # As vectors, many points make a page slow; as pixels they stay sharp enough to print.
+        many_points = len(rows) > 500
         if labels is None:
-            left.scatter(*xy[rows].T, s=size, color=INK, alpha=0.5, linewidths=0)
+            left.scatter(*xy[rows].T, s=size, color=INK, alpha=0.5, linewidths=0, rasterized=many_points)
         else:
             labels = np.asarray(labels)
             for c, (name, mark) in enumerate(zip(emotions, marks(len(emotions)), strict=True)):
                 mine = rows[labels[rows] == c]
                 points = left.scatter(
-                    *xy[mine].T, s=size, color=mark.color, marker=mark.marker, alpha=0.75, linewidths=0
+                    *xy[mine].T,
+                    s=size,
+                    color=mark.color,
+                    marker=mark.marker,
+                    alpha=0.75,
+                    linewidths=0,
+                    rasterized=many_points,
                 )
                 handles.append(points)
                 names.append(short(name))

@@ -126,7 +126,7 @@ def canvas(
 
 def short(name: str, limit: int = MAX_LABEL) -> str:
     """``name`` on one line, cut with an ellipsis where it is too long for a figure."""
-    name = " ".join(name.split())
+    name = "".join(c for c in " ".join(name.split()) if c.isprintable())
     return name if len(name) <= limit else name[: limit - 1].rstrip() + "…"
 
 
@@ -150,6 +150,7 @@ def save_png(figure: "Figure", path: Path) -> None:
     from moodlens.engine import atomic_write
 
     with look(), atomic_write(path) as tmp:
-        figure.savefig(tmp, format="png", dpi=200, facecolor="white")
+        # Level 3 takes half the time of the default and a tenth more bytes.
+        figure.savefig(tmp, format="png", dpi=200, facecolor="white", pil_kwargs={"compress_level": 3})
     # The layout is found by now; the SVG of the same figure need not look for it again.
     figure.set_layout_engine("none")

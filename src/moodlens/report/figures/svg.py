@@ -37,7 +37,12 @@ def inline_svg(figure: "Figure", name: str, alt: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href=", "href=")
-    text = re.sub(r'\sid="([^"]+)"', rf' id="{name}-\1"', text)
+    # matplotlib names every group, some names twice; only what something points to needs an id.
+    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text))
+    used = {one or other for one, other in used}
+    text = re.sub(
+        r'\sid="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text
+    )
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", text)
     text = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', text)
     # Verdana is as wide as DejaVu Sans, where that is not installed.

@@ -1,0 +1,182 @@
+"""Figures: there when measured, not blank, the same bytes each time, safe inside a page, 2 to 50 emotions."""
+
+import re
+from xml.etree import ElementTree
+
+import matplotlib.image
+import numpy as np
+import polars as pl
+import pytest
+from report_page import Page
+from report_study import copy_study, make_study
+
+from moodlens.engine import read_json, read_table, write_json, write_table
+from moodlens.report import render, save_all
+from moodlens.report.evidence import read_evidence
+from moodlens.report.figures import FIGURES, build
+from moodlens.report.figures.causes import moves_matrix
+from moodlens.report.figures.embedding import heading, pca_scatter
+from moodlens.report.figures.holds import transfer_bars
+from moodlens.report.figures.selection import distribution_panels, shuffled_counts, top_features
+from moodlens.report.figures.style import marks, short
+from moodlens.report.figures.svg import inline_svg
+
+
+def assert_drawn(path) -> None:
+    """A picture of print size that is neither blank nor cut to a corner."""
+    pixels = matplotlib.image.imread(path)[..., :3]
+    assert min(pixels.shape[:2]) > 200
+    ink = (pixels < 0.95).any(axis=2)
+    assert ink.mean() > 0.005, path.name
+    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+    assert np.ptp(rows) > 0.6 * pixels.shape[0] and np.ptp(columns) > 0.6 * pixels.shape[1], path.name
+
+
+def test_every_figure_is_there_and_shown(rendered):
+    names = {path.stem for path in (rendered / "figures").glob("*.png")}
+    assert names == {*FIGURES, "transfer-1"}
+    for path in (rendered / "figures").glob("*.png"):
+        assert_drawn(path)
+    html = (rendered / "report.html").read_text(encoding="utf-8")
+    markdown = (rendered / "report.md").read_text(encoding="utf-8")
+    assert set(re.findall(r'<figure id="figure-([^"]+)"', html)) == names
+    assert set(re.findall(r"\]\(figures/([^)]+)\.png\)", markdown)) == names
+    assert html.count("<svg") == len(names) == html.count('role="img"')
+
+
+def test_the_same_folder_gives_the_same_bytes(rendered, tmp_path):
+    again = copy_study(rendered, tmp_path / "full", "report.html", "report.md", "figures")
+    render(again)
+    files = ["report.html", "report.md", *(f"figures/{p.name}" for p in (rendered / "figures").iterdir())]
+    for name in files:
+        assert (again / name).read_bytes() == (rendered / name).read_bytes(), name
+
+
+def test_two_emotions(tmp_path):
+    folder = make_study(tmp_path / "s", ("sun", "rain"), groups=28)
+    render(folder)
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    assert [row[0] for row in page.tables["Texts (and groups) by emotion and split"][1:3]] == ["sun", "rain"]
+    for path in (folder / "figures").glob("*.png"):
+        assert_drawn(path)
+
+
+@pytest.mark.slow
+def test_twelve_emotions(tmp_path):
+    folder = make_study(tmp_path / "s", tuple(f"mood {i}" for i in range(12)))
+    for path in save_all(folder):
+        assert_drawn(path)
+
+
+def test_only_what_was_measured_is_drawn_and_old_pictures_go(rendered, tmp_path):
+    folder = copy_study(
+        rendered, tmp_path / "s", "features.parquet", "selection.json", "interventions.parquet", "transfer.json",
+        "stability.parquet", "sweep.parquet", "sae",
+    )  # fmt: skip
+    (folder / "figures" / "mine.png").write_bytes(b"a user's own picture")
+    written = {path.stem for path in save_all(folder)}
+    assert written == {"similarity", "pca"}
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {*written, "mine"}
+
+
+def test_a_study_that_found_nothing_still_has_its_figures(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    table = read_table(folder / "features.parquet").with_columns(emotion_feature=pl.lit(False))
+    write_table(folder / "features.parquet", table)
+    selection = read_json(folder / "selection.json")
+    write_json(
+        folder / "selection.json",
+        selection | {"n_emotion_features": 0, "per_emotion": dict.fromkeys(selection["per_emotion"], 0)},
+    )
+    render(folder)
+    assert "No emotion feature was found." in (folder / "report.md").read_text(encoding="utf-8")
+
+
+def test_svg_stands_inside_a_page(study):
+    figure = build(read_evidence(study))["selectivity-auroc"]
+    svg = inline_svg(figure, "one", 'Alt with <tag> & "quotes"')
+    ElementTree.fromstring(svg)
+    assert "http" not in svg and "<?xml" not in svg and "<!--" not in svg
+    assert "Alt with &lt;tag&gt; &amp;" in svg
+    ids = re.findall(r'\sid="([^"]+)"', svg)
+    assert ids and len(ids) == len(set(ids)) and all(i.startswith("one-") for i in ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)"', svg)) <= set(ids)
+    assert "currentColor" in svg and "var(--band)" in svg and "#222222" not in svg
+    assert inline_svg(figure, "one", "x") == inline_svg(figure, "one", "x")
+
+
+def test_marks_tell_up_to_fifty_emotions_apart():
+    looks = marks(50)
+    assert len({(m.color, m.marker, m.line) for m in looks}) == 50
+    first = [tuple(int(m.color[i : i + 2], 16) for i in (1, 3, 5)) for m in looks[:8]]
+    grey = [0.299 * r + 0.587 * g + 0.114 * b for r, g, b in first]
+    assert min(abs(a - b) for a, b in zip(grey, grey[1:], strict=False)) > 15
+
+
+def test_names_are_cut_for_figures_alone():
+    assert short("a\nb") == "a b"
+    assert short("x" * 30) == "x" * 21 + "…"
+    assert short("nul\x00\u202eturned") == "nulturned"
+
+
+def test_column_names_stand_upright_only_where_they_must():
+    assert heading(["happy", "sad"], ["happy", "sad"], 4.0) == 0
+    assert heading(["happy"] * 12, ["nostalgic and bitter"] * 12, 7.0) == pytest.approx(20 * 0.066)
+
+
+def test_big_scatters_are_thinned_and_rasterised():
+    rng = np.random.default_rng(0)
+    figure = pca_scatter(rng.normal(size=(5000, 2)), rng.integers(0, 2, 5000), ("a", "b"), [0.5, 0.2])
+    points = sum(len(c.get_offsets()) for c in figure.axes[0].collections)
+    assert points == 1500
+    assert "1,500 random of n = 5,000" in figure.axes[0].get_title(loc="left")
+    assert all(c.get_rasterized() for c in figure.axes[0].collections)
+
+
+def test_panels_fit_a_page():
+    assert distribution_panels(4) == 12
+    assert distribution_panels(12) == 6
+    assert distribution_panels(50) == 2
+
+
+def test_top_features_put_stable_ones_first_and_never_look_at_test():
+    table = pl.DataFrame(
+        {
+            "feature": [0, 1, 2, 3],
+            "emotion": ["a", "a", "a", "b"],
+            "emotion_feature": [True, True, True, False],
+            "auroc_dev": [0.9, 0.8, 0.7, 0.99],
+            "auroc": [0.1, 0.2, 0.99, 0.9],
+            "stability": [0.2, 1.0, 0.8, 1.0],
+        }
+    )
+    assert top_features(table, ("a", "b"), 5)["feature"].to_list() == [1, 2, 0]
+    assert top_features(table.drop("stability"), ("a", "b"), 2)["feature"].to_list() == [0, 1]
+
+
+def test_the_causal_matrix_is_what_the_table_says(study):
+    frame = read_table(study / "interventions.parquet")
+    emotions = tuple(read_json(study / "phase0.json")["emotions"])
+    matrix, dose = moves_matrix(frame, emotions, readout="probe")
+    assert dose == 1.0
+    row = frame.filter(
+        (pl.col("kind") == "transplant") & (pl.col("subject") == "family") & (pl.col("readout") == "probe")
+        & (pl.col("dose") == 1.0) & (pl.col("emotion") == emotions[1]) & (pl.col("target") == emotions[2])
+    )  # fmt: skip
+    assert matrix[1, 2] == row["effect"][0]
+    assert np.isfinite(matrix).all() and (np.diag(matrix) > 0).all()
+
+
+def test_intervals_are_drawn_where_they_are():
+    cell = {"value": 0.8, "ci": [0.7, 0.85]}
+    figure = transfer_bars({"family": {"a": cell, "mean": {"value": 0.8, "ci": None}}}, ("a",), n=10)
+    drawn = [tuple(line.get_xdata()) for line in figure.axes[0].get_lines()]
+    assert (0.7, 0.85) in drawn and (0.8,) in drawn
+
+
+def test_the_real_count_stands_beside_the_shuffled_ones():
+    figure = shuffled_counts([0, 1, 0, 2], 40, threshold=50)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert set(labels) == {
+        "this study: 40", "shuffled, 95th percentile: 1.9", "criterion: 50", "shuffled labels, n = 4 repeats"
+    }  # fmt: skip

@@ -1,0 +1,322 @@
+"""The page itself: one file, the verdict first, numbers beside controls, the same in HTML and Markdown."""
+
+import re
+import shutil
+
+import pytest
+import yaml
+from report_page import Page, markdown_tables
+from report_study import FOUR, copy_study, make_study
+
+from moodlens.engine import BadInput, read_json, read_table, write_json, write_table
+from moodlens.report import render
+from moodlens.report.evidence import read_evidence
+from moodlens.report.write import compose, to_html, to_markdown
+from moodlens.validate.verdict import LABELS
+
+
+def written(folder) -> tuple[str, str]:
+    """Both texts without their figures."""
+    report = compose(read_evidence(folder))
+    return to_html(report, {}), to_markdown(report, set())
+
+
+@pytest.fixture(scope="module")
+def html(rendered) -> str:
+    return (rendered / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(html) -> Page:
+    return Page(html)
+
+
+@pytest.fixture(scope="module")
+def markdown(rendered) -> str:
+    return (rendered / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_first_line_names_the_encoder_and_who_can_steer(html, markdown):
+    first = "Text encoder: minilm (16-d, mean, float32). Only features of a T5 encoder can steer MusicGen"
+    assert markdown.startswith(first)
+    body = re.sub(r"<[^>]+>", "", html[html.index("<header>") :]).strip()
+    assert body.startswith(first)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "says"),
+    [
+        ("minilm", "the features of this study cannot"),
+        ("t5:google-t5/t5-base", "these can"),
+        ("musicgen:facebook/musicgen-small", "these can"),
+        ("precomputed", "these can if"),
+    ],
+)
+def test_what_steers_depends_on_the_encoder(study, tmp_path, encoder, says):
+    folder = copy_study(study, tmp_path / "s", "embeddings", "sae")
+    settings = yaml.safe_load((folder / "study.yaml").read_text())
+    settings["encoder"]["id"] = encoder
+    (folder / "study.yaml").write_text(yaml.safe_dump(settings))
+    assert says in written(folder)[1].splitlines()[0]
+
+
+def test_nothing_is_fetched(html, page):
+    assert not {"script", "iframe", "object", "embed", "img"} & page.tags
+    assert not page.handlers
+    outside = [a for a in page.addresses if not a.startswith(("#", "data:"))]
+    assert outside == []
+    assert not re.search(r"@import|url\((?!#|[\"']?data:)", html)
+    # Namespaces and papers are named without an address a browser would follow.
+    assert "http://" not in html and "https://" not in html
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page):
+    assert len(page.ids) == len(set(page.ids))
+    anchors = {a[1:] for a in page.addresses if a.startswith("#")}
+    assert anchors <= set(page.ids)
+    assert {"verdict", "features", "methods"} <= set(page.ids)
+
+
+def test_the_verdict_comes_first_with_every_criterion_and_its_control(rendered, page, html):
+    assert list(page.tables)[:2] == [
+        "Must: decide go or no-go",
+        "Nice to have: strengthen the findings",
+    ]
+    rows = {row[0]: row for table in list(page.tables)[:2] for row in page.tables[table][1:]}
+    assert set(rows) == set(LABELS.values())
+    head = page.tables["Must: decide go or no-go"][0]
+    place = {
+        name: head.index(name) for name in ("Result", "Value", "Control", "What the control is", "Threshold")
+    }
+    for criterion in read_json(rendered / "verdict.json")["criteria"]:
+        row = rows[criterion["label"]]
+        assert row[place["Threshold"]] == criterion["threshold"].replace(">=", "≥")
+        if criterion["value"] is None:
+            assert row[place["Result"]] == "not measured"
+            assert row[place["Value"]] == row[place["Control"]] == "–"
+        else:
+            word = (
+                "passed"
+                if criterion["passed"]
+                else "uninformative"
+                if criterion["uninformative"]
+                else "failed"
+            )
+            assert row[place["Result"]] == word
+            assert row[place["What the control is"]] == criterion["control"]["name"]
+            assert re.fullmatch(r"-?[\d.,]+(e-\d+)?%?", row[place["Control"]])
+            assert re.fullmatch(r"-?[\d.,]+(e-\d+)?%?", row[place["Value"]])
+    assert html.index('id="verdict"') < html.index('id="texts"')
+
+
+def test_an_uninformative_criterion_is_called_so(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    verdict = read_json(folder / "verdict.json")
+    for c in verdict["criteria"]:
+        if c["id"] == "selectivity":
+            c |= {"passed": False, "uninformative": True}
+    write_json(folder / "verdict.json", verdict)
+    html, md = written(folder)
+    row = next(row for row in Page(html).tables["Must: decide go or no-go"] if row[0] == "Selectivity")
+    assert row[1] == "uninformative"
+    assert "selectivity uninformative" in md
+    assert "met under shuffled labels too" in md
+
+
+def test_what_to_do_next_speaks_to_every_criterion_that_does_not_pass(rendered, markdown):
+    section = markdown.split("## What to do next")[1].split("\n## ")[0]
+    for c in read_json(rendered / "verdict.json")["criteria"]:
+        assert (f"- {c['label']} (" in section) is (not c["passed"]), c["label"]
+    assert "`moodlens causal DIR`" in section
+
+
+def test_html_and_markdown_hold_the_same_tables(page, markdown):
+    of_page = [rows for rows in page.tables.values()]
+    of_text = markdown_tables(markdown)
+    assert len(of_page) == len(of_text) > 20
+    assert of_page == of_text
+
+
+def test_every_feature_number_is_that_of_the_file(rendered, page):
+    features = {
+        f"F{row['feature']}": row for row in read_table(rendered / "features.parquet").iter_rows(named=True)
+    }
+    seen = 0
+    for caption, rows in page.tables.items():
+        if not caption.startswith("Best "):
+            continue
+        head = rows[0]
+        assert {
+            "Name",
+            "Name score",
+            "Selectivity",
+            "AUROC",
+            "q",
+            "Density",
+            "Stability",
+            "Causal effect",
+        } <= {*head}
+        stable = [float(row[head.index("Stability")].rstrip("%")) >= 80 for row in rows[1:]]
+        assert stable == sorted(stable, reverse=True)
+        for row in rows[1:]:
+            truth = features[row[0]]
+            assert row[head.index("AUROC")] == f"{truth['auroc']:.3f}"
+            assert row[head.index("Selectivity")] == f"{truth['selectivity']:.1f}×"
+            assert row[head.index("Name")] == truth["name"]
+            seen += 1
+    assert seen == sum(min(10, n) for n in read_json(rendered / "selection.json")["per_emotion"].values())
+
+
+def test_features_show_top_deciles_and_misses(page):
+    shown = [rows for caption, rows in page.tables.items() if caption.startswith("Strongest texts")]
+    assert shown
+    kinds = {row[0].split()[0] for rows in shown for row in rows[1:]}
+    assert kinds == {"top", "decile", "miss"}
+    for rows in shown:
+        top = [float(row[1]) for row in rows[1:] if row[0].startswith("top")]
+        assert top == sorted(top, reverse=True)
+        assert {row[1] for row in rows[1:] if row[0] == "miss"} <= {"0"}
+
+
+def test_methods_are_formulas(page, html, markdown):
+    assert "math" in page.tags and html.count("<math") >= 8
+    for name in ("Explained variance", "Selectivity", "AUROC", "q-value", "Intervention"):
+        assert name in markdown.split("## Methods")[1]
+
+
+def test_the_control_study_says_so_before_anything_else(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    settings = yaml.safe_load((folder / "study.yaml").read_text())
+    settings["control"] = "shuffle-labels"
+    (folder / "study.yaml").write_text(yaml.safe_dump(settings))
+    html, md = written(folder)
+    n = read_json(folder / "selection.json")["n_emotion_features"]
+    for text in (html, md):
+        assert text.index("CONTROL STUDY") < text.index("No-go")
+        assert f"Emotion features claimed: {n}." in text
+    assert 'role="alert"' in html
+
+
+def test_a_go_is_said(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    verdict = read_json(folder / "verdict.json")
+    for c in verdict["criteria"]:
+        c |= {"passed": True, "value": 1.0, "uninformative": False}
+    write_json(folder / "verdict.json", verdict | {"go": True})
+    html, md = written(folder)
+    assert "Go: all 5 must-criteria pass" in md and 'class="verdict good"' in html
+    assert "moodlens steer DIR" in md
+
+
+STAGES = (
+    # file(s) taken away, what the report then says, with which command
+    (("verdict.json",), "the verdict", "moodlens report DIR"),
+    (("transfer.json",), "transfer to texts of other people", "moodlens transfer DIR"),
+    (("interventions.parquet",), "causality", "moodlens causal DIR"),
+    (("stability.parquet",), "stability over seeds", "moodlens stability DIR"),
+    (("features.parquet", "selection.json", "families.json"), "emotion features", "moodlens features DIR"),
+    (("sae", "reconstruction.json"), "the sparse autoencoder", "moodlens train DIR"),
+    (("sweep.parquet",), "a sweep over settings", "moodlens sweep DIR"),
+    (("phase0.json",), "phase 0", "moodlens probe DIR"),
+    (("prompts.parquet",), "the texts", "moodlens prompts DIR"),
+)
+
+
+def test_stages_not_run_yet_are_said_with_their_command(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    for files, what, command in STAGES:
+        for name in files:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        html, md = written(folder)
+        Page(html)
+        assert f"Not measured yet: {what}; run `{command}" in md
+        assert f"Not measured yet: {what}; run <code>{command}" in html
+    # Only study.yaml and the embeddings are left now.
+    assert md.startswith("Text encoder: minilm")
+
+
+@pytest.mark.parametrize(
+    "file", ["phase0.json", "selection.json", "verdict.json", "transfer.json", "families.json"]
+)
+@pytest.mark.parametrize("content", ['{"half": ', "[]", "{}"])
+def test_a_broken_json_file_is_one_line(study, tmp_path, file, content):
+    folder = copy_study(study, tmp_path / "s")
+    (folder / file).write_text(content)
+    with pytest.raises(BadInput) as error:
+        render(folder)
+    assert file in str(error.value) and "\n" not in str(error.value)
+
+
+def test_other_broken_folders_are_one_line(study, tmp_path):
+    with pytest.raises(BadInput, match="not a study folder"):
+        render(tmp_path)
+    folder = copy_study(study, tmp_path / "s")
+    (folder / "features.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(BadInput, match=r"features\.parquet: not a readable Parquet file"):
+        render(folder)
+    write_table(folder / "features.parquet", read_table(study / "features.parquet").drop("auroc"))
+    with pytest.raises(BadInput, match=r"features\.parquet: lacks the column 'auroc'"):
+        render(folder)
+    verdict = read_json(folder / "verdict.json")
+    del verdict["criteria"][0]["threshold"]
+    write_json(folder / "verdict.json", verdict)
+    shutil.copy(study / "features.parquet", folder / "features.parquet")
+    with pytest.raises(BadInput, match="every criterion needs"):
+        render(folder)
+    (folder / "study.yaml").write_text("emotions: [a, b\n")
+    with pytest.raises(BadInput, match="not valid YAML"):
+        render(folder)
+
+
+def test_embeddings_of_other_prompts_are_refused(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    write_table(folder / "prompts.parquet", read_table(folder / "prompts.parquet").head(10))
+    with pytest.raises(BadInput, match="rows for 10 prompts"):
+        render(folder)
+
+
+HOSTILE = (
+    "<img src=http://evil.example/x onerror=alert(1)>",
+    "`` ` ```\n# head\n| a | b |",
+    "x" * 5000,
+    "مرحبا \u202e turned \x00\x1b nul",
+    "{{ 7*7 }} {% raw %}",
+    "]]> --> </svg></style></script>",
+    "[link](javascript:alert(1)) ![i](http://evil.example)",
+    "$x^2$ ~~gone~~ **bold** 🎻 悲しい",
+)
+
+
+def test_hostile_texts_stay_text(tmp_path):
+    import polars as pl
+
+    labels = ("<script>alert(1)</script>", "`code` & |pipe|", "悲しい 🎻", "long " + "y" * 200)
+    folder = make_study(tmp_path / "s", labels)
+    for file, column in (("prompts.parquet", "text"), ("features.parquet", "name")):
+        frame = read_table(folder / file)
+        values = [f"{HOSTILE[i % len(HOSTILE)]} {i}" for i in range(frame.height)]
+        write_table(folder / file, frame.with_columns(pl.Series(column, values)))
+    html, md = written(folder)
+    page = Page(html)
+    assert not {"script", "img"} & page.tags and not page.handlers
+    assert "<script>alert(1)</script>" in page.tables["Texts (and groups) by emotion and split"][1][0]
+    assert not any(a.startswith(("http", "javascript")) for a in page.addresses)
+    for text in (html, md):
+        assert "\x00" not in text and "\u202e" not in text and "\x1b" not in text
+        assert "x" * 400 not in text
+        assert "49" not in re.findall(r"\{\{.{0,10}", text)
+    # A text cannot break out of its Markdown cell, or become a link or a picture.
+    assert list(page.tables.values()) == markdown_tables(md)
+    assert not re.search(r"(?<!\\)\[link(?<!\\)\]\(", md)
+    assert "<img" not in md and "\n# head" not in md
+
+
+def test_as_many_emotions_as_there_are(tmp_path):
+    labels = tuple(f"mood {i}" for i in range(12))
+    folder = make_study(tmp_path / "s", labels)
+    html, md = written(folder)
+    page = Page(html)
+    assert [row[0] for row in page.tables["Texts (and groups) by emotion and split"][1:-1]] == list(labels)
+    assert list(page.tables.values()) == markdown_tables(md)
+    assert not any(word in md for word in FOUR)
