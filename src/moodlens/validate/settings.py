@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from moodlens.validate.verdict import VerdictSettings
+from moodlens.validate.thresholds import VerdictSettings
 
 
 class ValidateSettings(BaseModel):

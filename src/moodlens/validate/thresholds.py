@@ -1,0 +1,76 @@
+"""Thresholds of the go / no-go criteria: settings, frozen before anything is measured."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MUST = ("reconstruction", "sparsity", "selectivity", "interpretability", "causality")
+NICE = (
+    "monosemanticity",
+    "stability",
+    "generalization",
+    "compositionality",
+    "orthogonality",
+    "dead_features",
+)
+LABELS = {
+    "reconstruction": "Reconstruction",
+    "sparsity": "Sparsity",
+    "selectivity": "Selectivity",
+    "interpretability": "Interpretability",
+    "causality": "Causality",
+    "monosemanticity": "Monosemanticity",
+    "stability": "Stability",
+    "generalization": "Generalization",
+    "compositionality": "Compositionality",
+    "orthogonality": "Orthogonality",
+    "dead_features": "Dead features",
+}
+
+
+class VerdictSettings(BaseModel):
+    """Thresholds of the criteria (the roadmap's, or stricter where the design is)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_mse: float = Field(
+        default=0.01, gt=0, description="test mean squared error per element, raw embedding units"
+    )
+    min_explained_variance: float = Field(
+        default=0.8, description="on held-out rows, about the train mean (share)"
+    )
+    min_active_share: float = Field(
+        default=0.01, ge=0, description="features active per text, share of d_sae"
+    )
+    max_active_share: float = Field(
+        default=0.03, le=1, description="features active per text, share of d_sae"
+    )
+    min_emotion_features: int = Field(
+        default=50, ge=1, description="features with q < 0.05 and selectivity > 2 on test"
+    )
+    min_interpretable: int = Field(
+        default=10, ge=1, description="features of each emotion whose name holds (count)"
+    )
+    min_causal: int = Field(default=10, ge=1, description="causal features of each emotion (count)")
+    min_monosemanticity: float = Field(
+        default=0.5, description="median share of firings that the name covers"
+    )
+    min_stable_share: float = Field(
+        default=0.8, description="emotion features that reappear in enough other seeds (share)"
+    )
+    min_reappearance: float = Field(
+        default=0.8, description="share of other seeds a stable feature reappears in (4 of 5)"
+    )
+    min_held_out_auroc: float = Field(
+        default=0.8, description="mean AUROC of the families on held-out lexemes and scenes"
+    )
+    min_compositional_share: float = Field(
+        default=0.8, description="pairs of emotions whose families both act (share)"
+    )
+    max_correlation: float = Field(
+        default=0.3, description="absolute correlation that still counts as independent"
+    )
+    min_independent_share: float = Field(
+        default=0.9, description="pairs of emotion features below max_correlation (share)"
+    )
+    max_dead_share: float = Field(
+        default=0.05, ge=0, le=1, description="features that never fire (share of d_sae)"
+    )
