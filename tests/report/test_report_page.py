@@ -67,7 +67,8 @@ def test_nothing_is_fetched(html, page):
     assert outside == []
     assert not re.search(r"@import|url\((?!#|[\"']?data:)", html)
     # Namespaces and papers are named without an address a browser would follow.
-    assert "http://" not in html and "https://" not in html
+    assert "http://" not in html
+    assert "https://" not in html
 
 
 def test_ids_are_unique_and_links_lead_somewhere(page):
@@ -131,7 +132,7 @@ def test_what_to_do_next_speaks_to_every_criterion_that_does_not_pass(rendered, 
 
 
 def test_html_and_markdown_hold_the_same_tables(page, markdown):
-    of_page = [rows for rows in page.tables.values()]
+    of_page = list(page.tables.values())
     of_text = markdown_tables(markdown)
     assert len(of_page) == len(of_text) > 20
     assert of_page == of_text
@@ -179,7 +180,8 @@ def test_features_show_top_deciles_and_misses(page):
 
 
 def test_methods_are_formulas(page, html, markdown):
-    assert "math" in page.tags and html.count("<math") >= 8
+    assert "math" in page.tags
+    assert html.count("<math") >= 8
     for name in ("Explained variance", "Selectivity", "AUROC", "q-value", "Intervention"):
         assert name in markdown.split("## Methods")[1]
 
@@ -204,7 +206,8 @@ def test_a_go_is_said(study, tmp_path):
         c |= {"passed": True, "value": 1.0, "uninformative": False}
     write_json(folder / "verdict.json", verdict | {"go": True})
     html, md = written(folder)
-    assert "Go: all 5 must-criteria pass" in md and 'class="verdict good"' in html
+    assert "Go: all 5 must-criteria pass" in md
+    assert 'class="verdict good"' in html
     assert "moodlens steer DIR" in md
 
 
@@ -224,6 +227,7 @@ STAGES = (
 
 def test_stages_not_run_yet_are_said_with_their_command(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
+    md = ""
     for files, what, command in STAGES:
         for name in files:
             path = folder / name
@@ -245,7 +249,8 @@ def test_a_broken_json_file_is_one_line(study, tmp_path, file, content):
     (folder / file).write_text(content)
     with pytest.raises(BadInput) as error:
         render(folder)
-    assert file in str(error.value) and "\n" not in str(error.value)
+    assert file in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_other_broken_folders_are_one_line(study, tmp_path):
@@ -299,17 +304,21 @@ def test_hostile_texts_stay_text(tmp_path):
         write_table(folder / file, frame.with_columns(pl.Series(column, values)))
     html, md = written(folder)
     page = Page(html)
-    assert not {"script", "img"} & page.tags and not page.handlers
+    assert not {"script", "img"} & page.tags
+    assert not page.handlers
     assert "<script>alert(1)</script>" in page.tables["Texts (and groups) by emotion and split"][1][0]
     assert not any(a.startswith(("http", "javascript")) for a in page.addresses)
     for text in (html, md):
-        assert "\x00" not in text and "\u202e" not in text and "\x1b" not in text
+        assert "\x00" not in text
+        assert "\u202e" not in text
+        assert "\x1b" not in text
         assert "x" * 400 not in text
-        assert "49" not in re.findall(r"\{\{.{0,10}", text)
+        assert "{{ 7*7 }}" in text
     # A text cannot break out of its Markdown cell, or become a link or a picture.
     assert list(page.tables.values()) == markdown_tables(md)
     assert not re.search(r"(?<!\\)\[link(?<!\\)\]\(", md)
-    assert "<img" not in md and "\n# head" not in md
+    assert "<img" not in md
+    assert "\n# head" not in md
 
 
 def test_as_many_emotions_as_there_are(tmp_path):
