@@ -145,7 +145,8 @@ def _fit_probe(
         x, labels = x[keep], labels[keep]
     target = np.where(labels < 0, n_emotions, labels)
     mean, std = x.mean(axis=0), x.std(axis=0)
-    std = np.where(std > 0, std, 1.0)
+    # Some encoders have dimensions that hold nothing but rounding (1e-33): never blow those up.
+    std = np.where(std > 1e-6 * std.max(), std, 1.0)
     # "balanced" so that many neutral rows do not change what the directions are, only the bias.
     model = LogisticRegression(C=1 / l2_strength, max_iter=1000, class_weight="balanced")
     model.fit((x - mean) / std, target)
