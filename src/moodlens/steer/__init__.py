@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from moodlens.steer.answers import analyse_answers as analyse_answers
     from moodlens.steer.build import build_directions as build_directions
     from moodlens.steer.directions import Direction as Direction
     from moodlens.steer.directions import Directions as Directions
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from moodlens.steer.directions import save_directions as save_directions
     from moodlens.steer.inputs import StudyInputs as StudyInputs
     from moodlens.steer.inputs import read_study_inputs as read_study_inputs
+    from moodlens.steer.listen import ListeningTest as ListeningTest
+    from moodlens.steer.listen import ListenSettings as ListenSettings
+    from moodlens.steer.listen import make_listening_test as make_listening_test
     from moodlens.steer.musicgen import MusicGen as MusicGen
     from moodlens.steer.musicgen import Sampling as Sampling
     from moodlens.steer.musicgen import Steering as Steering
@@ -32,6 +36,8 @@ _HOME = {
     "Direction": "directions",
     "DirectionSettings": "settings",
     "Directions": "directions",
+    "ListenSettings": "listen",
+    "ListeningTest": "listen",
     "Mixture": "settings",
     "MusicGen": "musicgen",
     "Sampling": "musicgen",
@@ -39,8 +45,10 @@ _HOME = {
     "SteerSettings": "settings",
     "Steering": "musicgen",
     "StudyInputs": "inputs",
+    "analyse_answers": "answers",
     "build_directions": "build",
     "load_directions": "directions",
+    "make_listening_test": "listen",
     "mix": "directions",
     "orthogonalise": "directions",
     "plan": "run",
