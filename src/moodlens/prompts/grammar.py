@@ -31,7 +31,7 @@ def generate(
     twin_share: float = 0.15,
     special: float = 0.04,
     held_out_share: float = 0.25,
-    caption_share: float = 0.12,
+    caption_share: float = 0.08,
     scene_share: float = 0.2,
 ) -> "pl.DataFrame":
     """Write ``n`` unique prompts, in random order.
