@@ -43,3 +43,57 @@ class FeatureSettings(BaseModel):
         le=1,
         description="share of other seeds in which a feature must reappear to join a family, where measured",
     )
+
+
+class NameSettings(BaseModel):
+    """How features are named from texts, and how names are tested."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    longest: int = Field(3, ge=1, description="words in the longest n-gram")
+    min_texts: int = Field(
+        3, ge=1, description="train + val texts that must hold a term or belong to a class"
+    )
+    min_firings: int = Field(
+        5, ge=1, description="train + val texts in which a feature must fire to get a name"
+    )
+    prior: float = Field(
+        10.0,
+        gt=0,
+        description="pseudo-texts (in groups) that speak for a term having nothing to do with firing",
+    )
+    candidates: int = Field(
+        60, ge=1, description="terms with the highest log-odds z that a name may be made of"
+    )
+    min_z: float = Field(1.5, description="least z-score of a term in a name")
+    min_factor_z: float = Field(
+        3.0, description="least z-score of a class that holds no emotion, such as an instrument"
+    )
+    min_lift: float = Field(
+        3.0,
+        ge=1,
+        description="how many times its usual rate a feature must fire on a word's texts in other groups for the "
+        "word to count in a group",
+    )
+    max_words: int = Field(4, ge=1, description="most words (n-grams) in a name")
+    min_words: int = Field(2, ge=0, description="words in a name, filled up with words of single groups")
+    max_classes: int = Field(2, ge=0, description="most classes (emotion, factor) in a name")
+    word_recall_weight: float = Field(
+        1.0,
+        gt=0,
+        description="beta of the F-measure that picks words: how many times recall outweighs precision",
+    )
+    recall_weight: float = Field(
+        2.0, gt=0, description="beta of the F-measure that adds classes to the words"
+    )
+    min_gain: float = Field(0.01, ge=0, description="least rise of the F-measure for one more word or class")
+    q: float = Field(0.05, gt=0, lt=1, description="false discovery rate a name must stay below to hold")
+    specific_only: bool = Field(
+        False,
+        description="ask of every name that it tells, among texts of its emotion, which ones fire; otherwise only of "
+        "names that do not claim the emotion",
+    )
+    n_shuffles: int = Field(100, ge=1, description="full repeats of the test with names dealt at random")
+    splits: tuple[Literal["test", "held_out"], ...] = Field(
+        ("test",), min_length=1, description="the texts that test names; train and val made them"
+    )
