@@ -46,7 +46,9 @@ Data = Annotated[
 @app.callback(invoke_without_command=True)
 def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
+        import moodlens
 
+        print(moodlens.__version__)
         raise typer.Exit
 
 
@@ -68,7 +70,8 @@ def run(
     settings = read_study(study, changes)
     with progress_bars(as_json) as progress:
         folder = run_study(settings, out, force=force, progress=progress)
-    emit(*run_summary(folder, as_json))
+    value, lines = run_summary(folder)
+    emit(value, as_json, lines)
 
 
 def _stage(
@@ -117,7 +120,6 @@ for _name, _text in {
     "stability": "Which features reappear in SAEs of other seeds?",
     "names": "Name the emotion features and test the names on held-out text.",
     "causal": "Clamp, transplant and keep features, and read what moves.",
-    "transfer": "Held-out words and templates, negations, mixed emotions, and the user's labelled texts.",
     "report": "Verdict, figures, report.html and report.md.",
 }.items():
     _stage_verb(_name, _text)

@@ -41,4 +41,5 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fail(message: str) -> int:
+    print("moodlens: " + " ".join(message.split()), file=sys.stderr)
     return 2

@@ -1,19 +1,22 @@
 """What people see: one JSON object, or readable lines; progress bars on a terminal only."""
 
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from moodlens.engine.files import plain
 from moodlens.engine.progress import Progress, silent
 
 
 def emit(value: dict[str, Any], as_json: bool, lines: list[str] | None = None) -> None:
     """Print ``value`` as one JSON object, or ``lines`` (default: its top-level entries) for people."""
     if as_json:
+        print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
         return
-    for _line in lines if lines is not None else describe(value):
-        pass
+    for line in lines if lines is not None else describe(value):
+        print(line)
 
 
 def describe(value: dict[str, Any], indent: str = "") -> list[str]:

@@ -136,13 +136,17 @@ class StudyFolder:
         if name not in self._saes:
             from moodlens.sae import load_sae
 
-            self._saes[name] = load_sae(self.path / "sae" / name, encoder_id=self.encoder_info["id"])
+            self._saes[name] = load_sae(self.path / "sae" / name, encoder_id=self.encoder_info["encoder"])
         return self._saes[name]
+
+    def decoder(self, name: str = "main") -> np.ndarray:
+        """``W_dec`` of an SAE, ``(d_sae, d_in)`` float32."""
+        return self.sae(name).W_dec.detach().numpy()
 
     @property
     def encoder_info(self) -> dict:
-        """What made the embeddings: id, revision, pooling, max_length, dtype, d_in."""
-        return read_json(self.path / "embeddings" / "manifest.json")["encoder"]
+        """What made the embeddings: encoder, revision, pooling, max_length, dtype, d_in."""
+        return read_json(self.path / "embeddings" / "manifest.json")["info"]
 
     def codes(self, name: str = "main") -> np.ndarray:
         """Activations of every prompt, ``(n, d_sae)`` float32."""

@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from moodlens.engine import BadInput
-from moodlens.features.settings import FeatureSettings
+from moodlens.features.settings import FeatureSettings, NameSettings
 from moodlens.sae.config import SAESettings
 from moodlens.validate.settings import ValidateSettings
 
@@ -42,6 +42,13 @@ class PromptSettings(_Frozen):
     twin_share: float = Field(
         0.15, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
     )
+    held_out_share: float = Field(
+        0.1, ge=0, lt=1, description="share of generated prompts made of held-out words, scenes and templates"
+    )
+    scene_share: float = Field(
+        0.3, ge=0, le=1, description="share of emotion prompts that paint a scene, a metaphor or a situation"
+    )
+    caption_share: float = Field(0.06, ge=0, le=1, description="share of captions of several sentences")
     special_share: float = Field(
         0.04, ge=0, le=0.5, description="share of negations and mixed emotions, kept for tests"
     )
@@ -97,10 +104,14 @@ class Study(_Frozen):
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
     )
     seeds: int = Field(
-        5, ge=1, le=64, description="SAEs trained with the chosen settings; the first is the study's"
+        5, ge=1, le=64, description="SAEs of other seeds that stand beside the study's own (count)"
     )
     features: FeatureSettings = FeatureSettings()
+    names: NameSettings = NameSettings()
     validation: ValidateSettings = ValidateSettings()
+    transfer: tuple[Table, ...] = Field(
+        (), description="labelled texts the features are judged on and never chosen from"
+    )
 
     @field_validator("emotions")
     @classmethod

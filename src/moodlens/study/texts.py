@@ -1,12 +1,14 @@
 """The first stages: prompts, embeddings, phase 0."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from moodlens.engine import BadInput, Progress, file_sha256, write_json, write_table
+from moodlens.engine import BadInput, Progress, digest, file_sha256, read_json, write_json, write_table
 from moodlens.study.folder import StudyFolder
 from moodlens.study.settings import Study, expand_path
 
@@ -58,6 +60,9 @@ def _texts(study: Study) -> pl.DataFrame:
                 neutral_share=settings.neutral_share,
                 twin_share=settings.twin_share,
                 special=settings.special_share,
+                held_out_share=settings.held_out_share,
+                scene_share=settings.scene_share,
+                caption_share=settings.caption_share,
             )
         )
     for table in settings.tables:
@@ -132,29 +137,36 @@ def embed_prompts(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     if study.prompts.precomputed is not None:
         path = expand_path(study.prompts.precomputed)
         data = read_precomputed(path)
-        _clear(target)
+        shutil.rmtree(target, ignore_errors=True)
         info = {
-            "id": data.metadata.get("encoder", "precomputed"),
+            "encoder": data.metadata.get("model", data.metadata.get("encoder", "precomputed")),
             "revision": None,
             "pooling": "mean",
             "d_in": int(data.x.shape[1]),
         }
-        store = EmbeddingStore.create(target, info, "float32")
-        store.append(data.x)
+        EmbeddingStore.create(target, info, "float32").append(data.x)
     else:
         encoder = get_encoder(study.encoder.id, dtype=study.encoder.dtype)
-        embed_to_store(encoder, folder.texts, target, shard_rows=study.encoder.shard_rows, progress=progress)
+        _drop_other(target, encoder.info(), folder.texts)
+        shard_rows = study.encoder.shard_rows
+        embed_to_store(
+            encoder, folder.texts, target, shard_rows=shard_rows, dtype="float32", progress=progress
+        )
     return ["embeddings/manifest.json"]
 
 
-def _clear(target: Path) -> None:
-    if target.is_dir():
-        for file in target.iterdir():
-            file.unlink()
+def _drop_other(target: Path, info: dict[str, Any], texts: list[str]) -> None:
+    """Remove embeddings of other texts or of another encoder; keep what a killed run has finished of these."""
+    manifest = target / "manifest.json"
+    if manifest.is_file():
+        found = read_json(manifest)
+        same = found.get("info") == info and (found.get("source") or {}).get("texts") == digest(list(texts))
+        if not same:
+            shutil.rmtree(target)
 
 
 def probe_embeddings(folder: StudyFolder, progress: Progress) -> Iterable[str]:
-    """Phase 0 over the labelled train and val rows and, beside it, everything -> phase0.json."""
+    """Phase 0 over every plain labelled row -> phase0.json."""
     from moodlens.validate.probe import phase0
 
     rows = np.flatnonzero((folder.labels >= 0) & (folder.kinds == "plain"))
@@ -166,6 +178,7 @@ def probe_embeddings(folder: StudyFolder, progress: Progress) -> Iterable[str]:
         folder.study.emotions,
         seed=folder.study.seed,
         n_permutations=settings.probe_permutations,
+        n_shuffles=settings.probe_shuffles,
     )
     write_json(folder.path / "phase0.json", result)
     progress("phase 0", 1, 1)

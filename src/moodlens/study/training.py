@@ -9,9 +9,10 @@ import polars as pl
 
 from moodlens.engine import Progress, digest, read_json, write_json, write_table
 from moodlens.sae import SAESettings
-from moodlens.sae.train import Trained
+from moodlens.sae.training import Trained
 from moodlens.study.folder import StudyFolder
 
+MAIN = "main"
 SWEEP_SETTINGS = (
     "architecture",
     "d_sae",
@@ -24,10 +25,9 @@ SWEEP_SETTINGS = (
 
 
 def run_sweep(folder: StudyFolder, progress: Progress) -> Iterable[str]:
-    """Train every combination of the sweep, mark the Pareto front and the chosen one -> sweep.parquet.
+    """Train every combination of the sweep, mark the Pareto front, keep the chosen SAE -> sweep.parquet, sae/main.
 
-    Without a sweep the one row is the study's own settings; it is trained in the next stage all the same, and
-    training is deterministic, so nothing is decided twice.
+    Without a sweep the one row is the study's own settings.
     """
     from moodlens.sae import choose, grid, pareto, train_many
 
@@ -45,8 +45,30 @@ def run_sweep(folder: StudyFolder, progress: Progress) -> Iterable[str]:
         # The settings as they were given, so that the chosen ones can be trained again with other seeds.
         pl.Series("settings", [one.model_dump_json() for one in settings]),
     )
+    shutil.rmtree(folder.path / "sae", ignore_errors=True)
+    files = _save(folder, MAIN, trained[chosen], digest(train))
     write_table(folder.path / "sweep.parquet", frame)
-    return ["sweep.parquet"]
+    return ["sweep.parquet", *files]
+
+
+def _save(folder: StudyFolder, name: str, trained: Trained, data: str) -> list[str]:
+    """Write one SAE and its history to sae/NAME; returns the files."""
+    from moodlens.sae import save_sae, write_history
+
+    info = folder.encoder_info
+    target = folder.path / "sae" / name
+    metadata = {
+        "encoder_id": info["encoder"],
+        "model_name": info["encoder"],
+        "hook_name": "last_hidden_state, mean over tokens",
+        "pooling": info.get("pooling"),
+        "data_sha256": data,
+        "seed": trained.seed,
+        "study": folder.study.name,
+    }
+    write_history(target / "history.jsonl", trained.history)
+    save_sae(trained.sae, target, metadata)
+    return [f"sae/{name}/{file}" for file in ("cfg.json", "sae_weights.safetensors", "history.jsonl")]
 
 
 def _sweep_row(folder: StudyFolder, name: str, trained: Trained, seed: int) -> dict[str, Any]:
@@ -90,49 +112,38 @@ def chosen_settings(folder: StudyFolder) -> SAESettings:
 
 
 def train_saes(folder: StudyFolder, progress: Progress) -> Iterable[str]:
-    """Train the chosen settings with the study's seed and with others -> sae/main, sae/seed-N, reconstruction.json."""
-    from moodlens.sae import baseline_metrics, reconstruction_metrics, save_sae, train_many, write_history
+    """Train the chosen settings with other seeds, measure the study's SAE -> sae/seed-N, reconstruction.json."""
+    from moodlens.sae import baseline_metrics, reconstruction_metrics, train_many
 
     study = folder.study
     settings = chosen_settings(folder)
-    seeds = sae_seeds(study.seed, study.seeds)
+    seeds = other_seeds(study.seed, study.seeds)
     train, val, test = (folder.x[folder.rows(split)] for split in ("train", "val", "test"))
     trained = train_many(train, val, [(settings, seed) for seed in seeds.values()], progress=progress)
-    files = []
-    shutil.rmtree(folder.path / "sae", ignore_errors=True)
-    info = folder.encoder_info
-    for (name, seed), one in zip(seeds.items(), trained, strict=True):
-        target = folder.path / "sae" / name
-        metadata = {
-            "encoder_id": info["id"],
-            "model_name": info["id"],
-            "hook_name": "last_hidden_state, mean over tokens",
-            "pooling": info.get("pooling"),
-            "data_sha256": digest(train),
-            "seed": seed,
-            "study": study.name,
-        }
-        write_history(target / "history.jsonl", one.history)
-        save_sae(one.sae, target, metadata)
-        files += [f"sae/{name}/{file}" for file in ("cfg.json", "sae_weights.safetensors", "history.jsonl")]
-    main = trained[0].sae
+    for old in (folder.path / "sae").glob("seed-*"):
+        shutil.rmtree(old)
+    data = digest(train)
+    files = [
+        file for name, one in zip(seeds, trained, strict=True) for file in _save(folder, name, one, data)
+    ]
+    main = folder.sae(MAIN)
     mean = train.mean(0, dtype=np.float64)
     held_out = reconstruction_metrics(main, test, mean)
+    seen = reconstruction_metrics(main, train, mean)
     result = {
-        "held_out": held_out | {"d_sae": main.d_sae},
-        "train": reconstruction_metrics(main, train, mean),
+        # Few test rows may wake a feature; it is dead only if it fires on no training row either.
+        "held_out": held_out | {"d_sae": main.d_sae, "dead_share": seen["dead_share"]},
+        "train": seen,
         "baselines": baseline_metrics(train, test, max(1, round(held_out["l0"]))),
         "rows": {"train": len(train), "val": len(val), "test": len(test)},
     }
-    # A feature may rest on the few test rows; it is dead only if it fires on no training row either.
-    result["held_out"]["dead_share"] = result["train"]["dead_share"]
     write_json(folder.path / "reconstruction.json", result)
     return [*files, "reconstruction.json"]
 
 
-def sae_seeds(seed: int, others: int) -> dict[str, int]:
-    """Name -> seed of every SAE of a study: ``main`` has the study's own."""
-    return {"main": seed} | {f"seed-{i}": seed + 1000 * i for i in range(1, others + 1)}
+def other_seeds(seed: int, n: int) -> dict[str, int]:
+    """Name -> seed of the SAEs that stand beside the study's own; no two studies of nearby seeds share one."""
+    return {f"seed-{i}": seed + 1000 * i for i in range(1, n + 1)}
 
 
 def reconstruction(folder: StudyFolder) -> dict[str, Any]:

@@ -1,0 +1,107 @@
+"""The stages that find features: which come back under other seeds, which hold an emotion, what they are called."""
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from moodlens.engine import Progress, read_json, read_table, write_json, write_table
+from moodlens.study.folder import StudyFolder
+from moodlens.study.training import MAIN
+
+
+def measure_stability(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Look for every feature in the SAEs of other seeds -> stability.parquet.
+
+    Comes before the features are chosen and knows no labels, so that stability may decide who joins a family.
+    """
+    from moodlens.validate.stability import stability
+
+    names = folder.seed_names()
+    judges = folder.rows("test")
+    others, codes = [], []
+    for done, name in enumerate(names):
+        progress("stability", done, len(names))
+        others.append(folder.decoder(name))
+        codes.append(folder.codes(name)[judges])
+    table = stability(
+        folder.decoder(MAIN),
+        others,
+        folder.codes(MAIN)[judges],
+        codes,
+        folder.x[folder.rows("train")],
+        folder.study.validation,
+        seed=folder.study.seed,
+    )
+    progress("stability", len(names), len(names))
+    write_table(folder.path / "stability.parquet", table)
+    return ["stability.parquet"]
+
+
+def find_features(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Choose on train + val, judge on test, gather families -> features.parquet, selection.json, families.json."""
+    from moodlens.features import families, select_features
+
+    study = folder.study
+    codes = folder.codes(MAIN)
+    plain = folder.kinds != "negation"
+    plain &= folder.kinds != "mixed"
+    chosen = select_features(
+        codes[plain],
+        folder.labels[plain],
+        folder.groups[plain],
+        folder.splits[plain],
+        study.emotions,
+        study.features,
+        seed=study.seed,
+        progress=progress,
+    )
+    again = read_table(folder.path / "stability.parquet").select(
+        "feature",
+        pl.col("reappears").alias("stability"),
+        pl.col("decoder_cosine").alias("stability_cosine"),
+        pl.col("correlation").alias("stability_correlation"),
+    )
+    table = chosen.table.join(again, on="feature", how="left", maintain_order="left")
+    found = families(table, codes, folder.labels, study.emotions, folder.rows("train", "val"), study.features)
+    write_json(folder.path / "selection.json", chosen.summary)
+    write_json(folder.path / "families.json", found.to_json())
+    write_table(folder.path / "features.parquet", found.annotate(table))
+    return ["features.parquet", "selection.json", "families.json"]
+
+
+def give_names(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Name the emotion features and test the names on text that did not make them -> names.parquet, names.json."""
+    from moodlens.features.names import name_features
+
+    study = folder.study
+    named = name_features(
+        features(folder),
+        folder.codes(MAIN),
+        folder.prompts,
+        study.emotions,
+        study.names,
+        seed=study.seed,
+        progress=progress,
+    )
+    write_table(folder.path / "names.parquet", named.table)
+    write_json(folder.path / "names.json", named.summary)
+    return ["names.parquet", "names.json"]
+
+
+def features(folder: StudyFolder) -> pl.DataFrame:
+    """The table of features as the features stage left it, without what later stages add."""
+    return read_table(folder.path / "features.parquet").select(pl.exclude(LATER))
+
+
+LATER = (
+    "^name.*$",
+    "^interpretable$",
+    "^monosemanticity.*$",
+    "^causal.*$",
+)
+"""Columns that the names and causal stages add when the report is made."""
+
+
+def selection(folder: StudyFolder) -> dict:
+    """Counts of the selection beside their controls."""
+    return read_json(folder.path / "selection.json")

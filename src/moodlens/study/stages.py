@@ -1,0 +1,65 @@
+"""The stages of a study in order: what each reads, which settings decide it, and the function that does it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from moodlens.engine import Progress
+from moodlens.study import discovery, evidence, texts, training
+from moodlens.study.folder import StudyFolder
+from moodlens.study.run import Stage
+from moodlens.study.settings import Study
+
+
+def _dump(model: Any) -> Any:
+    return model.model_dump(mode="json")
+
+
+def _transfer(study: Study) -> list[Any]:
+    from moodlens.study.scoring import table_hashes
+
+    return [[_dump(table) for table in study.transfer], table_hashes(study.transfer)]
+
+
+def _report(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    from moodlens.report import render
+
+    files = evidence.judge_study(folder)
+    progress("report", 0, 1)
+    render(folder.path)
+    progress("report", 1, 1)
+    return [*files, "report.html", "report.md"]
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "prompts",
+        (),
+        lambda s: [s.seed, s.emotions, s.control, _dump(s.prompts), texts.input_hashes(s)],
+        texts.make_prompts,
+    ),
+    Stage("embed", ("prompts",), lambda s: _dump(s.encoder), texts.embed_prompts),
+    Stage(
+        "probe",
+        ("embed",),
+        lambda s: [s.validation.probe_permutations, s.validation.probe_shuffles],
+        texts.probe_embeddings,
+    ),
+    Stage(
+        "sweep",
+        ("embed",),
+        lambda s: [_dump(s.sae), s.sweep, s.features.min_firings, s.features.min_selectivity],
+        training.run_sweep,
+    ),
+    Stage("train", ("sweep",), lambda s: s.seeds, training.train_saes),
+    Stage("stability", ("train",), lambda s: s.validation.reappearance, discovery.measure_stability),
+    Stage("features", ("stability",), lambda s: _dump(s.features), discovery.find_features),
+    Stage("names", ("features",), lambda s: _dump(s.names), discovery.give_names),
+    Stage("causal", ("features",), lambda s: _dump(s.validation), evidence.intervene),
+    Stage("transfer", ("features",), lambda s: [s.validation.n_bootstrap, *_transfer(s)], evidence.transfer),
+    Stage(
+        "report",
+        ("probe", "names", "causal", "transfer"),
+        lambda s: [s.name, _dump(s.validation.verdict)],
+        _report,
+    ),
+)
