@@ -48,7 +48,7 @@ class Page(HTMLParser):
         self._text.append(data)
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        assert self.open[-1:] == [tag], f"</{tag}> closes {self.open[-3:]}"
         self.open.pop()
         text = " ".join("".join(self._text).split())
         if tag == "caption":

@@ -157,6 +157,11 @@ def make_study(
         "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
         stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
                    "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7]},
+        compositionality={"share": 1.0, "control_share": 0.1, "n_moved": 1, "n_pairs": 1, "pairs": [
+            {"emotions": list(emotions[:2]), "effects": dict.fromkeys(emotions[:2], 0.4), "moved": True,
+             "ci": {x: [0.3, 0.5] for x in emotions[:2]}, "alone": dict.fromkeys(emotions[:2], 0.6)}]},
+        orthogonality={"share": 0.95, "control_share": 0.99, "n_features": 5, "n_pairs": 10, "median": 0.1,
+                       "control_median": 0.05, "within_share": 0.8, "between_share": 1.0},
     )  # fmt: skip
     write_json(folder / "verdict.json", verdict)
     return folder
@@ -186,7 +191,7 @@ def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.Dat
     for readout in ("probe", "centroid"):
         for e in emotions:
             for subject, slope in (("family", 0.5), ("difference_in_means", 0.7), ("random_direction", 0.01)):
-                for dose in (0.25, 0.5, 1.0, 2.0, 4.0):
+                for dose in (0.0, 0.5, 1.0, 2.0, 4.0):
                     for target in emotions:
                         effect = (slope if target == e else -slope / 4) * np.log1p(dose) + 0.02 * rng.normal()
                         rows.append(("transplant", subject, None, e, target, dose, readout, effect))
@@ -194,7 +199,8 @@ def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.Dat
                 rows.append(
                     ("clamp", subject, 3 if subject == "feature" else None, e, None, 0.0, readout, -0.3)
                 )
-            rows.append(("keep_family", "family", None, e, None, 1.0, readout, 0.6))
+            rows.append(("keep_family", "family", None, e, e, 1.0, readout, -0.2))
+            rows.append(("zero_rest", "all_features", None, e, e, 1.0, readout, -0.9))
     names = ["kind", "subject", "feature", "emotion", "target", "dose", "readout", "effect"]
     schema = dict.fromkeys(names, pl.String) | {"feature": pl.Int64, "dose": pl.Float64, "effect": pl.Float64}
     frame = pl.DataFrame(rows, schema=schema, orient="row")
@@ -228,10 +234,19 @@ def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> dict:
         ("linear_probe", 0.88),
     ):
         auroc[method] = {name: cell(float(base + 0.03 * rng.normal())) for name in (*emotions, "mean")}
+    special = [
+        {
+            "kind": kind, "emotion": e, "n": 12, "n_groups": 4, "score": 0.31, "percentile_own": 22.0,
+            "percentile_others": 61.5, "plain_own": 0.9, "plain_others": 0.1,
+        }
+        for kind in ("negation", "mixed", "neutral") for e in emotions
+    ]  # fmt: skip
     return {
         "sets": [
             {"name": "captions", "n": 1416, "n_groups": 6, "reading": "per segment, max", "auroc": auroc}
-        ]
+        ],
+        "held_out": {"n": 200, "n_groups": 20, "auroc": auroc},
+        "special": special,
     }
 
 

@@ -29,8 +29,9 @@ def assert_drawn(path) -> None:
     assert min(pixels.shape[:2]) > 200
     ink = (pixels < 0.95).any(axis=2)
     assert ink.mean() > 0.005, path.name
-    rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-    assert np.ptp(rows) > 0.6 * pixels.shape[0] and np.ptp(columns) > 0.6 * pixels.shape[1], path.name
+    rows, columns = np.nonzero(ink)
+    assert np.ptp(rows) > 0.6 * pixels.shape[0], path.name
+    assert np.ptp(columns) > 0.6 * pixels.shape[1], path.name
 
 
 def test_every_figure_is_there_and_shown(rendered):
@@ -134,7 +135,7 @@ def test_column_names_stand_upright_only_where_they_must():
 def test_big_scatters_are_thinned_and_rasterised():
     rng = np.random.default_rng(0)
     figure = pca_scatter(rng.normal(size=(5000, 2)), rng.integers(0, 2, 5000), ("a", "b"), [0.5, 0.2])
-    points = sum(len(c.get_offsets()) for c in figure.axes[0].collections)
+    points = sum(len(np.asarray(c.get_offsets())) for c in figure.axes[0].collections)
     assert points == 1500
     assert "1,500 random of n = 5,000" in figure.axes[0].get_title(loc="left")
     assert all(c.get_rasterized() for c in figure.axes[0].collections)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from moodlens.engine import atomic_write
 from moodlens.report.document import Block, Cell, Fold, Listing, Picture, Report, Section
 from moodlens.report.evidence import Evidence, read_evidence
-from moodlens.report.sections import data, found, methods, opening, proof
+from moodlens.report.sections import carries, data, found, methods, opening, proof
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -25,7 +25,7 @@ SECTIONS: tuple[Callable[[Evidence], Section], ...] = (
     found.controls,
     proof.causality,
     proof.stability,
-    proof.generalization,
+    carries.generalization,
     proof.orthogonality,
     methods.methods,
     methods.reproducibility,

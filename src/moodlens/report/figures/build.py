@@ -174,9 +174,7 @@ def _moves(readout: str) -> "Callable[[Evidence], Figure | None]":
         matrix, dose = causes.moves_matrix(e.interventions, e.emotions, readout=readout)
         if not np.isfinite(matrix).any():
             return None
-        return causes.which_moves_which(
-            matrix, e.emotions, unit=f"change of {readout} readout, dose {dose:g}"
-        )
+        return causes.which_moves_which(matrix, e.emotions, unit=f"{causes.UNITS[readout]}, dose {dose:g}")
 
     return make
 

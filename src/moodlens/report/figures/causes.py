@@ -32,6 +32,10 @@ SUBJECTS = {
 }
 
 
+UNITS = {"probe": "change of log-odds (probe)", "centroid": "change of cosine (centroid)"}
+"""What an effect on each readout is counted in."""
+
+
 def dose_response(frame: "pl.DataFrame", emotions: tuple[str, ...], *, readout: str) -> "Figure":
     """Effect of adding an emotion's family, over doses, with its interval, beside controls at the same dose.
 
@@ -79,7 +83,7 @@ def dose_response(frame: "pl.DataFrame", emotions: tuple[str, ...], *, readout: 
             lowest = max(row for row in range(n_rows) if row * columns + column < len(present))
             grid[lowest, column].set_xlabel("dose" if column else "dose (typical activations)")
             grid[lowest, column].xaxis.set_tick_params(labelbottom=True)
-        figure.supylabel(f"change of the readout ({readout})", fontsize=8)
+        figure.supylabel(UNITS.get(readout, f"change of {readout}"), fontsize=8)
         legend_below(figure, list(seen.values()), list(seen))
     return figure
 

@@ -1,4 +1,4 @@
-"""Evidence that features are more than correlations: names, causes, seeds, new words, texts of others, independence."""
+"""Evidence that features are more than correlations: names, causes, seeds, independence."""
 
 from typing import Any
 
@@ -11,18 +11,12 @@ from moodlens.report.numbers import NONE, interval, number, p_value, percent
 from moodlens.report.sections.opening import criteria_table, status
 
 READOUTS = (
-    ("probe", "linear probe fitted on other groups"),
-    ("centroid", "distance to the emotions' centroids"),
+    ("probe", "log-odds of a linear probe fitted on other groups"),
+    ("centroid", "cosine with the emotion's centroid minus that with the others', of other groups"),
 )
-METHOD_NAMES = {
-    "family": "SAE family (up to 10 features)",
-    "top_feature": "Best single SAE feature",
-    "difference_in_means": "Dense: difference-in-means",
-    "linear_probe": "Dense: linear probe",
-}
 
 
-def _lead(e: Evidence, *names: str) -> list[Block]:
+def lead(e: Evidence, *names: str) -> list[Block]:
     """The criteria a section speaks to, repeated where they are proved."""
     found = [c for name in names if (c := e.criterion(name)) is not None and status(c)[0] != "not measured"]
     if not found:
@@ -56,7 +50,7 @@ def names(e: Evidence) -> Section:
         "names",
         title,
         (
-            *_lead(e, "interpretability", "monosemanticity"),
+            *lead(e, "interpretability", "monosemanticity"),
             Table(
                 "Names that predict firing on held-out texts",
                 ("Emotion", "Names that hold", "Balanced accuracy, median", "Shuffled names, median"),
@@ -72,7 +66,7 @@ def causality(e: Evidence) -> Section:
     title = "Causality: what interventions change"
     if e.interventions is None:
         return Section("causality", title, (Absent("causality", "moodlens causal DIR"),))
-    blocks = _lead(e, "causality", "compositionality")
+    blocks = lead(e, "causality", "compositionality")
     table = _interventions_table(e)
     blocks += [table] if table else []
     for readout, meaning in READOUTS:
@@ -103,7 +97,8 @@ def causality(e: Evidence) -> Section:
 _KINDS = {
     "clamp": "Clamp to zero",
     "transplant": "Transplant, dose 1",
-    "keep_family": "Keep only the family",
+    "keep_family": "Keep only the family (its first five)",
+    "zero_rest": "Keep nothing",
 }
 
 
@@ -112,7 +107,7 @@ def _interventions_table(e: Evidence) -> Table | None:
 
     assert e.interventions is not None
     rows = e.interventions.filter(
-        (pl.col("subject") == "family")
+        pl.col("subject").is_in(["family", "all_features"])
         & (pl.col("target").is_null() | (pl.col("target") == pl.col("emotion")))
     )
     rows = rows.filter((pl.col("kind") != "transplant") | (pl.col("dose") == 1.0))
@@ -145,7 +140,11 @@ def _interventions_table(e: Evidence) -> Table | None:
         "q",
         "Groups",
     )
-    return Table("Interventions on families", head, tuple(out), numeric=frozenset(range(2, 8)))
+    note = (
+        "Effect: change of the emotion's log-odds (probe) or cosine (centroid). A transplant should raise it, a clamp "
+        "lower it; keeping only the family should lose less than keeping as many random features (the control)."
+    )
+    return Table("Interventions on families", head, tuple(out), frozenset(range(2, 8)), note)
 
 
 def stability(e: Evidence) -> Section:
@@ -157,7 +156,7 @@ def stability(e: Evidence) -> Section:
         "stability",
         title,
         (
-            *_lead(e, "stability"),
+            *lead(e, "stability"),
             Picture(
                 "stability",
                 "Emotion features matched one to one with those of SAEs that differ in initialisation and data order. A "
@@ -169,74 +168,17 @@ def stability(e: Evidence) -> Section:
     )
 
 
-def generalization(e: Evidence) -> Section:
-    """New words, new scenes, and texts written by others."""
-    title = "Generalization and transfer"
-    blocks = _lead(e, "generalization")
-    if e.features is not None and e.features["held_out_auroc"].null_count() < e.features.height:
-        blocks.append(
-            Picture(
-                "held-out",
-                "Each emotion feature on test texts and on held-out emotion words, scenes and templates. On the diagonal "
-                "nothing is lost.",
-                "Scatter plot of held-out AUROC against test AUROC of the emotion features.",
-            )
-        )
-    else:
-        blocks.append(Absent("generalization to held-out words and scenes", "moodlens transfer DIR"))
-    sets = (e.transfer or {}).get("sets") or []
-    if not sets:
-        blocks.append(
-            Absent(
-                "transfer to texts of other people", "moodlens transfer DIR TEXTS.csv --text-column caption"
-            )
-        )
-    for number_, texts in enumerate(sets):
-        blocks += _transfer_blocks(e, number_ + 1, texts)
-    return Section("generalization", title, tuple(blocks))
-
-
-def _transfer_blocks(e: Evidence, place: int, texts: dict[str, Any]) -> list[Block]:
-    auroc = texts["auroc"]
-    columns = [*[x for x in e.emotions if any(x in of for of in auroc.values())], "mean"]
-    rows = []
-    for method, label in METHOD_NAMES.items():
-        if method not in auroc:
-            continue
-        cells = [auroc[method].get(column) or {} for column in columns]
-        rows.append((label, *(f"{number(c.get('value'))} {_ci(c.get('ci'))}".strip() for c in cells)))
-    name = plain_text(texts["name"])
-    return [
-        Table(
-            f"AUROC on {name}: {texts['n']:,} texts in {texts['n_groups']:,} groups, read {plain_text(texts['reading'])}",
-            ("Method", *(plain_text(c) if c != "mean" else "mean of emotions" for c in columns)),
-            tuple(rows),
-            numeric=frozenset(range(1, len(columns) + 1)),
-            note="0.5 is chance. Everything was fitted on the study's own texts; nothing on these. In brackets: 95 % "
-            "interval, bootstrap over groups.",
-        ),
-        Picture(
-            f"transfer-{place}",
-            "SAE families and single features beside two dense baselines that see the whole embedding.",
-            f"AUROC with intervals on {name} for each method and emotion.",
-        ),
-    ]
-
-
-def _ci(ci: Any) -> str:
-    text = interval(ci, lambda value: number(value, 2))
-    return "" if text == NONE else text
-
-
 def orthogonality(e: Evidence) -> Section:
     """Are the emotion features independent, and do two families compose?"""
     title = "Orthogonality and compositionality"
-    blocks: list[Block] = _lead(e, "orthogonality", "compositionality")
+    blocks: list[Block] = lead(e, "orthogonality", "compositionality")
     if not blocks:
         blocks += [
             Absent("orthogonality", "moodlens report DIR"),
             Absent("compositionality", "moodlens report DIR"),
         ]
+    pairs = _pairs(((e.criterion("compositionality") or {}).get("details") or {}).get("pairs") or [])
+    blocks += [pairs] if pairs else []
     details = (e.criterion("orthogonality") or {}).get("details") or {}
     rows = _orthogonality_rows(details)
     if rows:
@@ -246,6 +188,26 @@ def orthogonality(e: Evidence) -> Section:
     return Section("orthogonality", title, tuple(blocks))
 
 
+def _pairs(pairs: list[dict[str, Any]]) -> Table | None:
+    rows: list[tuple[str | Cell, ...]] = []
+    for one in pairs:
+        effects = [
+            f"{number(one['effects'][x])} {interval(one['ci'][x])}; alone {number(one['alone'][x])}"
+            for x in one["emotions"]
+        ]
+        moved = Cell("both", "good") if one["moved"] else Cell("not both", "bad")
+        rows.append((" + ".join(plain_text(x) for x in one["emotions"]), moved, *effects))
+    if not rows:
+        return None
+    return Table(
+        "Two families added at once: change of the log-odds of each",
+        ("Pair", "Moved", "First emotion", "Second emotion"),
+        tuple(rows),
+        note="Moved: both intervals lie above zero and both means above 99 % of what pairs of random families do. "
+        "Alone: the same family without the other.",
+    )
+
+
 def _orthogonality_rows(details: dict[str, Any]) -> tuple[tuple[str | Cell, ...], ...]:
     labels = (
         ("n_features", None, "Emotion features", number),
@@ -253,6 +215,9 @@ def _orthogonality_rows(details: dict[str, Any]) -> tuple[tuple[str | Cell, ...]
         ("median", "control_median", "Median |correlation| of activations", number),
         ("mean_abs_correlation", "control_mean_abs_correlation", "Mean |correlation| of activations", number),
         ("mean_abs_cosine", "control_mean_abs_cosine", "Mean |cosine| of decoder rows", number),
+        ("share", "control_share", "Pairs with |correlation| below the bar", percent),
+        ("within_share", None, "the same, pairs of one emotion", percent),
+        ("between_share", None, "the same, pairs of two emotions", percent),
         ("cosine_share", "control_cosine_share", "Pairs with |decoder cosine| below the bar", percent),
     )
     return tuple(
