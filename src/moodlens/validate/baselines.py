@@ -134,6 +134,11 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
     return logits - others
 
 
+def live_scale(std: np.ndarray) -> np.ndarray:
+    """Standard deviations ``(d_in,)`` to divide by, 1 where a dimension holds nothing but rounding (1e-33 in MiniLM)."""
+    return np.where(std > 1e-6 * std.max(), std, 1.0)
+
+
 def _fit_probe(
     x: np.ndarray, labels: np.ndarray, n_emotions: int, seed: int, l2_strength: float, max_rows: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -145,8 +150,7 @@ def _fit_probe(
         x, labels = x[keep], labels[keep]
     target = np.where(labels < 0, n_emotions, labels)
     mean, std = x.mean(axis=0), x.std(axis=0)
-    # Some encoders have dimensions that hold nothing but rounding (1e-33): never blow those up.
-    std = np.where(std > 1e-6 * std.max(), std, 1.0)
+    std = live_scale(std)
     # "balanced" so that many neutral rows do not change what the directions are, only the bias.
     model = LogisticRegression(C=1 / l2_strength, max_iter=1000, class_weight="balanced")
     model.fit((x - mean) / std, target)

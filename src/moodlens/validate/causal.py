@@ -4,7 +4,7 @@ Every feature that was found is clamped to zero where it fires, and its typical 
 other emotions. What changes is read by readouts fitted on groups that chose no feature. A feature is *causal* when
 
 1. adding it moves its emotion's log-odds by more than ``control_quantile`` of its matched controls (features that
-   fire as often and as strongly, moved by the same amount) move them,
+   fire as often and as strongly and were not chosen for the emotion, moved by the same amount) move them,
 2. the Benjamini-Hochberg q over all tested features is below ``causal_q``, where p is the larger of the share of
    matched features and the share of random directions that do as much, and
 3. the signs are as expected, on both readouts: adding it raises the emotion, clamping it lowers the emotion.
@@ -20,7 +20,7 @@ import numpy as np
 from moodlens.engine import BadInput, Progress, silent
 from moodlens.features.families import Families
 from moodlens.features.fdr import benjamini_hochberg
-from moodlens.validate.controls import activity, random_directions
+from moodlens.validate.controls import activity, allowed_controls, random_directions
 from moodlens.validate.family_trials import row, try_family
 from moodlens.validate.interventions import GroupMeans
 from moodlens.validate.readouts import READOUTS, make_panel
@@ -81,7 +81,7 @@ def causality(
         groups: ``(n,)``.
         splits: ``(n,)`` train, val (doses and matching), test (judged), held_out (readouts).
         kinds: ``(n,)``; only plain and neutral rows take part.
-        table: features.parquet; reads ``feature``, ``emotion``, ``emotion_feature``.
+        table: features.parquet; reads ``emotion``, ``tested``, ``emotion_feature``.
         families: of the study; may be empty.
         emotions: names in label order.
         settings: doses, counts of controls, quantile and q.
@@ -123,15 +123,14 @@ def causality(
     trials, fakes, rows = [], [], []
     matrix = np.full((len(emotions), len(emotions)), np.nan)
     for c, name in enumerate(emotions):
-        mine = found & (chosen_for == c)
-        features = np.flatnonzero(mine)
+        features, allowed = np.flatnonzero(found & (chosen_for == c)), allowed_controls(table, name)
         amounts = _typical(codes, features, dev[labels[dev] == c], size)
-        trial = try_features(setup, features, amounts, c, ~mine, progress=_named(progress, name))
+        trial = try_features(setup, features, amounts, c, allowed, progress=_named(progress, name))
         trials.append(trial)
         stand_ins = _stand_ins(trial, rng)
-        fakes.append(try_features(setup, stand_ins, amounts[: len(stand_ins)], c, ~mine, intervals=False))
+        fakes.append(try_features(setup, stand_ins, amounts[: len(stand_ins)], c, allowed, intervals=False))
         if families.families[c].features:
-            added, matrix[c] = try_family(setup, families.families[c], c, emotions, x, dev, ~mine, rng)
+            added, matrix[c] = try_family(setup, families.families[c], c, emotions, x, dev, allowed, rng)
             rows += added
     judged, judged_fakes = _rule(trials, settings), _rule(fakes, settings)
     for trial in trials:

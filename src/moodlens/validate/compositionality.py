@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.features.families import Families
-from moodlens.validate.controls import activity, matched_features, random_families
+from moodlens.validate.controls import activity, allowed_controls, matched_features, random_families
 from moodlens.validate.family_trials import family_direction, scaled_families, typical_members
 from moodlens.validate.interventions import Bank, GroupMeans, constant_effects
 from moodlens.validate.readouts import make_panel
@@ -47,7 +47,7 @@ def compositionality(
         groups: ``(n,)``.
         splits: ``(n,)`` train, val (doses), test (judged), held_out (readouts).
         families: of the study.
-        table: features.parquet; reads ``emotion_feature`` and ``emotion``.
+        table: features.parquet; reads ``emotion``, ``tested``, ``emotion_feature``.
         emotions: names in label order.
         settings: counts of controls and resamples, ``control_quantile``.
         seed: of the controls and resamples.
@@ -122,14 +122,12 @@ def _directions(
 ) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
     """What each family adds ``(d_in,)``, and what random families of the same make and norm add ``(m, d_in)``."""
     density, size = activity(codes[dev])
-    found = table["emotion_feature"].to_numpy().astype(bool)
-    chosen_for = table["emotion"].to_numpy()
     added, random = {}, {}
     for c in have:
         family = families.families[c]
         own = dev[labels[dev] == c]
         added[c] = family_direction(W_dec, codes, family, own)
-        allowed = ~(found & (chosen_for == family.emotion))
+        allowed = allowed_controls(table, family.emotion)
         controls = matched_features(density, size, np.array(family.features), allowed, settings.n_controls)
         if controls.shape[1]:
             picks = random_families(controls, settings.n_controls, rng)

@@ -1,6 +1,28 @@
 """What an emotion feature must beat: features that fire as often and as strongly, random families, random directions."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
+    """Features that may stand in as controls of ``emotion``: all but those that train + val chose for it.
+
+    A feature that was tested for the emotion and missed the bar on test is no random feature. The choice was made
+    on train + val alone, so it knows nothing of the rows and readouts that judge.
+
+    Args:
+        table: features.parquet; reads ``emotion``, ``tested``, ``emotion_feature``.
+        emotion: its name.
+
+    Returns:
+        ``(d_sae,)`` bool.
+    """
+    chosen = table["tested"].to_numpy().astype(bool) | table["emotion_feature"].to_numpy().astype(bool)
+    return ~(chosen & (table["emotion"].to_numpy() == emotion))
 
 
 def activity(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

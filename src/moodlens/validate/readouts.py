@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodlens.engine import BadInput
-from moodlens.validate.baselines import DenseBaselines
+from moodlens.validate.baselines import DenseBaselines, live_scale
+from moodlens.validate.logistic import choose_strength
 
 READOUTS = ("probe", "centroid")
 MIN_GROUPS, MIN_ROWS = 2, 5
@@ -35,14 +36,21 @@ class Readout:
     mean: np.ndarray
 
     @classmethod
-    def fit(cls, x: np.ndarray, labels: np.ndarray, emotions: tuple[str, ...], seed: int) -> "Readout":
+    def fit(
+        cls, x: np.ndarray, labels: np.ndarray, groups: np.ndarray, emotions: tuple[str, ...], seed: int
+    ) -> "Readout":
         """Fit on rows ``x (n, d_in)`` with ``labels (n,)``; -1 is neutral, a class of its own in the probe.
+
+        How strongly the probe is regularised is chosen on left-out ``groups (n,)`` of the same rows.
 
         Raises:
             BadInput: an emotion has no row, or is the only class.
         """
-        probe = DenseBaselines.fit(x, labels, emotions, seed)
-        centred = np.asarray(x, dtype=np.float64) - probe.mean
+        x = np.asarray(x, dtype=np.float64)
+        standard = (x - x.mean(axis=0)) / live_scale(x.std(axis=0))
+        strength = choose_strength(standard, labels, groups, seed=seed)
+        probe = DenseBaselines.fit(x, labels, emotions, seed, l2_strength=strength)
+        centred = x - probe.mean
         centroids = np.stack([centred[labels == c].mean(axis=0) for c in range(len(emotions))])
         centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), np.finfo(np.float64).tiny)
         others = (centroids.sum(axis=0) - centroids) / (len(emotions) - 1)
@@ -142,7 +150,7 @@ def make_panel(
     if len(rows) > MAX_ROWS:  # effects hardly differ between rows; more of them cost time and say nothing new
         rows = np.sort(np.random.default_rng([seed, 5]).choice(rows, MAX_ROWS, replace=False))
     if enough:
-        readout = Readout.fit(x[held_out], labels[held_out], emotions, seed)
+        readout = Readout.fit(x[held_out], labels[held_out], groups[held_out], emotions, seed)
         n = len(np.unique(groups[held_out]))
         return Panel(
             (Fold.of(x, rows, readout),),
@@ -151,7 +159,8 @@ def make_panel(
     fits, note = _cross_folds(labels[rows], groups[rows], emotions, seed)
     folds = []
     for fit, judged in fits:
-        readout = Readout.fit(x[rows[fit]], labels[rows[fit]], emotions, seed)
+        mine = rows[fit]
+        readout = Readout.fit(x[mine], labels[mine], groups[mine], emotions, seed)
         folds.append(Fold.of(x, rows[judged], readout))
     return Panel(tuple(folds), note)
 

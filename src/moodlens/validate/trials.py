@@ -115,6 +115,8 @@ def try_features(
         controls,
         {(kind, readout): Measured.empty(m) for kind in KINDS for readout in READOUTS},
     )
+    if not m:
+        return trials
     bank = Bank.of(setup.panel, np.concatenate([setup.W_dec, setup.directions]))
     d_sae, n_controls = len(setup.W_dec), controls.shape[1]
     drawn = np.arange(d_sae, d_sae + len(setup.directions))
