@@ -55,7 +55,7 @@ def embed_to_store(
             raise BadInput(
                 f"{folder}: holds embeddings of other texts or settings; name another folder, or delete this one"
             )
-        for left in folder.glob(".*.safetensors.*.tmp"):  # a killed writer's half shard
+        for left in folder.glob(".*.tmp"):  # a killed writer's half file
             left.unlink()
     else:
         store = EmbeddingStore.create(folder, encoder.info(), dtype, source=source)

@@ -15,7 +15,7 @@ from moodlens.engine.progress import silent
 DType = Literal["auto", "float32", "bfloat16"]
 
 # Measured with MiniLM and T5-base shapes: more than this falls out of a core's L2 cache, less leaves products too thin.
-CPU_TOKENS = 512
+CPU_TOKENS = 1024
 # A GPU wants its batches large; 16,384 tokens of T5-base take about 1 GB of activations.
 GPU_TOKENS = 16_384
 # Beyond this many threads that feed batches, Python itself is the limit; each then gets several of torch's.
@@ -47,9 +47,12 @@ class Encoder:
         self.device = device
         self.truncated = 0
         target = {"device": device, "dtype": getattr(torch, dtype)}
-        self._model = checkpoint.build(
-            {name: weight.to(**target) for name, weight in checkpoint.weights.items()}
-        )
+        try:
+            self._model = checkpoint.build(
+                {name: weight.to(**target) for name, weight in checkpoint.weights.items()}
+            )
+        except KeyError as error:
+            raise BadInput(f"encoder {spec}: the checkpoint lacks the weight {error.args[0]}") from error
         self.d_in = self._model.d_in
         self._tokenizer = checkpoint.tokenizer
         self._tokenizer.no_padding()

@@ -284,7 +284,7 @@ class EmbeddingStore:
             offset, shard = self._data_offset(number), self._shards[number]
             if self._verify:
                 self._check_hash(number)
-            path, shape = self.folder / shard["file"], (shard["rows"], self.d_in)
+            path, shape = self.folder / shard["file"], (shard["rows"], self.d_in or 0)
             self._maps[number] = np.memmap(path, dtype=self.dtype, mode="r", offset=offset, shape=shape)
         return self._maps[number]
 
