@@ -36,7 +36,7 @@ def assert_drawn(path) -> None:
 
 def test_every_figure_is_there_and_shown(rendered):
     names = {path.stem for path in (rendered / "figures").glob("*.png")}
-    assert names == {*FIGURES, "transfer-1"}
+    assert names == {*FIGURES, "transfer-1"} - {"steering-dose"}
     for path in (rendered / "figures").glob("*.png"):
         assert_drawn(path)
     html = (rendered / "report.html").read_text(encoding="utf-8")

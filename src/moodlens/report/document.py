@@ -112,7 +112,24 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Block = Paragraph | Bullets | Table | Picture | Absent | Method | Listing | Fold
+@dataclass(frozen=True)
+class Player:
+    """A clip to listen to; ``source`` is a path relative to the report."""
+
+    label: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Players:
+    """Clips to compare."""
+
+    caption: str
+    players: tuple[Player, ...]
+    kind: ClassVar[str] = "players"
+
+
+Block = Players | Paragraph | Bullets | Table | Picture | Absent | Method | Listing | Fold
 
 
 @dataclass(frozen=True)
@@ -138,3 +155,8 @@ class Report:
     tone: Tone
     sections: tuple[Section, ...]
     warning: str = ""
+
+    @property
+    def plays(self) -> bool:
+        """Whether there is anything to listen to."""
+        return any(isinstance(block, Players) for section in self.sections for block in section.blocks)

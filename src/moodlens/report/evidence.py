@@ -9,7 +9,8 @@ import numpy as np
 import yaml
 
 from moodlens.engine import BadInput
-from moodlens.report.files import json_file, table_file
+from moodlens.report.files import json_file, steering_files, table_file
+from moodlens.report.readings import read_readings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -40,6 +41,7 @@ class Evidence:
     transfer: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
     steering: dict[str, Any] | None = None
+    """``results`` (steer/results.json or None) and ``clips`` (facts of the run's clips that are there)."""
     readings: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Feature -> what a person read in it: ``name``, ``state`` (clear or unclear), ``note``, ``by``."""
 
@@ -123,6 +125,8 @@ def read_evidence(study_dir: Path | str) -> Evidence:
         stability=table_file(folder, "stability.parquet"),
         transfer=json_file(folder, "transfer.json"),
         verdict=verdict,
+        steering=steering_files(folder / "steer"),
+        readings=read_readings(folder / "notes.db", sae_name, _weights(folder, sae_name)),
     )
 
 
@@ -139,6 +143,11 @@ def _settings(folder: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise BadInput(f"{path}: expected settings such as `seed: 0`")
     return values
+
+
+def _weights(folder: Path, sae: str) -> str | None:
+    config = json_file(folder, f"sae/{sae}/cfg.json") or {}
+    return (config.get("metadata") or {}).get("weights_sha256")
 
 
 def _emotions(settings: dict[str, Any], phase0: dict[str, Any] | None, folder: Path) -> tuple[str, ...]:

@@ -104,3 +104,31 @@ def table_file(folder: Path, name: str) -> "pl.DataFrame | None":
     if missing:
         raise BadInput(f"{path}: lacks the column {missing[0]!r}; make it anew: {command} {folder} --force")
     return frame
+
+
+_CLIP = ("file", "prompt", "method", "emotion", "coefficient", "seed")
+
+
+def steering_files(folder: Path) -> dict[str, Any] | None:
+    """A steering run: ``results`` (results.json, None where the clips are not scored) and ``clips``; None without a run.
+
+    Raises:
+        BadInput: a file is damaged.
+    """
+    run, results = folder / "run.json", folder / "results.json"
+    if not run.is_file() and not results.is_file():
+        return None
+    scored = read_json(results) if results.is_file() else None
+    if scored is not None and not isinstance(scored, dict):
+        raise BadInput(f"{results}: expected an object with rows; score the clips again: moodlens steer")
+    listed = read_json(run) if run.is_file() else {}
+    keys = listed.get("clips", []) if isinstance(listed, dict) else []
+    clips = []
+    for key in keys:
+        facts = folder / "clips" / f"{Path(str(key)).name}.json"
+        clip = read_json(facts) if facts.is_file() else {}
+        # The file's name is fixed by the key, so that a run cannot point outside its folder.
+        clip = {**clip, "file": f"{facts.stem}.wav"}
+        if all(name in clip for name in _CLIP) and (facts.parent / clip["file"]).is_file():
+            clips.append({name: clip[name] for name in _CLIP})
+    return {"results": scored, "clips": clips}

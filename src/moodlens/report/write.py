@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from moodlens.engine import atomic_write
 from moodlens.report.document import Block, Cell, Fold, Listing, Picture, Report, Section
 from moodlens.report.evidence import Evidence, read_evidence
-from moodlens.report.sections import carries, data, found, methods, opening, proof
+from moodlens.report.sections import carries, data, found, methods, opening, proof, steering
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-SECTIONS: tuple[Callable[[Evidence], Section], ...] = (
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     opening.verdict,
     opening.next_steps,
     data.texts,
@@ -27,6 +27,7 @@ SECTIONS: tuple[Callable[[Evidence], Section], ...] = (
     proof.stability,
     carries.generalization,
     proof.orthogonality,
+    steering.steering,
     methods.methods,
     methods.reproducibility,
 )
@@ -71,7 +72,7 @@ def compose(evidence: Evidence) -> Report:
         opening.plain_text(evidence.name),
         sentence,
         tone,
-        tuple(section(evidence) for section in SECTIONS),
+        tuple(section for make in SECTIONS if (section := make(evidence)) is not None),
         opening.warning(evidence),
     )
 

@@ -107,7 +107,8 @@ def _heatmap(e: Evidence) -> "Figure | None":
     if e.features is None:
         return None
     per = max(1, min(8, 48 // len(e.emotions)))
-    return selection.feature_heatmap(e.features, e.emotions, per_emotion=per)
+    read = {feature: reading["name"] for feature, reading in e.readings.items() if reading["name"]}
+    return selection.feature_heatmap(e.features, e.emotions, per_emotion=per, names=read)
 
 
 def _distributions(e: Evidence) -> "Figure | None":
@@ -196,6 +197,15 @@ def _stability(e: Evidence) -> "Figure | None":
     )
 
 
+def _steering(e: Evidence) -> "Figure | None":
+    results = (e.steering or {}).get("results")
+    if results is None:
+        return None
+    from moodlens.report.sections.steering import result_rows
+
+    return causes.steering_dose(result_rows(results), e.emotions)
+
+
 def _held_out(e: Evidence) -> "Figure | None":
     if e.features is None or e.features["held_out_auroc"].null_count() == e.features.height:
         return None
@@ -222,4 +232,5 @@ FIGURES: "dict[str, Callable[[Evidence], Figure | None]]" = {
     "moves-centroid": _moves("centroid"),
     "stability": _stability,
     "held-out": _held_out,
+    "steering-dose": _steering,
 }

@@ -148,3 +148,53 @@ def moves_matrix(
         if row["emotion"] in emotions and target in emotions:
             out[emotions.index(row["emotion"]), emotions.index(target)] = row["effect"]
     return out, dose
+
+
+STEERING_LINES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1)))
+STEERING_COLORS = (ACCENT, INK, MUTED, WARN, "#1fa187")
+
+
+def steering_dose(rows: list[dict[str, Any]], emotions: tuple[str, ...]) -> "Figure | None":
+    """Effect over the coefficient, a panel for each emotion and a line for each method; None where there is no dose.
+
+    Args:
+        rows: of results.json; reads ``method, emotion, coefficient, effect`` and ``ci``; other rows are passed over.
+    """
+    wanted = ("method", "emotion", "coefficient", "effect")
+    rows = [row for row in rows if all(row.get(key) is not None for key in wanted)]
+    present = [e for e in emotions if any(row["emotion"] == e for row in rows)]
+    if not present:
+        return None
+    methods = list(dict.fromkeys(str(row["method"]) for row in rows))
+    columns = min(len(present), 4)
+    n_rows = -(-len(present) // columns)
+    with look():
+        figure, grid = canvas(
+            WIDTH, 0.8 + 1.75 * n_rows, n_rows, columns, squeeze=False, sharey=True, sharex=True
+        )
+        seen: dict[str, Any] = {}
+        for axes, emotion in zip(grid.flat, present, strict=False):
+            for place, method in enumerate(methods):
+                mine = [row for row in rows if row["emotion"] == emotion and row["method"] == method]
+                mine.sort(key=lambda row: row["coefficient"])
+                if not mine:
+                    continue
+                x, y = [row["coefficient"] for row in mine], [row["effect"] for row in mine]
+                color = STEERING_COLORS[place % 5]
+                if all(row.get("ci") for row in mine):
+                    axes.fill_between(
+                        x, *zip(*(row["ci"] for row in mine), strict=True), color=color, alpha=0.15, lw=0
+                    )
+                (drawn,) = axes.plot(
+                    x, y, color=color, ls=STEERING_LINES[place % 5], marker="o", ms=3, lw=1.3
+                )
+                seen[short(method.replace("_", " "))] = drawn
+            axes.axhline(0, color=GRID, lw=0.8, zorder=0)
+            axes.set_title(short(emotion, 20))
+            axes.set_xlabel("coefficient")
+            axes.grid(axis="y")
+        for axes in list(grid.flat)[len(present) :]:
+            axes.set_axis_off()
+        figure.supylabel("effect", fontsize=8)
+        legend_below(figure, list(seen.values()), list(seen))
+    return figure

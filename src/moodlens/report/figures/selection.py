@@ -1,6 +1,6 @@
 """Features: which fire for which emotion, how strongly, and whether chance would have found as many."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,12 +33,19 @@ STABLE = 0.8
 """Share of the other seeds (4 of 5) from which on a feature counts as stable."""
 
 
-def feature_heatmap(table: "pl.DataFrame", emotions: tuple[str, ...], *, per_emotion: int = 8) -> "Figure":
+def feature_heatmap(
+    table: "pl.DataFrame",
+    emotions: tuple[str, ...],
+    *,
+    per_emotion: int = 8,
+    names: Mapping[int, str] | None = None,
+) -> "Figure":
     """Firing rates on test of the best emotion features of each emotion, in every emotion.
 
     Rows are grouped by the emotion each feature was chosen for (on train + val), so a block diagonal is what a
-    study that found something looks like.
+    study that found something looks like. ``names``, what people call a feature, come before the machine's.
     """
+    called = names or {}
     rows = top_features(table, emotions, per_emotion)
     with look():
         if rows.height == 0:
@@ -46,19 +53,19 @@ def feature_heatmap(table: "pl.DataFrame", emotions: tuple[str, ...], *, per_emo
             empty(axes, "no emotion features to show")
             return figure
         rates = np.stack([rows[f"rate_{e}"].to_numpy() for e in emotions], axis=1).astype(float) * 100
-        names = [
-            f"F{row['feature']} {short(row.get('name') or '', 26)}".strip()
+        labels = [
+            f"F{row['feature']} {short(called.get(row['feature']) or row.get('name') or '', 26)}".strip()
             for row in rows.iter_rows(named=True)
         ]
         columns = [short(e) for e in emotions]
         width = float(np.clip(3.4 + 0.55 * len(emotions), 4.5, WIDTH))
-        height = min(0.9 + 0.185 * len(names) + heading(names, columns, width), PAGE)
+        height = min(0.9 + 0.185 * len(labels) + heading(labels, columns, width), PAGE)
         figure, axes = canvas(width, height)
         heat(
             figure,
             axes,
             rates,
-            names,
+            labels,
             columns,
             "firing rate on test texts (%, smoothed)",
             "{:.0f}",

@@ -1,0 +1,153 @@
+"""What may lie beside a study: people's readings, and a steering run with its clips."""
+
+import json
+
+import numpy as np
+import pytest
+from report_page import Page
+from report_study import copy_study
+
+from moodlens.engine import BadInput, read_json, read_table, write_json
+from moodlens.features.notes import Notes
+from moodlens.report import render
+from moodlens.report.evidence import read_evidence
+from moodlens.report.figures.causes import steering_dose
+from moodlens.report.write import compose, to_html, to_markdown
+from moodlens.steer.clips import write_clip
+
+
+def markdown(folder) -> str:
+    return to_markdown(compose(read_evidence(folder)), set())
+
+
+def first_feature(folder) -> int:
+    table = read_table(folder / "features.parquet")
+    return int(table.filter(table["emotion_feature"])["feature"][0])
+
+
+def test_a_persons_reading_stands_where_the_machines_name_stood(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    feature = first_feature(folder)
+    notes = Notes(folder / "notes.db")
+    notes.add(feature, sae="sae/main", name="first thought", clarity="unclear", author="Ada")
+    notes.add(
+        feature, sae="sae/main", name="sunny `words` <b>", clarity="clear", note="mostly pop", author="Ada"
+    )
+    md = markdown(folder)
+    assert "first thought" not in md
+    assert f"F{feature} | sunny 'words' &lt;b&gt; (read by a person)" in md
+    assert "Read by Ada: sunny 'words' &lt;b&gt; (clear). Note: mostly pop" in md
+    assert f"The machine's name: word {feature}." in md
+    Page(to_html(compose(read_evidence(folder)), {}))
+
+
+def test_a_reading_of_another_sae_is_of_another_feature(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    feature = first_feature(folder)
+    notes = Notes(folder / "notes.db")
+    for sae in ("sae/seed-1", f"sae/main@{'f' * 16}"):
+        notes.add(feature, sae=sae, name="not this one", clarity="clear")
+    assert "not this one" not in markdown(folder)
+    digest = read_json(folder / "sae/main/cfg.json")["metadata"]["weights_sha256"]
+    notes.add(feature, sae=f"sae/main@{digest[:12]}", name="this one", clarity="unclear")
+    assert "this one (read by a person, unclear)" in markdown(folder)
+
+
+def test_notes_that_are_no_database_are_one_line(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    (folder / "notes.db").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(BadInput, match=r"notes\.db"):
+        markdown(folder)
+
+
+def steered(study, folder):
+    """A steering run of two methods on two emotions, one prompt, one seed."""
+    copy_study(study, folder)
+    clips, keys, rows = folder / "steer" / "clips", [], []
+    plans = [("none", None, 0.0), ("prompt_editing", "sad", None)]
+    plans += [(m, e, c) for m in ("sae_family", "random") for e in ("happy", "sad") for c in (-1.0, 1.0, 2.0)]
+    for i, (method, emotion, coefficient) in enumerate(plans):
+        facts = {
+            "prompt": "a <simple> melody",
+            "method": method,
+            "emotion": emotion,
+            "coefficient": coefficient,
+            "seed": 3,
+        }
+        write_clip(clips, f"key{i}", np.zeros(320, dtype=np.float32), 32000, facts)
+        keys.append(f"key{i}")
+        if coefficient:
+            slope = 0.3 if method == "sae_family" else 0.0
+            effect = slope * coefficient
+            rows.append(
+                {
+                    "method": method, "emotion": emotion, "coefficient": coefficient, "effect": effect,
+                    "ci": [effect - 0.1, effect + 0.1], "q": 0.01,
+                }
+            )  # fmt: skip
+    write_json(folder / "steer" / "run.json", {"clips": [*keys, "../../key1", "gone"]})
+    said = ["Prompt editing moves sadness more than any direction does."]
+    write_json(folder / "steer" / "results.json", {"rows": rows, "statements": said})
+    return folder
+
+
+def test_a_steering_run_has_its_section(study, tmp_path):
+    folder = steered(study, tmp_path / "s")
+    render(folder)
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    md = (folder / "report.md").read_text(encoding="utf-8")
+    page = Page(html)
+    assert "Prompt editing moves sadness more" in md
+    rows = page.tables["Results of the steering study"]
+    assert rows[0] == ["method", "emotion", "coefficient", "effect", "ci", "q"]
+    assert ["sae family" in r[0] or "sae_family" in r[0] for r in rows[1:7]] == [True] * 6
+    assert rows[2][2:5] == ["1", "0.300", "[0.200, 0.400]"]
+    sounds = [a for a in page.addresses if a.endswith(".wav")]
+    # Plain, edited, and the family at its strongest coefficient for both emotions.
+    assert sounds == [f"steer/clips/key{i}.wav" for i in (0, 1, 4, 7)]
+    assert all((folder / sound).is_file() for sound in sounds)
+    assert all(f"(<{sound}>)" in md for sound in sounds)
+    assert (folder / "figures" / "steering-dose.png").is_file()
+    assert not [a for a in page.addresses if not a.startswith(("#", "data:", "steer/clips/"))]
+    assert "media-src" in html
+    assert "script" not in page.tags
+
+
+def test_clips_without_scores_are_offered_and_said(study, tmp_path):
+    folder = steered(study, tmp_path / "s")
+    (folder / "steer" / "results.json").unlink()
+    md = markdown(folder)
+    assert "Not measured yet: what the clips' scores say" in md
+    assert "steer/clips/key0.wav" in md
+
+
+def test_a_broken_result_table_is_one_line(study, tmp_path):
+    folder = steered(study, tmp_path / "s")
+    (folder / "steer" / "results.json").write_text(json.dumps([1]))
+    with pytest.raises(BadInput, match=r"results\.json: expected an object"):
+        markdown(folder)
+
+
+def test_no_section_where_the_encoder_cannot_steer(study):
+    report = compose(read_evidence(study))
+    assert "steering" not in [section.id for section in report.sections]
+    assert "media-src" not in to_html(report, {})
+
+
+def test_doses_are_drawn_in_order():
+    rows = [
+        {
+            "method": "sae_family",
+            "emotion": "sad",
+            "coefficient": c,
+            "effect": 2 * c,
+            "ci": [2 * c - 1, 2 * c + 1],
+        }
+        for c in (2.0, -1.0, 0.5)
+    ]
+    figure = steering_dose([*rows, {"method": "none"}], ("happy", "sad"))
+    assert figure is not None
+    line = figure.axes[0].get_lines()[0]
+    assert np.asarray(line.get_xdata()).tolist() == [-1.0, 0.5, 2.0]
+    assert np.asarray(line.get_ydata()).tolist() == [-2.0, 1.0, 4.0]
+    assert steering_dose([{"method": "none"}], ("happy",)) is None
