@@ -1,0 +1,96 @@
+"""Readings survive two writers at once and a writer killed in the middle."""
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from moodlens.engine import BadInput
+from moodlens.features.notes import Notes
+
+_WRITER = """
+import sys
+from moodlens.features.notes import Notes
+notes, author = Notes(sys.argv[1]), sys.argv[2]
+for i in range(int(sys.argv[3])):
+    notes.add(i, sae="main", name=f"name {i}", clarity="clear", note="x" * 500, author=author)
+    print(i, flush=True)
+"""
+
+
+def _writer(path, author, n):
+    return subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(path), author, str(n)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_readings_come_back_newest_last_and_the_newest_counts(tmp_path):
+    notes = Notes(tmp_path / "notes.db")
+    assert notes.all() == []
+    assert notes.readings().height == 0
+    assert not notes.path.exists()
+    moment = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
+    notes.add(42, sae="main", name=" joyful \n celebration ", clarity="clear", author="Ada", time=moment)
+    notes.add(7, sae="main", name="", clarity="unclear", note="fires for bells too")
+    notes.add(42, sae="main", name="party", clarity="clear")
+    notes.add(42, sae="other", name="rain", clarity="clear")
+    first = notes.all()[0]
+    assert (first.name, first.author, first.time) == (
+        "joyful celebration",
+        "Ada",
+        "2030-01-02T03:04:05+00:00",
+    )
+    assert notes.latest("main")[42].name == "party"
+    assert notes.latest()[42].name == "rain"
+    table = Notes(notes.path).readings("main")
+    assert table["feature"].to_list() == [7, 42]
+    assert table["reading"].to_list() == [None, "party"]
+    assert table["reading_clarity"].to_list() == ["unclear", "clear"]
+
+
+def test_what_is_not_a_reading_is_refused_in_one_line(tmp_path):
+    notes = Notes(tmp_path / "notes.db")
+    with pytest.raises(BadInput, match="clear or unclear"):
+        notes.add(1, sae="main", name="x", clarity="maybe")
+    with pytest.raises(BadInput, match="needs a name"):
+        notes.add(1, sae="main", name="  ", clarity="clear")
+    with pytest.raises(BadInput, match="counted from 0"):
+        notes.add(-1, sae="main", name="x", clarity="clear")
+    assert notes.all() == []
+    notes.path.write_text("this is no database, whatever its name says " * 50)
+    for use in (notes.all, lambda: notes.add(1, sae="main", name="x", clarity="clear")):
+        with pytest.raises(BadInput, match=r"notes\.db: cannot use as notes") as error:
+            use()
+        assert "\n" not in str(error.value)
+
+
+def test_two_writers_at_once_lose_nothing(tmp_path):
+    path = tmp_path / "notes.db"
+    writers = [_writer(path, author, 40) for author in ("ada", "bob")]
+    for writer in writers:
+        writer.communicate(timeout=120)
+        assert writer.returncode == 0
+    by_author = {"ada": [], "bob": []}
+    for reading in Notes(path).all():
+        by_author[reading.author].append(reading.feature)
+    assert by_author == {"ada": list(range(40)), "bob": list(range(40))}
+
+
+def test_a_killed_writer_leaves_whole_readings_and_a_file_that_takes_more(tmp_path):
+    path = tmp_path / "notes.db"
+    writer = _writer(path, "ada", 100_000)
+    assert writer.stdout is not None
+    confirmed = [int(writer.stdout.readline()) for _ in range(15)]
+    os.kill(writer.pid, signal.SIGKILL)
+    rest = [int(line) for line in writer.communicate(timeout=60)[0].splitlines() if line]
+    assert writer.returncode == -signal.SIGKILL
+    kept = Notes(path).all()
+    # Everything that was confirmed is there, in order; at most one more was written and not yet confirmed.
+    assert [r.feature for r in kept][: len(confirmed + rest)] == confirmed + rest
+    assert len(kept) <= len(confirmed + rest) + 1
+    assert {(r.name, r.note) for r in kept} == {(f"name {r.feature}", "x" * 500) for r in kept}
+    Notes(path).add(3, sae="main", name="after", clarity="clear")
+    assert Notes(path).latest()[3].name == "after"
