@@ -7,10 +7,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tiny.py and study.py, which child processes import too
 
-from study import tiny_inputs
 from tiny import save_tiny_musicgen, tiny_musicgen
 
 from moodlens.steer import build_directions
+from study import tiny_inputs
 
 
 @pytest.fixture(scope="session")

@@ -277,6 +277,22 @@ def test_a_study_folder_steers(study_folder, inputs, checkpoint, tmp_path):
     assert saved.keys == run.keys
 
 
+def test_every_prompt_has_its_own_prompt_difference(few, musicgen, tmp_path):
+    settings = SMALL.model_copy(update={"methods": ("prompt_difference",), "controls": (), "seeds": (0,)})
+    run = run_steer(few, tmp_path, settings, model=musicgen)
+    assert run.clips == {"none": 2, "prompt_editing": 2, "prompt_difference": 4}
+    made = run_directions(tmp_path).select(method="prompt_difference")
+    assert [item.detail["prompt"] for item in made] == list(SMALL.prompts)
+    for item, prompt in zip(made, SMALL.prompts, strict=True):
+        vector = musicgen.pooled([f"{prompt}, happy"])[0] - musicgen.pooled([prompt])[0]
+        np.testing.assert_allclose(item.vector, vector / np.linalg.norm(vector), atol=1e-5)
+        assert item.detail["norm"] == pytest.approx(np.linalg.norm(vector), rel=1e-4)
+    rows = read_clips(*run_clips(tmp_path)).filter(pl.col("method") == "prompt_difference")
+    by_name = {item.name: item.detail["prompt"] for item in made}
+    assert all(by_name[row["direction"]] == row["prompt"] for row in rows.iter_rows(named=True))
+    assert run_steer(tmp_path / "directions", tmp_path, settings, model=musicgen).made == 0
+
+
 def test_another_text_encoder_is_refused_before_any_clip(few, inputs, checkpoint, tmp_path):
     from tiny import save_tiny_musicgen, tiny_musicgen
 

@@ -18,7 +18,9 @@ def test_the_study_file_is_the_second_phase():
     assert settings.model == "facebook/musicgen-small"
     assert "instrumental music" in settings.prompts
     assert settings.prompt_editing
-    assert set(settings.methods) == {"sae_family", "sae_feature", "difference_in_means", "linear_probe"}
+    assert set(settings.methods) == {
+        "sae_family", "sae_feature", "difference_in_means", "linear_probe", "prompt_difference",
+    }  # fmt: skip
     assert set(settings.controls) == {
         "random",
         "matched_random_feature",

@@ -420,6 +420,15 @@ def test_clip_length_and_raw_loudness(musicgen):
     assert np.abs(clip(loud)).max() > 1.5 * np.abs(clip(musicgen)).max()  # nothing was normalised
 
 
+def test_stereo_checkpoints_are_steered_too(vector):
+    stereo = tiny_musicgen(channels=2)
+    assert (stereo.channels, stereo.n_codebooks) == (2, 8)
+    plain, steered = clip(stereo), clip(stereo, Steering(vector, 3.0))
+    assert plain.shape == steered.shape == (2, round(SECONDS * stereo.sampling_rate))
+    assert not np.array_equal(plain[0], plain[1])
+    assert not np.array_equal(plain, steered)
+
+
 def test_global_random_states_are_left_alone(musicgen):
     import random
 

@@ -7,6 +7,7 @@ from tiny import tiny_model
 
 from moodlens.embed import get_encoder
 from moodlens.steer import MusicGen, Steering
+from moodlens.steer.build import difference_in_means
 from moodlens.steer.conditioning import added
 
 PROMPTS = ["instrumental music", "A joyful, upbeat pop song!", "ein Stück für Klavier – ganz ruhig"]
@@ -63,3 +64,15 @@ def test_steering_real_prompts_changes_the_clip(real):
         musicgen.generate(PROMPTS[0], seconds=0.3, seed=0, steering=Steering(vector, 3.0)), plain
     )
     np.testing.assert_array_equal(musicgen.generate(PROMPTS[0], seconds=0.3, seed=0), plain)
+
+
+def test_the_unit_on_real_t5_embeddings(shared):
+    """100 prompts of google-t5/t5-base: the difference-in-means norm is about a third of a prompt's own norm."""
+    x, labels = (np.load(shared / "t5_emotion" / f"{name}.npy") for name in ("embeddings", "labels"))
+    means = difference_in_means(x, labels, 4)
+    norms = np.linalg.norm(means, axis=1)
+    np.testing.assert_allclose(norms, [1.30, 1.50, 1.32, 1.45], atol=0.006)
+    assert norms.mean() / np.linalg.norm(x, axis=1).mean() == pytest.approx(1 / 3, abs=0.01)
+    cosines = (means @ means.T / np.outer(norms, norms))[np.triu_indices(4, 1)]
+    assert cosines.max() < -0.2  # steering towards one emotion pushes away from the others
+    assert cosines.min() > -0.5

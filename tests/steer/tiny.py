@@ -72,6 +72,7 @@ def tiny_model(
     codes: int = 64,
     layers: int = 2,
     words: int = len(WORDS) + 3,
+    channels: int = 1,
 ):
     """Random weights in which every claim can fail: codebooks not zero, a projection bias, large initial weights."""
     from transformers import (
@@ -111,7 +112,8 @@ def tiny_model(
         ffn_dim=2 * hidden,
         num_attention_heads=4,
         hidden_size=hidden,
-        num_codebooks=4,
+        num_codebooks=4 * channels,
+        audio_channels=channels,
         pad_token_id=codes,
         bos_token_id=codes,
         initializer_factor=0.3,

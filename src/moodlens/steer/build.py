@@ -1,6 +1,7 @@
 """Every direction a sceptic asks for, from the train and val rows of one study."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from moodlens.validate.resampling import permuted_labels
 
 if TYPE_CHECKING:
     from moodlens.features import Family
+    from moodlens.steer.musicgen import MusicGen
 
 N_ANCHORS = 8
 
@@ -212,3 +214,28 @@ def _mixtures(directions: Directions, mixtures: Sequence[Mixture]) -> list[Direc
             parts.append((found[0], weight))
         out.append(mix(parts, orthogonal=mixture.orthogonal))
     return out
+
+
+def prompt_differences(
+    directions: Directions, model: "MusicGen", prompts: Sequence[str], emotions: Sequence[str], edit: str
+) -> Directions:
+    """The set with one direction more for each prompt and emotion: from the prompt to the prompt with the emotion in it.
+
+    The text-embedding baseline (TADA's TextEmb, arXiv:2602.11910; MusicMagus, arXiv:2402.06178): no study is needed
+    for it, but it is another direction for every prompt. Added to every token at the common norm, like all others.
+
+    Raises:
+        BadInput: writing the emotion into a prompt does not change its embedding.
+    """
+    kept = tuple(item for item in directions if item.method != "prompt_difference")
+    made = []
+    for prompt in prompts:
+        texts = [edit.format(emotion=emotion, prompt=prompt) for emotion in emotions]
+        base, *edited = model.pooled([prompt, *texts]).astype(np.float64)
+        for emotion, text, vector in zip(emotions, texts, edited, strict=True):
+            name = f"prompt_difference/{emotion}/{digest(prompt)[:8]}"
+            detail = {"prompt": prompt, "edited": text, "norm": float(np.linalg.norm(vector - base))}
+            made.append(
+                Direction(name, "prompt_difference", emotion, unit_vector(vector - base, name), detail)
+            )
+    return replace(directions, items=(*kept, *made))

@@ -26,7 +26,7 @@ class Direction:
     Attributes:
         name: unique in its set, such as ``"sae_family/happy"`` or ``"random/07"``.
         method: ``sae_feature``, ``sae_family``, ``difference_in_means``, ``linear_probe``, ``pca``, ``random``,
-            ``matched_random_feature``, ``shuffled_difference_in_means`` or ``mixture``.
+            ``matched_random_feature``, ``shuffled_difference_in_means``, ``prompt_difference`` or ``mixture``.
         emotion: what it should bring; None for controls.
         vector: ``(d_in,)`` float32, norm 1.
         detail: how it was made (features, weights, seeds).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.engine import BadInput, Progress, read_json, silent, write_json
-from moodlens.steer.build import build_directions
+from moodlens.steer.build import build_directions, prompt_differences
 from moodlens.steer.clips import ClipSpec, clip_key, has_clip, write_clip
 from moodlens.steer.directions import (
     FACTS,
@@ -98,7 +98,9 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
                     text = settings.edit.format(emotion=emotion, prompt=prompt)
                     specs.append(ClipSpec(prompt, text, "prompt_editing", None, emotion, None, seed))
             specs += [
-                ClipSpec(prompt, prompt, item.method, item.name, item.emotion, c, seed) for item, c in swept
+                ClipSpec(prompt, prompt, item.method, item.name, item.emotion, c, seed)
+                for item, c in swept
+                if item.detail.get("prompt") in (None, prompt)
             ]
     return specs
 
@@ -130,7 +132,10 @@ def run_steer(
     settings = settings or SteerSettings()
     out = Path(out)
     directions = _directions(source, settings)
-    specs = plan(settings, directions)
+    methods = tuple(method for method in settings.methods if method != "prompt_difference")
+    plan(
+        settings.model_copy(update={"methods": methods}), directions
+    )  # what is wrong is said before the weights load
     if model is None:
         from moodlens.steer.musicgen import MusicGen
 
@@ -142,6 +147,10 @@ def run_steer(
             d_in=directions.d_in,
         )
     check_anchors(directions, model.pooled(directions.provenance.anchor_texts), f"MusicGen {model.name}")
+    if len(methods) < len(settings.methods):
+        emotions = settings.emotions or directions.emotions
+        directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit)
+    specs = plan(settings, directions)
     save_directions(directions, out / "directions")
     how = _how(settings, model)
     vectors = {item.name: item.vector for item in directions}

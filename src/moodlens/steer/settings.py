@@ -16,7 +16,7 @@ NEUTRAL_PROMPTS = (
 )
 """Prompts that name no emotion: what a direction adds must come from the direction."""
 
-METHODS = ("sae_family", "sae_feature", "difference_in_means", "linear_probe")
+METHODS = ("sae_family", "sae_feature", "difference_in_means", "linear_probe", "prompt_difference")
 CONTROLS = ("random", "matched_random_feature", "shuffled_difference_in_means", "pca")
 
 
