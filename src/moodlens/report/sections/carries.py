@@ -83,7 +83,7 @@ def _held_out(e: Evidence, found: dict[str, Any]) -> list[Block]:
     return [_areas(e, caption, found["auroc"])]
 
 
-_SPECIAL = {"negation": "Negation (not …)", "mixed": "Mixed emotions", "neutral": "No emotion"}
+_SPECIAL = {"negation": "Negations", "mixed": "Mixed emotions", "neutral": "No emotion"}
 
 
 def _special(e: Evidence, found: list[dict[str, Any]]) -> Table | None:

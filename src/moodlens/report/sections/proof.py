@@ -117,7 +117,9 @@ def _interventions_table(e: Evidence) -> Table | None:
     kinds = list(_KINDS)
     out = []
     found = [row for row in rows.iter_rows(named=True) if row["emotion"] in order and row["kind"] in kinds]
-    for row in sorted(found, key=lambda r: (kinds.index(r["kind"]), str(r["readout"]), order[r["emotion"]])):
+    for row in sorted(
+        found, key=lambda r: (kinds.index(r["kind"]), r["readout"] != "probe", order[r["emotion"]])
+    ):
         out.append(
             (
                 f"{_KINDS[row['kind']]}: {plain_text(row['emotion'])}",

@@ -45,8 +45,8 @@ def steering(e: Evidence) -> Section | None:
         blocks.append(
             Picture(
                 "steering-dose",
-                "Effect of each method over its coefficient. A direction that steers rises on both sides of zero in "
-                "order; random directions stay flat.",
+                "Effect of each method over its coefficient. A direction that steers rises with its coefficient, from "
+                "below zero to above; random directions stay flat.",
                 "Dose-response curves of the steering methods.",
             )
         )
@@ -105,7 +105,7 @@ def _players(clips: list[dict[str, Any]]) -> list[Block]:
         mine = [clip for clip in same if clip["method"] == method]
         for emotion in dict.fromkeys(clip["emotion"] for clip in mine):
             best = max((c for c in mine if c["emotion"] == emotion), key=lambda c: c["coefficient"] or 0.0)
-            words = [method.replace("_", " ")]
+            words = ["no steering" if method == "none" else method.replace("_", " ")]
             words += [f"towards {plain_text(emotion)}"] if emotion else []
             words += [f"coefficient {number(best['coefficient'])}"] if best["coefficient"] else []
             players.append(Player(", ".join(words), f"steer/clips/{best['file']}"))
