@@ -1,0 +1,176 @@
+"""The fast kernels say what moving the embedding and reading it again says."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moodlens.engine import BadInput
+from moodlens.validate.baselines import log_odds
+from moodlens.validate.controls import activity, matched_features, random_families
+from moodlens.validate.interventions import (
+    Bank,
+    GroupMeans,
+    centroid_means,
+    constant_effects,
+    member_effects,
+    probe_means,
+)
+from moodlens.validate.readouts import Fold, Panel, Readout, make_panel
+from moodlens.validate.resampling import bootstrap_weights
+
+EMOTIONS = ("a", "b", "c")
+
+
+def _read(readout, x, target):
+    """Both readouts of raw embeddings, straight from their definitions."""
+    centred = x.astype(np.float64) - readout.mean
+    k = readout.n_classes
+    probe = log_odds(centred @ readout.vectors[:k].T.astype(np.float64) + readout.bias)[:, target]
+    return probe, centred @ readout.vectors[k + target] / np.linalg.norm(centred, axis=1)
+
+
+def _world(seed, n=60, d=10, folds=1):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 4 - 1
+    x = (rng.normal(size=(n, d)) + 3 * rng.normal(size=d)).astype(np.float32)
+    x[labels >= 0] += np.eye(d)[labels[labels >= 0]] * 2
+    groups = np.arange(n) // 4
+    readouts = [Readout.fit(x + 0.1 * i, labels, groups, EMOTIONS, 0) for i in range(folds)]
+    rows = np.array_split(rng.permutation(n), folds)
+    panel = Panel(tuple(Fold.of(x, r, readout) for r, readout in zip(rows, readouts, strict=True)), "")
+    return rng, x, panel
+
+
+@pytest.mark.parametrize("folds", [1, 2])
+@given(seed=st.integers(0, 2**31), target=st.integers(0, 2), size=st.floats(0, 5))
+def test_constant_moves_equal_reading_moved_embeddings(folds, seed, target, size):
+    _, x, panel = _world(seed % 7, folds=folds)
+    directions = np.random.default_rng(seed).normal(size=(5, x.shape[1])).astype(np.float32)
+    bank, which = Bank.of(panel, directions), np.array([3, 0, 4])
+    amounts = np.array([size, -size, 0.5])
+    probe, centroid = constant_effects(panel, bank, which, amounts, target)
+    for j, (f, amount) in enumerate(zip(which, amounts, strict=True)):
+        parts = []
+        for fold in panel.folds:
+            moved = x[fold.rows] + (amount * directions[f])
+            parts.append(
+                np.array(_read(fold.readout, moved, target)) - _read(fold.readout, x[fold.rows], target)
+            )
+        expected = np.concatenate(parts, axis=1)
+        np.testing.assert_allclose(probe[j], expected[0], atol=2e-3, rtol=2e-3)
+        np.testing.assert_allclose(centroid[j], expected[1], atol=2e-4)
+    np.testing.assert_allclose(
+        probe_means(panel, bank, which, amounts, target), probe.mean(axis=1), atol=1e-3, rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        centroid_means(panel, bank, which, amounts, target), centroid.mean(axis=1), atol=1e-4
+    )
+
+
+@given(seed=st.integers(0, 2**31), target=st.integers(0, 2), take=st.booleans())
+def test_row_by_row_moves_equal_reading_moved_embeddings(seed, target, take):
+    _, x, panel = _world(seed % 5)
+    rng, fold = np.random.default_rng(seed), panel.folds[0]
+    W = rng.normal(size=(12, x.shape[1])).astype(np.float32)
+    picks = np.stack([rng.choice(12, 3, replace=False) for _ in range(4)])
+    amounts = rng.normal(size=(4, len(fold.rows), 3)).astype(np.float32)
+    removed = rng.normal(size=(len(fold.rows), x.shape[1])).astype(np.float32) if take else None
+    probe, centroid = member_effects(fold, Bank.of(panel, W), 0, picks, amounts, target, removed=removed)
+    for j in range(4):
+        moved = x[fold.rows] + amounts[j] @ W[picks[j]] - (removed if take else 0)
+        expected = np.array(_read(fold.readout, moved, target)) - _read(fold.readout, x[fold.rows], target)
+        np.testing.assert_allclose(probe[j], expected[0], atol=5e-3, rtol=5e-3)
+        np.testing.assert_allclose(centroid[j], expected[1], atol=5e-4)
+
+
+def test_moves_can_be_scaled_to_one_norm():
+    rng, x, panel = _world(1)
+    fold = panel.folds[0]
+    W = rng.normal(size=(6, x.shape[1])).astype(np.float32)
+    heights = rng.uniform(1, 2, (1, len(fold.rows), 1)).astype(np.float32)
+    norm = rng.uniform(1, 2, len(fold.rows)).astype(np.float32)
+    picks = np.arange(6)[:, None]
+    probe, _ = member_effects(fold, Bank.of(panel, W), 0, picks, heights, 0, norm=norm)
+    for f in range(6):
+        moved = x[fold.rows] + norm[:, None] * W[f] / np.linalg.norm(W[f])
+        expected = _read(fold.readout, moved, 0)[0] - _read(fold.readout, x[fold.rows], 0)[0]
+        np.testing.assert_allclose(probe[f], expected, atol=2e-3)
+
+
+def test_interval_is_the_bootstrap_of_the_mean_over_groups():
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(40), 5)
+    values = (rng.normal(size=40)[group] + 0.1 * rng.normal(size=200))[None].astype(np.float32)
+    means = GroupMeans(group, bootstrap_weights(group, 2000, 0))
+    mean, low, high = means.interval(*means.sums(np.arange(200), values))
+    assert mean[0] == pytest.approx(values.mean(), abs=1e-6)
+    # The spread of 40 group means, not of 200 rows.
+    width = 2 * 1.96 * values.reshape(40, 5).mean(axis=1).std() / np.sqrt(40)
+    assert high[0] - low[0] == pytest.approx(width, rel=0.1)
+
+
+def test_rows_that_only_some_groups_have_keep_their_mean():
+    group = np.arange(10)
+    means = GroupMeans(group, bootstrap_weights(group, 500, 0))
+    values = np.full((1, 2), 3.0, dtype=np.float32)
+    mean, low, high = means.interval(*means.sums(np.array([1, 4]), values))
+    assert mean[0] == low[0] == high[0] == 3
+
+
+def test_matched_features_are_near_alive_allowed_and_never_the_feature_itself():
+    rng = np.random.default_rng(2)
+    codes = np.where(rng.random((500, 80)) < np.geomspace(0.01, 0.5, 80), rng.random((500, 80)), 0)
+    codes[:, 7] = 0
+    density, size = activity(codes)
+    allowed = np.ones(80, dtype=bool)
+    allowed[[3, 4]] = False
+    controls = matched_features(density, size, np.array([3, 20, 60]), allowed, 10)
+    assert controls.shape == (3, 10)
+    assert not np.isin(controls, [3, 4, 7]).any()
+    assert 20 not in controls[1]
+    near = np.abs(np.log(density[controls[2]] / density[60]))
+    far = np.abs(np.log(density[np.setdiff1d(np.arange(80), [7, 60])] / density[60]))
+    assert near.mean() < 0.5 * far.mean()
+    assert matched_features(density, size, np.array([20]), allowed, 500).shape == (1, 76)
+
+
+def test_random_families_hold_no_feature_twice():
+    controls = np.stack([np.random.default_rng(i).permutation(60) for i in range(8)])
+    families = random_families(controls, 100, np.random.default_rng(0))
+    assert families.shape == (100, 8)
+    assert all(len(set(row)) == 8 for row in families.tolist())
+
+
+def test_readouts_never_see_the_groups_they_judge(planted):
+    usable = np.ones(len(planted.x), dtype=bool)
+    panel = make_panel(
+        planted.x, planted.labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0
+    )
+    np.testing.assert_array_equal(panel.rows, np.flatnonzero(planted.splits == "test"))
+    moved = planted.x + 100 * (planted.splits != "held_out")[:, None].astype(np.float32)
+    again = make_panel(
+        moved, planted.labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0
+    )
+    np.testing.assert_array_equal(panel.folds[0].readout.vectors, again.folds[0].readout.vectors)
+
+
+def test_cross_fitting_keeps_groups_apart_and_says_so(planted):
+    usable = planted.splits != "held_out"
+    panel = make_panel(
+        planted.x, planted.labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0
+    )
+    first, second = panel.folds
+    assert not np.intersect1d(planted.groups[first.rows], planted.groups[second.rows]).size
+    assert len(panel.rows) == (usable & (planted.splits == "test")).sum()
+    assert "half of the test groups" in panel.note
+
+
+def test_a_single_test_row_of_an_emotion_is_an_error(planted):
+    labels = planted.labels.copy()
+    joy = np.flatnonzero((labels == 0) & (planted.splits == "test"))
+    usable = np.ones(len(labels), dtype=bool)
+    usable[joy[1:]] = False
+    usable[planted.splits == "held_out"] = False
+    with pytest.raises(BadInput, match="'joy'"):
+        make_panel(planted.x, labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0)
