@@ -9,9 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.embed import EmbeddingStore
-from moodlens.engine import BadInput, file_sha256, read_json, write_json, write_table
-from moodlens.sae import save_sae
+from moodlens.engine import BadInput, file_sha256, read_json
 from moodlens.steer import (
     DirectionSettings,
     MusicGen,
@@ -52,29 +50,6 @@ def done(few, musicgen, tmp_path_factory):
     """One uninterrupted run."""
     out = tmp_path_factory.mktemp("steer") / "run"
     return run_steer(few, out, SMALL, model=musicgen)
-
-
-@pytest.fixture(scope="module")
-def study_folder(inputs, musicgen, tmp_path_factory):
-    """The tiny study, as the other rooms write it."""
-    folder = tmp_path_factory.mktemp("study")
-    n = len(inputs.texts)
-    labels = [EMOTIONS[c] if c >= 0 else None for c in inputs.labels]
-    frame = {
-        "id": [str(i) for i in range(n)], "text": inputs.texts, "emotion": labels, "kind": list(inputs.kinds),
-        "split": list(inputs.splits), "group": [f"g{g:03d}" for g in inputs.groups],
-    }  # fmt: skip
-    write_table(folder / "prompts.parquet", pl.DataFrame(frame))
-    store = EmbeddingStore.create(folder / "embeddings", {"encoder": "musicgen:tiny"}, "float32")
-    store.append(inputs.x)
-    save_sae(inputs.sae, folder / "sae" / "main", {"encoder_id": "musicgen:tiny"})
-    write_json(folder / "families.json", inputs.families.to_json())
-    flags = {"feature": range(64), "emotion_feature": [f in (0, 1, 50) for f in range(64)]}
-    write_table(folder / "features.parquet", pl.DataFrame(flags))
-    (folder / "study.yaml").write_text(
-        "emotions: [happy, sad, calm, energetic]\nsteer: {seconds: 0.2, seeds: [3]}\n"
-    )
-    return folder
 
 
 def hashes(out: Path) -> dict[str, str]:
