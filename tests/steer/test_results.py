@@ -1,0 +1,217 @@
+"""The result table on made-up scores whose truth is known."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moodlens.engine import BadInput, read_json, write_table
+from moodlens.steer.effects import Shifts, at_change, bootstrap_ci, readouts, specificity, trend, two_sided_p
+from moodlens.steer.results import ResultSettings, result_lines, statements, steer_results, write_results
+
+EMOTIONS = ("happy", "sad", "calm")
+QUICK = ResultSettings(n_resamples=400)
+
+
+def clip(prompt, seed, method, emotion, coefficient, rng, strength=0.0, direction=None):
+    """Readout of the emotion rises by ``strength * coefficient``; prompts differ, clips are noisy."""
+    row = {"prompt": f"prompt {prompt}", "seed": seed, "method": method, "emotion": emotion}
+    row |= {"coefficient": coefficient, "direction": direction or (emotion and f"{method}/{emotion}")}
+    dose = 1.0 if coefficient is None else coefficient
+    for e in EMOTIONS:
+        own = strength * dose if e == emotion else 0.0
+        row[f"clap_{e}"] = 0.3 + 0.05 * prompt + own + 0.01 * rng.standard_normal()
+    row["kept"] = 1.0 if method == "none" else 1 - 0.1 * abs(dose)
+    row["clap_embedding"] = (rng.standard_normal(4) + 3 * strength * dose).tolist()
+    for measure in ("mode", "tempo", "centroid", "loudness", "onset_strength"):
+        sign = {"happy": 1, "sad": -1}.get(emotion or "", 0)
+        row[measure] = 10.0 + prompt + sign * strength * dose * 20 + 0.1 * rng.standard_normal()
+    return row
+
+
+def made(strengths, *, n_prompts=8, n_seeds=2, n_random=20, coefficients=(-1.0, 0.5, 1.0, 2.0), seed=0):
+    rng = np.random.default_rng(seed)
+    rows = []
+    for p in range(n_prompts):
+        for s in range(n_seeds):
+            rows.append(clip(p, s, "none", None, 0.0, rng))
+            for method, strength in strengths.items():
+                for e in EMOTIONS:
+                    for c in (None,) if method == "prompt_editing" else coefficients:
+                        rows.append(clip(p, s, method, e, c, rng, strength))
+            for r in range(n_random):
+                rows.append(clip(p, s, "random", None, 1.0, rng, direction=f"random/{r:02d}"))
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+@pytest.fixture(scope="module")
+def scores():
+    return made({"sae_family": 0.1, "difference_in_means": 0.2, "prompt_editing": 0.3})
+
+
+@pytest.fixture(scope="module")
+def results(scores):
+    return steer_results(scores, EMOTIONS, QUICK)
+
+
+def test_effects_are_the_planted_ones_with_intervals_around_them(results):
+    assert results["coefficient"] == 1.0  # all that random directions share with the rest
+    planted = {"sae_family": 0.1, "difference_in_means": 0.2, "prompt_editing": 0.3}
+    rows = [r for r in results["rows"] if r["readout"] == "clap"]
+    assert len(rows) == 3 * (4 + 4 + 1)
+    for row in rows:
+        dose = 1.0 if row["coefficient"] is None else row["coefficient"]
+        truth = planted[row["method"]] * dose
+        assert row["effect"] == pytest.approx(truth, abs=0.02)
+        assert row["ci"][0] - 0.01 < truth < row["ci"][1] + 0.01
+        assert row["p"] == pytest.approx(1 / 256)
+        assert row["q"] >= row["p"]
+        assert row["moved"]
+        if row["coefficient"] == 1.0:
+            assert row["random_p"] == pytest.approx(1 / 21)
+            assert abs(row["random_p95"]) < 0.03
+
+
+def test_losses_are_said_plainly(results):
+    rows = {(r["readout"], r["baseline"]): r for r in results["comparisons"]}
+    lost = rows["clap", "difference_in_means"]
+    assert lost["winner"] == "baseline"
+    assert lost["difference"] == pytest.approx(-0.1, abs=0.02)
+    text = "\n".join(results["statements"])
+    assert "clap: difference_in_means beats sae_family (sae_family +0.1" in text
+    assert "clap: prompt_editing beats sae_family" in text
+    assert any("prompt_editing beats" in line for line in result_lines(results))
+
+
+def test_a_win_and_a_draw_are_told_apart():
+    won = steer_results(made({"sae_family": 0.3, "difference_in_means": 0.1}), EMOTIONS, QUICK)
+    assert won["comparisons"][0]["winner"] == "method"
+    assert any(s.startswith("clap: sae_family beats difference_in_means") for s in won["statements"])
+    drawn = steer_results(made({"sae_family": 0.2, "difference_in_means": 0.2}), EMOTIONS, QUICK)
+    assert next(r for r in drawn["comparisons"] if r["readout"] == "clap")["winner"] is None
+    assert any("within chance" in s for s in drawn["statements"])
+
+
+def test_nothing_is_claimed_where_nothing_moved():
+    claims = 0
+    for seed in range(6):
+        null = steer_results(
+            made({"sae_family": 0.0, "difference_in_means": 0.0}, seed=seed, n_random=5), EMOTIONS, QUICK
+        )
+        claims += sum(row["moved"] for row in null["rows"])
+        claims += sum(row["winner"] is not None for row in null["comparisons"])
+        assert "moved: nothing" in "\n".join(null["statements"]) or claims
+    assert claims <= 2
+
+
+def test_dose_response(results):
+    rows = [r for r in results["dose"] if r["readout"] == "clap"]
+    assert {r["method"] for r in rows} == {"sae_family", "difference_in_means"}
+    for row in rows:
+        assert row["coefficients"] == [-1, 0, 0.5, 1, 2]
+        assert row["spearman"] > 0.95
+        assert row["monotone_share"] == 1
+        assert row["q"] < 0.01
+
+
+def test_trend_under_the_null_and_on_a_falling_curve():
+    rng = np.random.default_rng(0)
+    at = np.array([-1.0, 0, 1, 2])
+    p = [trend(rng.standard_normal((5, 4)), at, 99, i)["p"] for i in range(200)]
+    assert np.mean(np.array(p) <= 0.05) < 0.1
+    down = trend(-np.tile(at, (5, 1)), at, 99, 0)
+    assert (down["spearman"], down["monotone_share"], down["p"]) == (pytest.approx(-1), 0, 1)
+    assert trend(np.zeros((5, 4)), at, 99, 0)["spearman"] == 0
+
+
+def test_specificity_table(results):
+    row = next(
+        r for r in results["specificity"] if r["readout"] == "clap" and r["method"] == "difference_in_means"
+    )
+    table = np.array(row["table"])
+    assert table.shape == (3, 3)
+    np.testing.assert_allclose(np.diag(table), 0.2, atol=0.02)
+    np.testing.assert_allclose(table[~np.eye(3, dtype=bool)], 0, atol=0.02)
+    assert row["difference"] == pytest.approx(0.2, abs=0.02)
+    assert row["q"] < 0.01
+
+
+def test_moving_all_readouts_alike_is_not_specific():
+    rng = np.random.default_rng(1)
+    cube = 1.0 + 0.1 * rng.standard_normal((8, 4, 4))
+    found = specificity(cube, 400, 0)
+    assert found["difference"] == pytest.approx(0, abs=0.05)
+    assert found["p"] > 0.05  # type: ignore[operator]
+    own = specificity(np.eye(4) + 0.1 * rng.standard_normal((8, 4, 4)), 400, 0)
+    assert own["p"] == pytest.approx(1 / 401)
+    # Two directions with each other's name are worse than chance.
+    swapped = specificity(np.eye(2)[::-1] + 0.1 * rng.standard_normal((8, 2, 2)), 400, 0)
+    assert swapped["p"] > 0.9  # type: ignore[operator]
+
+
+def test_acoustics_are_judged_against_the_hypotheses(results):
+    assert results["readouts"]["acoustic"] == ["happy", "sad", "calm"]
+    happy = [r for r in results["hypotheses"] if r["emotion"] == "happy" and r["method"] == "sae_family"]
+    assert {r["measure"]: r["agrees"] for r in happy} == dict.fromkeys(("mode", "tempo", "centroid"), True)
+    assert all(r["shift"] == pytest.approx(2, abs=0.2) for r in happy)
+    row = next(
+        r
+        for r in results["rows"]
+        if (r["readout"], r["method"], r["emotion"], r["coefficient"])
+        == ("acoustic", "sae_family", "sad", 1.0)
+    )
+    assert row["effect"] > 0.5  # the sound went down, as sad should
+
+
+def test_equal_change_and_distance(results):
+    row = next(r for r in results["equal_change"] if r["readout"] == "clap")
+    assert row["change"] == pytest.approx(0.1)
+    assert row["effects"]["prompt_editing"] > row["effects"]["sae_family"]
+    assert at_change({0.2: 1.0, 0.4: 3.0}, 0.1) == pytest.approx(0.5)
+    assert at_change({0.2: 1.0, 0.4: 3.0}, 0.3) == pytest.approx(2.0)
+    assert at_change({0.2: 1.0}, 0.3) is None
+    by = {r["method"]: r for r in results["distance"]}
+    assert by["prompt_editing"]["mmd2"] > by["random"]["mmd2"]
+    assert len([r for r in results["distance"] if r["method"] == "random"]) == 20
+
+
+def test_too_few_prompts_are_said_to_be_too_few():
+    few = steer_results(made({"sae_family": 0.3}, n_prompts=3), EMOTIONS, QUICK)
+    assert not any(row["moved"] for row in few["rows"])
+    assert "use more prompts" in few["statements"][-1]
+    one = steer_results(made({"sae_family": 0.3}, n_prompts=1), EMOTIONS, QUICK)
+    assert one["rows"][0]["ci"] is None
+    assert result_lines(one)
+
+
+def test_results_are_written_as_strict_json(tmp_path, scores, results):
+    write_table(tmp_path / "scores.parquet", scores)
+    write_results(tmp_path, EMOTIONS, QUICK)
+    found = read_json(tmp_path / "results.json")
+    assert found["statements"] == results["statements"]
+    assert len(found["rows"]) == len(results["rows"])
+    with pytest.raises(BadInput, match="no such file"):
+        write_results(tmp_path / "nothing", EMOTIONS)
+
+
+def test_bad_input(scores):
+    with pytest.raises(BadInput, match="no score has a column"):
+        steer_results(scores.drop([c for c in scores.columns if c.startswith("clap_")]).drop(
+            "mode", "tempo", "centroid", "loudness", "onset_strength"), EMOTIONS)  # fmt: skip
+    with pytest.raises(BadInput, match="no unsteered clip of prompt"):
+        steer_results(scores.slice(1), EMOTIONS)
+    with pytest.raises(BadInput, match=r"coefficient 0\.5 was not made for every method"):
+        steer_results(scores, EMOTIONS, ResultSettings(coefficient=0.5))
+    with pytest.raises(BadInput, match="need unsteered clips"):
+        Shifts.of_clips(scores.filter(pl.col("method") != "none"), ["clap_happy"])
+
+
+def test_small_pieces():
+    frame = pl.DataFrame({"clap_happy": [0.1], "clap_sad": [0.2], "mine_happy": [1.0], "tempo": [1.0]})
+    assert readouts(frame, ("happy", "sad")) == {"clap": {"happy": "clap_happy", "sad": "clap_sad"}}
+    assert bootstrap_ci(np.array([1.0]), 100, 0) is None
+    low, high = bootstrap_ci(np.arange(50.0), 1000, 0) or (0, 0)
+    assert 19 < low < 24.5 < high < 30
+    assert two_sided_p(np.array([1.0, 2, 3, 4]), 0) == pytest.approx(2 / 16)
+    assert np.isnan(two_sided_p(np.array([np.nan]), 0))
+    assert statements({"comparisons": [], "readouts": {}, "rows": [], "coefficient": None, "n_prompts": 9,
+                       "settings": {"alpha": 0.05}}) == []  # fmt: skip
