@@ -22,6 +22,8 @@ class Candidates:
     """(n, k) bool, the rows that each candidate predicts."""
     is_word: np.ndarray
     """(k,) bool; the others are classes."""
+    firm: np.ndarray
+    """(k,) bool; the others lack evidence to predict with, and may only fill up a name."""
     stems: tuple[frozenset[str], ...]
     """Stems of each word, to tell near-duplicates; empty for classes."""
 
@@ -41,7 +43,7 @@ def choose(
         Those that carry over to other groups, best first; then words of single groups that fill the name up.
     """
     carries = _carries_over(candidates.matches, fires, weights, group, settings)[group]
-    earned = candidates.matches & (carries | ~candidates.is_word)
+    earned = candidates.matches & (carries | ~candidates.is_word) & candidates.firm
     covered = np.zeros(len(fires), dtype=bool)
     words = _ascend(
         candidates,
@@ -116,7 +118,7 @@ def _carries_over(
 ) -> np.ndarray:
     """(n_groups, k) bool: would the groups other than this one have taught the candidate?
 
-    They would if, among their rows that match, the feature fires ``min_lift`` times as often as among all.
+    They would if, among their rows that match, the odds of firing are ``min_lift`` times those among all rows.
     """
     n_groups = int(group.max()) + 1
     matched, hit = np.zeros((n_groups, matches.shape[1])), np.zeros((n_groups, matches.shape[1]))
@@ -126,7 +128,7 @@ def _carries_over(
     others, hits = matched.sum(axis=0) - matched, hit.sum(axis=0) - hit
     base = float((weights * fires).sum() / weights.sum())
     share = np.divide(hits, others, out=np.zeros_like(hits), where=others > 1e-9)
-    return share > settings.min_lift * base
+    return share * (1 - base) > settings.min_lift * base * (1 - share)
 
 
 def _too_close(candidates: Candidates, pick: int) -> np.ndarray:

@@ -213,11 +213,12 @@ def _make(
         and z[n_words + i] >= (settings.min_z if kind.emotions else settings.min_factor_z)
     ]
     order = np.argsort(-z[:n_words], kind="stable")[: settings.candidates]
-    order = order[z[order] >= settings.min_z]
+    order = order[z[order] > 0]
     columns = np.r_[order, n_words + np.array(own_kinds, dtype=int)].astype(int)
     candidates = Candidates(
         terms[:, columns].toarray() > 0,
         columns < n_words,
+        (columns >= n_words) | (z[columns] >= settings.min_z),
         tuple(frozenset(words.terms[i].split()) if i < n_words else frozenset() for i in columns),
     )
     chosen, fill = choose(candidates, fires, weights, group, settings)

@@ -97,7 +97,7 @@ def _ngrams(text: str, longest: int) -> list[tuple[str, str]]:
     for clause in _PUNCTUATION.split(text):
         said = [word.removesuffix("'s") for word in words(clause)]
         stems = [_stem(word) for word in said]
-        weak = [word in WEAK or len(word) < 2 or word.isdigit() for word in said]
+        weak = [word in WEAK or len(word) < 3 or word.isdigit() or "'" in word for word in said]
         for begin in range(len(said)):
             if weak[begin]:
                 continue

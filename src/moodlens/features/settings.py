@@ -65,15 +65,15 @@ class NameSettings(BaseModel):
     candidates: int = Field(
         60, ge=1, description="terms with the highest log-odds z that a name may be made of"
     )
-    min_z: float = Field(1.5, description="least z-score of a term in a name")
+    min_z: float = Field(1.5, description="least z-score of a word or emotion that a name predicts with")
     min_factor_z: float = Field(
         3.0, description="least z-score of a class that holds no emotion, such as an instrument"
     )
     min_lift: float = Field(
         3.0,
         ge=1,
-        description="how many times its usual rate a feature must fire on a word's texts in other groups for the "
-        "word to count in a group",
+        description="how many times the usual odds of firing a word's texts in other groups must have for the word "
+        "to count in a group",
     )
     max_words: int = Field(4, ge=1, description="most words (n-grams) in a name")
     min_words: int = Field(2, ge=0, description="words in a name, filled up with words of single groups")
