@@ -127,6 +127,7 @@ class EmbeddingStore:
         Raises:
             BadInput: wrong shape, wrong encoder, or a value that is NaN, infinite or too large for float16.
         """
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         if info is not None:
@@ -147,7 +148,10 @@ class EmbeddingStore:
         number = len(self._shards)
         path = self._path(number)
         with atomic_write(path) as tmp:
-            save_file({"embeddings": stored}, tmp)
+            try:
+                save_file({"embeddings": stored}, tmp)
+            except SafetensorError as error:  # how it reports a full disk
+                raise OSError(str(error)) from error
             sha256 = file_sha256(tmp)
         self.d_in = stored.shape[1]
         self._shards.append({"file": path.name, "rows": len(stored), "sha256": sha256})
