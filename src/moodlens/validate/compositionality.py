@@ -30,6 +30,7 @@ def compositionality(
     settings: ValidateSettings,
     *,
     seed: int,
+    kinds: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Add the families of every pair of emotions to test rows of neither, each at its typical size.
 
@@ -37,7 +38,8 @@ def compositionality(
     the mean lies above ``control_quantile`` of what pairs of random families do. In the log-odds of one emotion the
     other of the pair is left out, because a multinomial probe makes them compete by construction.
 
-    The control applies the same rule to pairs of random families of matched features in the same amounts.
+    The control applies the same rule to pairs of random families: matched features chosen for neither emotion, in the
+    same amounts and at the same norm.
 
     Args:
         W_dec: ``(d_sae, d_in)`` decoder rows.
@@ -51,6 +53,7 @@ def compositionality(
         emotions: names in label order.
         settings: counts of controls and resamples, ``control_quantile``.
         seed: of the controls and resamples.
+        kinds: ``(n,)``; only plain and neutral rows take part. None: no unlabelled held-out row does.
 
     Returns:
         ``share`` of pairs that move both (None with fewer than two families, or two classes in all), ``control_share``, ``n_moved,
@@ -67,23 +70,36 @@ def compositionality(
     if not pairs:
         return out | {"control_rise_share": None, "pairs": []}
     rng = np.random.default_rng([seed, 0xC035])
-    panel = make_panel(
-        x, labels, np.asarray(groups), splits, np.ones(len(x), dtype=bool), emotions, seed=seed
-    )
-    if (
-        min(fold.readout.n_classes for fold in panel.folds) < 3
-    ):  # of two classes, one falls where the other rises
+    # Without kinds, unlabelled held-out rows may be negations and mixtures: no part of a readout.
+    usable = (labels >= 0) | (splits != "held_out") if kinds is None else np.isin(kinds, ("plain", "neutral"))
+    panel = make_panel(x, labels, np.asarray(groups), splits, usable, emotions, seed=seed)
+    if min(fold.readout.n_classes for fold in panel.folds) < 3:
+        # Of two classes, one falls where the other rises.
         return out | {"control_rise_share": None, "pairs": []}
     group = dense_codes(groups)[0]
     means = GroupMeans(group, bootstrap_weights(group, settings.n_bootstrap, seed))
-    dev = np.flatnonzero(np.isin(splits, ("train", "val")))
-    added, random = _directions(W_dec, codes, labels, families, table, have, dev, settings, rng)
+    dev = np.flatnonzero(usable & np.isin(splits, ("train", "val")))
+    rows = {c: dev[labels[dev] == c] for c in have}
+    added = {c: family_direction(W_dec, codes, families.families[c], rows[c]) for c in have}
+    density, size = activity(codes[dev])
     told, fake_told, fake_rise = [], [], []
     for a, b in pairs:
         mine = panel.take((labels != a) & (labels != b))
         if not len(mine.rows):  # two emotions and no neutral rows: any row will do
             mine = panel
-        both = np.concatenate([(added[a] + added[b])[None], random[a] + random[b], [added[a], added[b]]])
+        # A family of features of the other emotion would move it: stand-ins were chosen for neither.
+        allowed = allowed_controls(table, emotions[a]) & allowed_controls(table, emotions[b])
+        random = np.zeros((settings.n_controls, W_dec.shape[1]))
+        for c in (a, b):
+            family = families.families[c]
+            controls = matched_features(
+                density, size, np.array(family.features), allowed, settings.n_controls
+            )
+            if controls.shape[1]:
+                picks = random_families(controls, settings.n_controls, rng)
+                norm = float(np.linalg.norm(added[c]))
+                random += scaled_families(W_dec, picks, typical_members(codes, family, rows[c]), norm)
+        both = np.concatenate([(added[a] + added[b])[None], random, [added[a], added[b]]])
         bank, every = Bank.of(mine, both), np.arange(len(both))
         one = {"emotions": [emotions[a], emotions[b]], "effects": {}, "ci": {}, "alone": {}}
         passed, rises = np.ones(len(both) - 2, dtype=bool), np.ones(len(both) - 2, dtype=bool)
@@ -107,32 +123,3 @@ def compositionality(
         "control_rise_share": float(np.mean(fake_rise)),
         "pairs": told,
     }
-
-
-def _directions(
-    W_dec: np.ndarray,
-    codes: np.ndarray,
-    labels: np.ndarray,
-    families: Families,
-    table: "pl.DataFrame",
-    have: list[int],
-    dev: np.ndarray,
-    settings: ValidateSettings,
-    rng: np.random.Generator,
-) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray]]:
-    """What each family adds ``(d_in,)``, and what random families of the same make and norm add ``(m, d_in)``."""
-    density, size = activity(codes[dev])
-    added, random = {}, {}
-    for c in have:
-        family = families.families[c]
-        own = dev[labels[dev] == c]
-        added[c] = family_direction(W_dec, codes, family, own)
-        allowed = allowed_controls(table, family.emotion)
-        controls = matched_features(density, size, np.array(family.features), allowed, settings.n_controls)
-        if controls.shape[1]:
-            picks = random_families(controls, settings.n_controls, rng)
-            norm = float(np.linalg.norm(added[c]))
-            random[c] = scaled_families(W_dec, picks, typical_members(codes, family, own), norm)
-        else:
-            random[c] = np.zeros((settings.n_controls, W_dec.shape[1]))
-    return added, random

@@ -1,0 +1,157 @@
+"""AUROC and its group bootstrap against scikit-learn, the largest segment, partial labels, held-out and special rows."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from planted_study import THREE
+from sklearn.metrics import roc_auc_score
+
+from moodlens.engine import BadInput
+from moodlens.features import Families, Family
+from moodlens.validate.areas import GroupResamples
+from moodlens.validate.baselines import DenseBaselines
+from moodlens.validate.transfer import generalization, max_over_segments, special_rows, transfer_set
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_auroc_and_resamples_equal_sklearn(seed):
+    rng = np.random.default_rng(seed)
+    n = 40
+    scores, own = rng.integers(0, 6, n) / 2, rng.random(n) < 0.4
+    own[:2] = [True, False]
+    groups = rng.integers(0, 9, n)
+    resamples = GroupResamples(groups, 100, seed)
+    one = resamples.auroc(scores, own)
+    assert one.value == pytest.approx(roc_auc_score(own, scores), abs=1e-12)
+    for b in range(0, 100, 25):
+        weight = resamples.weights[b][resamples.group]
+        if weight[own].sum() > 0 and weight[~own].sum() > 0:
+            assert one.drawn[b] == pytest.approx(roc_auc_score(own, scores, sample_weight=weight), abs=1e-6)
+        else:
+            assert np.isnan(one.drawn[b])
+
+
+def test_few_groups_give_wider_intervals_than_rows():
+    rng = np.random.default_rng(0)
+    shift = rng.normal(size=6)
+    groups = np.arange(600) % 6
+    own = rng.random(600) < 0.5
+    own = np.where(rng.random(600) < 0.3, groups < 3, own)
+    scores = own + shift[groups] + rng.normal(size=600)
+    wide = GroupResamples(groups, 500, 0).auroc(scores, own).to_json()["ci"]
+    narrow = GroupResamples(np.arange(600), 500, 0).auroc(scores, own).to_json()["ci"]
+    assert wide[1] - wide[0] > 1.3 * (narrow[1] - narrow[0])
+
+
+def test_the_largest_segment_speaks_for_a_text():
+    scores = np.array([[1.0, 0], [5, 1], [2, 9], [0, 0]])
+    np.testing.assert_array_equal(
+        max_over_segments(scores, np.array([1, 0, 1, 2]), 3), [[5, 1], [2, 9], [0, 0]]
+    )
+    with pytest.raises(BadInput, match="text 1 has no segment"):
+        max_over_segments(scores, np.array([0, 0, 2, 2]), 3)
+
+
+@pytest.fixture(scope="module")
+def baselines(planted):
+    dev = np.isin(planted.splits, ("train", "val"))
+    return DenseBaselines.fit(planted.x[dev], planted.labels[dev], THREE, 0)
+
+
+def _texts(planted):
+    """Test rows as texts of two segments, the second a neutral row."""
+    rows = np.flatnonzero(planted.splits == "test")
+    rows = rows[planted.labels[rows] >= 0]
+    neutral = np.flatnonzero(planted.labels < 0)[: len(rows)]
+    neutral = np.resize(neutral, len(rows))
+    segments = np.stack([rows, neutral], axis=1).ravel()
+    return rows, segments, np.repeat(np.arange(len(rows)), 2)
+
+
+def test_transfer_set_judges_every_method_per_text(planted, baselines, quick):
+    rows, segments, owner = _texts(planted)
+    labels = planted.labels[rows].copy()
+    labels[:3] = -1  # partly labelled
+    out = transfer_set(
+        "captions", planted.codes[segments], planted.x[segments], owner, labels, planted.groups[rows],
+        planted.families, planted.table, baselines, quick, seed=0,
+    )  # fmt: skip
+    assert out["n"] == len(rows) - 3
+    assert out["n_texts"] == len(rows)
+    assert out["reading"] == "per segment, max"
+    assert out["n_groups"] == len(np.unique(planted.groups[rows[3:]]))
+    assert set(out["auroc"]) == {"family", "top_feature", "difference_in_means", "linear_probe"}
+    score = max_over_segments(planted.families.scores(planted.codes[segments]), owner, len(rows))[3:]
+    for c, emotion in enumerate(THREE):
+        cell = out["auroc"]["family"][emotion]
+        assert cell["value"] == pytest.approx(roc_auc_score(labels[3:] == c, score[:, c]), abs=1e-6)
+        assert cell["ci"][0] <= cell["value"] <= cell["ci"][1]
+    values = [out["auroc"]["family"][e]["value"] for e in THREE]
+    assert out["auroc"]["family"]["mean"]["value"] == pytest.approx(np.mean(values))
+    assert out["auroc"]["family"]["mean"]["value"] > out["auroc"]["top_feature"]["mean"]["value"] > 0.5
+
+
+def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, baselines, quick):
+    rows, segments, _ = _texts(planted)
+    families = Families((*planted.families.families[:2], Family("calm", (), (), ())))
+    keep = planted.labels[rows] != 1
+    keep_segments = np.repeat(keep, 2)
+    out = transfer_set(
+        "t", planted.codes[segments[keep_segments]], planted.x[segments[keep_segments]],
+        np.repeat(np.arange(keep.sum()), 2), planted.labels[rows[keep]], None, families, None, baselines,
+        quick, seed=0,
+    )["auroc"]  # fmt: skip
+    assert out["family"]["calm"]["value"] is None
+    assert out["family"]["fear"]["value"] is None
+    assert out["family"]["mean"]["value"] == out["family"]["joy"]["value"]
+    assert out["linear_probe"]["calm"]["value"] is not None
+
+
+def test_transfer_needs_two_labels(planted, baselines, quick):
+    with pytest.raises(BadInput, match="at least two emotions"):
+        transfer_set(
+            "t", planted.codes[:2], planted.x[:2], np.arange(2), np.array([0, -1]), None, planted.families,
+            None, baselines, quick, seed=0,
+        )  # fmt: skip
+
+
+def test_families_generalise_beyond_random_families(planted, baselines, quick):
+    args = (planted.codes, planted.x, planted.labels, planted.groups)
+    rest = (planted.families, planted.table, THREE, baselines, quick)
+    out = generalization(*args, planted.splits, *rest, seed=0)
+    assert out["family_auroc"] > 0.8
+    assert 0.45 < out["control_mean"] < out["control_auroc"] < out["family_auroc"]
+    assert out["ci"][0] < out["family_auroc"] < out["ci"][1]
+    assert out["auroc"]["family"]["mean"]["value"] == out["family_auroc"]
+    none = generalization(*args, np.full(len(planted.x), "train"), *rest, seed=0)
+    assert none["family_auroc"] is None
+    assert none["note"]
+
+
+def test_special_rows_are_placed_among_plain_rows(planted):
+    n = len(planted.x)
+    codes = planted.codes.copy()
+    kinds, about = planted.kinds.astype(object), np.full(n, None, dtype=object)
+    joyful = np.flatnonzero((planted.labels == 0) & (planted.splits == "held_out"))
+    fake, mixed = joyful[:5], joyful[5:9]
+    kinds[fake], about[fake], kinds[mixed], about[mixed] = "negation", "joy", "mixed", "joy|fear"
+    codes[fake] = 0
+    codes[fake[:, None], list(planted.families.families[0].features)] = 5  # read as if the word alone counted
+    codes[mixed] = 0
+    labels = np.where(np.isin(np.arange(n), [*fake, *mixed]), -1, planted.labels)
+    prompts = pl.DataFrame(
+        {"kind": kinds.tolist(), "about": about.tolist(), "split": planted.splits, "group": planted.groups}
+    )
+    rows = {
+        (r["kind"], r["emotion"]): r for r in special_rows(codes, prompts, labels, planted.families, THREE)
+    }
+    assert set(rows) == {
+        ("negation", "joy"), ("mixed", "joy"), ("mixed", "fear"), *(("neutral", e) for e in THREE),
+    }  # fmt: skip
+    assert rows["negation", "joy"]["percentile_own"] > 95
+    assert rows["negation", "joy"]["n"] == 5
+    assert rows["mixed", "joy"]["percentile_others"] <= 50
+    assert rows["neutral", "joy"]["percentile_own"] < 40
+    assert rows["neutral", "joy"]["plain_own"] > rows["neutral", "joy"]["plain_others"]
