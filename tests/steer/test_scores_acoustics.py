@@ -110,6 +110,16 @@ def test_silence_has_no_key_no_tempo_and_is_no_error():
         measure(np.ones(10, dtype=np.float32))
 
 
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_any_rate_and_short_clips(rate):
+    time = np.arange(3 * rate) / rate
+    triad = sum(np.sin(2 * np.pi * hz * time) for hz in (261.63, 329.63, 392.0)).astype(np.float32)
+    assert measure(triad, rate)["musical_key"] == "C major"
+    short = measure(triad[: round(0.6 * rate)], rate)
+    assert short["musical_key"] is None
+    assert short["centroid"] == pytest.approx(330, abs=60)
+
+
 def test_real_clips_keep_their_order(shared):
     """Centroid energetic > happy > sad > calm; happy, sad and energetic are in major, calm in minor."""
     frame = score_folder(shared / "musicgen_samples", [AcousticScore()])

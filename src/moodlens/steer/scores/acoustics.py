@@ -7,8 +7,8 @@ import numpy as np
 
 from moodlens.engine import BadInput
 from moodlens.steer.loudness import rms_dbfs
-from moodlens.steer.scores.base import Clip
-from moodlens.steer.scores.tonality import find_key
+from moodlens.steer.scores.base import Clip, resample
+from moodlens.steer.scores.tonality import Key, find_key
 
 MEASURES = {
     "tempo": "BPM",
@@ -21,6 +21,7 @@ MEASURES = {
 """Numeric measures and their units."""
 
 _SLOWEST, _FASTEST = 40.0, 240.0  # BPM
+_KEY_SECONDS = 2  # shorter clips do not hold the waves of the lowest octave
 _ONSET_RISE = 1.0  # dB, mean over bands: below, a flickering pad counts ten onsets a second
 
 
@@ -32,7 +33,8 @@ class AcousticScore:
     ``key_correlation``, ``mode`` (best major minus best minor correlation; above 0 is major), ``loudness`` (dBFS),
     ``loudness_raw`` (whether it is the generator's own, taken before anything was scaled), ``centroid`` (Hz),
     ``onset_strength`` (mean rise of the mel spectrum, dB per 10 ms frame), ``onset_density`` (per second). All but
-    loudness do not depend on level. Null where undefined: silence has a loudness of null and no key.
+    loudness do not depend on level. Null where undefined: silence has a loudness of null and no key; below two seconds
+    there is no key either.
 
     Attributes:
         gate: least ``tempo_confidence`` at which a tempo is reported. Noise, pads and irregular clicks stay below
@@ -59,10 +61,10 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
     """Measures of ``audio`` (samples,); see :class:`AcousticScore`. Loudness is that of the samples given.
 
     Raises:
-        BadInput: librosa is not installed, or the clip is shorter than a quarter of a second.
+        BadInput: librosa is not installed, or the clip is shorter than half a second.
     """
     librosa = import_librosa()
-    if len(audio) < rate // 4:
+    if len(audio) < rate // 2:
         raise BadInput(f"acoustics: a clip of {len(audio) / rate:.2f} s is too short to measure")
     loudness = float(rms_dbfs(audio))
     if loudness < -120:
@@ -76,8 +78,12 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
     hop = rate // 100
     envelope = librosa.onset.onset_strength(y=audio, sr=rate, hop_length=hop)
     tempo, confidence = find_tempo(envelope, rate / hop)
-    chroma = librosa.feature.chroma_cqt(y=audio, sr=rate).mean(axis=1)
-    key = find_key(chroma)
+    key = Key(None, None, None)
+    if len(audio) >= _KEY_SECONDS * rate:
+        # The top octave of the transform ends above 4 kHz: at telephone rates it needs room.
+        wide = max(rate, 16000)
+        chroma = librosa.feature.chroma_cqt(y=resample(audio, rate, wide), sr=wide)
+        key = find_key(chroma.mean(axis=1))
     # An absolute threshold, since onset_detect otherwise scales every clip to its own loudest onset.
     onsets = librosa.onset.onset_detect(
         onset_envelope=envelope, sr=rate, hop_length=hop, normalize=False, delta=_ONSET_RISE

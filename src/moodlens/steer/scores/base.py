@@ -121,8 +121,9 @@ def score_folder(
     for done, clip in enumerate(clips):
         progress("clips scored", done, len(clips))
         row = dict(clip.facts)
+        fresh = Clip(clip.path, clip.facts, clip.reference)  # whose samples go when its row is done
         for score in scores:
-            values = score(Clip(clip.path, clip.facts, clip.reference))
+            values = score(fresh)
             taken = set(values) & set(row)
             if taken:
                 raise BadInput(f"score_folder: two scores, or a score and a fact, are called {min(taken)}")

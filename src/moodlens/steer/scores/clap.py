@@ -75,7 +75,7 @@ class Clap:
         self.rate = int(self.extractor.sampling_rate)
         self.scale = float(self.model.logit_scale_a.exp())
         self._texts: dict[str, np.ndarray] = {}
-        self._clips: dict[Path, np.ndarray] = {}
+        self._clips: dict[tuple[Path, int], np.ndarray] = {}
         self.check(threshold)
 
     @classmethod
@@ -165,9 +165,10 @@ class Clap:
 
     def clip(self, clip: Clip) -> np.ndarray:
         """``(d,)`` unit embedding of a clip."""
-        if clip.path not in self._clips:
-            self._clips[clip.path] = self.audio(clip.mono, clip.rate)
-        return self._clips[clip.path]
+        key = clip.path, clip.path.stat().st_mtime_ns
+        if key not in self._clips:
+            self._clips[key] = self.audio(clip.mono, clip.rate)
+        return self._clips[key]
 
     def emotions(self, texts: Mapping[str, Sequence[str]]) -> np.ndarray:
         """``(n_emotions, d)`` unit embedding of each emotion: the mean over its texts.

@@ -1,0 +1,71 @@
+"""From a real steering run of the tiny model to its result table, and scores on folders from elsewhere."""
+
+import numpy as np
+import pytest
+from test_scores_clap import EMOTIONS, extractor, tiny_clap_model
+from tiny import word_tokenizer
+
+from moodlens.engine import BadInput, read_json, read_table
+from moodlens.steer import SteerSettings, run_steer
+from moodlens.steer.clips import write_wav
+from moodlens.steer.results import ResultSettings, result_lines, write_results
+from moodlens.steer.scores import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
+
+SETTINGS = SteerSettings(
+    prompts=("instrumental music", "a simple piano melody"),
+    methods=("sae_family", "difference_in_means"),
+    controls=("random",),
+    emotions=EMOTIONS[:2],
+    coefficients=(1.0,),
+    control_coefficients=(1.0,),
+    seeds=(0,),
+    seconds=0.15,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, musicgen, directions):
+    out = tmp_path_factory.mktemp("steer")
+    run_steer(directions, out, SETTINGS, model=musicgen)
+    return out
+
+
+def test_a_run_is_scored_and_judged(run, musicgen, directions):
+    clap = Clap(tiny_clap_model(), word_tokenizer(), extractor(), "tiny")
+    vectors = {e: directions[f"difference_in_means/{e}"].vector for e in EMOTIONS}
+    offline = OfflineScore(musicgen, vectors, directions.unit, prompt=None, seconds=0.15)
+    seen = []
+    frame = score_run(
+        run,
+        [ClapScore(clap, EMOTIONS), PreservationScore(clap), offline],
+        progress=lambda what, done, total: seen.append((done, total)),
+    )
+    n = len(read_json(run / "run.json")["clips"])
+    assert frame.height == n
+    assert seen[-1] == (n, n)
+    assert read_table(run / "scores.parquet").equals(frame)
+    plain = frame.filter(frame["method"] == "none")
+    np.testing.assert_allclose(plain["kept"], 1, atol=1e-5)
+    results = write_results(run, EMOTIONS[:2], ResultSettings(n_resamples=200))
+    assert results["coefficient"] == 1.0
+    assert set(results["readouts"]) == {"clap", "offline"}
+    assert {r["method"] for r in results["rows"]} == {"sae_family", "difference_in_means", "prompt_editing"}
+    assert {r["method"] for r in results["controls"]} == {"random"}
+    assert all(r["n_directions"] == 20 for r in results["controls"])
+    assert np.shape(results["specificity"][0]["table"]) == (2, 2)
+    assert not any(r["moved"] for r in results["rows"])  # two prompts cannot show anything
+    assert "use more prompts" in result_lines(results)[-1]
+
+
+def test_two_scores_of_one_name_and_none_at_all_are_refused(tmp_path):
+    write_wav(tmp_path / "a.wav", np.ones(800), 8000)
+    score = lambda clip: {"mean": float(clip.mono.mean())}  # noqa: E731  any callable is a score
+    assert score_folder(tmp_path, [score])["mean"].to_list() == [1.0]
+    with pytest.raises(BadInput, match="are called mean"):
+        score_folder(tmp_path, [score, score])
+    with pytest.raises(BadInput, match="are called seed"):
+        score_folder(tmp_path, [lambda clip: {"seed": 1}])
+    with pytest.raises(BadInput, match="at least one score"):
+        score_folder(tmp_path, [])
+    with pytest.raises(BadInput, match="no such folder"):
+        score_folder(tmp_path / "nothing", [score])
