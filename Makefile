@@ -30,6 +30,8 @@ $(BENCH)/.ready: benchmarks/requirements.txt constraints.txt
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/pip install --quiet torch==2.13.0
 	$(BENCH)/bin/pip install --quiet --editable . --requirement benchmarks/requirements.txt
+# A peer brings torchvision, which the CPU build of torch cannot load and nothing here uses.
+	$(BENCH)/bin/pip uninstall --quiet --yes torchvision
 	touch $@
 
 clean:

@@ -236,8 +236,13 @@ def test_a_seed_decides_the_order_of_the_data_too(small):
     for seed in (1, 2):
         t = trainer(small, seed=seed)
         seen = []
-        original = t.batch
-        t.batch = lambda index, seen=seen, original=original: (seen.append(index.copy()), original(index))[1]
+        original = t.stepper.step
+
+        def watched(data, index, *rest, seen=seen, original=original):
+            seen.append(index.copy())
+            return original(data, index, *rest)
+
+        t.stepper.step = watched
         t.epoch()
         orders.append(np.concatenate(seen))
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(110)), "each row once an epoch"
@@ -417,9 +422,9 @@ def test_augmentation_adds_differences_of_training_rows_and_nothing_else():
     data, val, standard, d_in = prepare(x, x[:8])
     settings = SAESettings(d_sae=4, k=1, batch_size=64, epochs=1, augment=1.0).resolve(64, d_in)
     trainer = Trainer(data, val, standard, settings, d_in, seed=3)
-    added = trainer.differences(1000) * standard.scale
+    added = trainer.differences(1000, 0) * standard.scale
     assert np.allclose(added.sum(1), 0, atol=1e-5)  # every row has the same sum, so differences have none
     changed = (np.abs(added) > 1e-6).any(1).mean()
     assert 0.25 < changed < 0.5  # half the rows, less those that drew two equal rows
     assert np.abs(added).max() <= 1 + 1e-5
-    assert np.array_equal(trainer.differences(5), trainer.differences(5))
+    assert np.array_equal(trainer.differences(5, 3), trainer.differences(5, 3))

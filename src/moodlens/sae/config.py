@@ -11,6 +11,9 @@ from moodlens.engine import BadInput
 Architecture = Literal["l1", "topk", "batchtopk", "matryoshka"]
 
 
+ACTIVE_SHARE = 0.022
+
+
 class SAESettings(BaseModel):
     """Settings of one sparse autoencoder. Fields left at ``None`` are filled in by :meth:`resolve`."""
 
@@ -23,7 +26,12 @@ class SAESettings(BaseModel):
     )
     expansion_factor: float = Field(8, gt=0, description="d_sae / d_in, used where d_sae is not given")
     d_sae: int | None = Field(None, ge=1, description="number of features; None: expansion_factor * d_in")
-    k: int = Field(32, ge=1, description="active features per row (topk) or per row on average (batchtopk)")
+    k: int = Field(
+        0,
+        ge=0,
+        description="active features per training row (topk), or per row on average (batchtopk); 0: 2.2 % of d_sae, "
+        "which leaves unseen rows, where more features fire, inside 1-3 %",
+    )
     l1_coefficient: float = Field(
         1e-3,
         ge=0,
@@ -102,8 +110,9 @@ class SAESettings(BaseModel):
             BadInput: the sizes contradict each other (k above d_sae, prefixes not rising to d_sae).
         """
         d_sae = self.d_sae or max(1, round(self.expansion_factor * d_in))
-        if self.architecture != "l1" and self.k > d_sae:
-            raise BadInput(f"k = {self.k} active features, but the dictionary has d_sae = {d_sae}: lower k")
+        k = self.k or max(1, round(ACTIVE_SHARE * d_sae))
+        if self.architecture != "l1" and k > d_sae:
+            raise BadInput(f"k = {k} active features, but the dictionary has d_sae = {d_sae}: lower k")
         batch = self.batch_size or min(512, max(16, 2 ** round(math.log2(max(1, n_rows) / 32))))
         steps = math.ceil(n_rows / batch)
         return self.model_copy(
@@ -112,7 +121,8 @@ class SAESettings(BaseModel):
                 "batch_size": batch,
                 "epochs": self.epochs or min(300, max(10, math.ceil(2500 / steps))),
                 "prefixes": self._prefixes(d_sae),
-                "aux_k": self.aux_k or 2 * self.k,
+                "k": k,
+                "aux_k": self.aux_k or 2 * k,
             }
         )
 

@@ -18,10 +18,10 @@ from moodlens.sae.checkpoint import load_state, save_state
 from moodlens.sae.config import SAESettings
 from moodlens.sae.dead import count_silence, dead_features, reinitialise
 from moodlens.sae.model import SAE
-from moodlens.sae.reference import activate, pre_activations, step
-from moodlens.sae.rows import Rows, Standard, as_rows, check_rows, chunks, measure
+from moodlens.sae.rows import CHUNK, Rows, Standard, as_rows, check_rows, chunks, measure
 from moodlens.sae.schedule import plan
 from moodlens.sae.state import AUGMENT, ORDER, TrainingState, generator, initial_state
+from moodlens.sae.steppers import Plain, make_stepper
 
 OnEpoch = Callable[[dict[str, Any]], None]
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
@@ -51,6 +51,8 @@ def train(
     checkpoint_seconds: float = 30.0,
     on_epoch: OnEpoch | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
+    plain: bool = False,
 ) -> Trained:
     """Train one sparse autoencoder on raw embeddings.
 
@@ -64,6 +66,8 @@ def train(
         checkpoint_seconds: least time between two checkpoints.
         on_epoch: called with each epoch's entry of the history, such as :func:`jsonl_writer`.
         progress: called as ``progress("epochs", done, total)``.
+        device: ``cpu`` or ``cuda``. On the CPU as many threads as torch is set to are used.
+        plain: take the plain steps of :mod:`moodlens.sae.reference` instead of the fast ones.
 
     Raises:
         BadInput: rows that are not finite or of the wrong width, no validation rows, settings that do not fit,
@@ -71,7 +75,8 @@ def train(
     """
     began = time.monotonic()
     data, val, standard, d_in = prepare(x_train, x_val)
-    trainer = Trainer(data, val, standard, settings.resolve(data.rows, d_in), d_in, seed)
+    settings = settings.resolve(data.rows, d_in)
+    trainer = Trainer(data, val, standard, settings, d_in, seed, device=device, plain=plain)
     key = trainer.key() if checkpoint is not None else ""
     if checkpoint is not None and Path(checkpoint).exists():
         trainer.state = load_state(checkpoint, key)
@@ -99,7 +104,17 @@ class Trainer:
     """One SAE in training: ``state`` moves by whole epochs and holds all there is to save."""
 
     def __init__(
-        self, data: Rows, val: Rows, standard: Standard, settings: SAESettings, d_in: int, seed: int
+        self,
+        data: Rows,
+        val: Rows,
+        standard: Standard,
+        settings: SAESettings,
+        d_in: int,
+        seed: int,
+        *,
+        device: str = "cpu",
+        plain: bool = False,
+        threads: int | None = None,
     ) -> None:
         assert settings.batch_size is not None
         assert settings.epochs is not None
@@ -107,6 +122,18 @@ class Trainer:
         self.epochs = settings.epochs
         self.steps_per_epoch = math.ceil(data.rows / settings.batch_size)
         self.state: TrainingState = initial_state(settings, d_in, seed, data, standard)
+        total = self.steps_per_epoch * self.epochs
+        rates = np.array([plan(settings, step, total).learning_rate for step in range(total)])
+        self.stepper = (
+            Plain(self.state, settings, standard)
+            if plain
+            else make_stepper(
+                self.state, settings, standard, rates, device, threads or torch.get_num_threads()
+            )
+        )
+        self.val_variance = sum(
+            float(np.square(standard.apply(block), dtype=np.float64).sum()) for _, block in chunks(val)
+        )
 
     @property
     def out_of_patience(self) -> bool:
@@ -126,17 +153,18 @@ class Trainer:
     def batch(self, index: np.ndarray) -> Tensor:
         """Standardised rows ``(n, d_in)``, augmented if so set; reading in row order is kinder to stores."""
         rows = self.standard.apply(self.data.batch(np.sort(index)))
-        if self.settings.augment > 0:
-            rows += self.differences(len(rows))
-        return torch.from_numpy(rows)
+        added = self.differences(len(rows), self.state.step)
+        return torch.from_numpy(rows if added is None else rows + added)
 
-    def differences(self, n: int) -> np.ndarray:
+    def differences(self, n: int, step: int) -> np.ndarray | None:
         """``(n, d_in)``: for each row, a random multiple of the difference of two training rows, or zero.
 
         What one prompt says and another does not is a change that a third prompt could have seen too. Drawn by seed
-        and step, so that resuming is exact.
+        and step, so that resuming is exact. None if not so set.
         """
-        draw = generator(self.seed, AUGMENT, self.state.step)
+        if self.settings.augment == 0:
+            return None
+        draw = generator(self.seed, AUGMENT, step)
         i, j = draw.integers(0, self.data.rows, (2, n))
         share = self.settings.augment * draw.random(n) * (draw.random(n) < 0.5)
         # The mean cancels in a difference, so that only the scale is left of the standardisation.
@@ -152,13 +180,17 @@ class Trainer:
         fired = torch.zeros(state.d_sae, dtype=torch.bool)
         loss = unexplained = active = 0.0
         now = plan(settings, state.step, total)
-        for index in np.array_split(order, self.steps_per_epoch):
-            now = plan(settings, state.step, total)
-            result = step(state, self.batch(index), settings, now, dead)
+        first = state.step
+        self.stepper.load(state)
+        for number, index in enumerate(np.array_split(order, self.steps_per_epoch)):
+            now = plan(settings, first + number, total)
+            added = self.differences(len(index), first + number)
+            result = self.stepper.step(self.data, index, now, dead, added)
             fired |= result.fired
             loss += result.loss * len(index)
             unexplained += result.unexplained * len(index)
             active += result.active
+        self.stepper.sync()
         n = self.data.rows
         if not math.isfinite(loss):
             raise BadInput(
@@ -200,28 +232,24 @@ class Trainer:
         )
         return len(reborn)
 
-    @torch.no_grad()
     def validate(self) -> tuple[float, float, float]:
         """``(loss at the final sparsity, unexplained share, L0)`` on the held-out rows.
 
         The final sparsity, because while it warms up an SAE with more active features would look better.
         """
-        p, settings = self.state.parameters, self.settings
-        loss = unexplained = variance = active = 0.0
-        for _, block in chunks(self.val):
-            z = torch.from_numpy(self.standard.apply(block))
-            codes = activate(settings, pre_activations(p, z), settings.k)
-            error = (z - codes @ p["W_dec"] - p["b_dec"]).double().square().sum().item()
-            unexplained += error
-            variance += z.double().square().sum().item()
-            active += int((codes > 0).sum())
-            loss += error
-            if settings.architecture == "l1":
-                loss += (
-                    settings.l1_coefficient * (codes.double() @ p["W_dec"].double().norm(dim=-1)).sum().item()
-                )
+        settings = self.settings
+        self.stepper.load(self.state)
+        unexplained = weighted = 0.0
+        active = 0
+        for start in range(0, self.val.rows, CHUNK):
+            index = np.arange(start, min(start + CHUNK, self.val.rows))
+            found = self.stepper.errors(self.val, index, settings.k)
+            unexplained += found[0]
+            active += found[1]
+            weighted += found[2]
         n = self.val.rows
-        return loss / n, unexplained / variance, active / n
+        loss = unexplained + (settings.l1_coefficient * weighted if settings.architecture == "l1" else 0.0)
+        return loss / n, unexplained / self.val_variance, active / n
 
     def result(self, seconds: float) -> Trained:
         """Fold and calibrate the best weights."""

@@ -1,0 +1,90 @@
+"""Which implementation takes the training steps."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moodlens.engine import BadInput
+from moodlens.sae.config import SAESettings
+from moodlens.sae.reference import StepResult, activate, pre_activations, step
+from moodlens.sae.rows import Rows, Standard
+from moodlens.sae.schedule import StepPlan
+from moodlens.sae.state import TrainingState
+
+
+class Stepper(Protocol):
+    """Takes training steps on a state that is handed over with :meth:`load` and complete again after :meth:`sync`."""
+
+    def load(self, state: TrainingState) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def step(
+        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
+    ) -> StepResult:
+        """One step on rows ``index`` in rising order, with ``added`` ``(n, d_in)`` laid over the standardised rows."""
+        ...
+
+    def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
+        """``(sum |z - z_hat|^2, active codes, sum of codes times decoder norms)``; the last is for ``l1`` only."""
+        ...
+
+
+def make_stepper(
+    state: TrainingState,
+    settings: SAESettings,
+    standard: Standard,
+    rates: np.ndarray,
+    device: str,
+    threads: int,
+) -> Stepper:
+    """The fast implementation for these settings on this device; ``rates``: learning rate of every step.
+
+    Raises:
+        BadInput: the device does not exist here.
+    """
+    if device != "cpu":
+        if not device.startswith("cuda") or not torch.cuda.is_available():
+            raise BadInput(f"device {device!r} is not available here; use cpu")
+        from moodlens.sae.dense import DenseStep
+
+        return DenseStep(state, settings, standard, device)
+    if settings.architecture == "l1" and not settings.decoder_norm:
+        from moodlens.sae.dense import DenseStep
+
+        return DenseStep(state, settings, standard, device)
+    from moodlens.sae.sparse import SparseStep
+
+    return SparseStep(state, settings, standard, rates, threads=threads)
+
+
+class Plain:
+    """The steps of :mod:`moodlens.sae.reference`."""
+
+    def __init__(self, state: TrainingState, settings: SAESettings, standard: Standard) -> None:
+        self.state, self.settings, self.standard = state, settings, standard
+
+    def load(self, state: TrainingState) -> None:
+        self.state = state
+
+    def sync(self) -> None:
+        pass
+
+    def _rows(self, data: Rows, index: np.ndarray, added: np.ndarray | None = None) -> Tensor:
+        z = self.standard.apply(data.batch(np.sort(index)))
+        return torch.from_numpy(z if added is None else z + added)
+
+    def step(
+        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
+    ) -> StepResult:
+        return step(self.state, self._rows(data, index, added), self.settings, now, dead)
+
+    @torch.no_grad()
+    def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
+        z, p = self._rows(data, index), self.state.parameters
+        codes = activate(self.settings, pre_activations(p, z), k)
+        error = (z - codes @ p["W_dec"] - p["b_dec"]).double().square().sum()
+        weighted = (codes.double() @ p["W_dec"].double().norm(dim=-1)).sum()
+        return float(error), int((codes > 0).sum()), float(weighted)
