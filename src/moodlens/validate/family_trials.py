@@ -114,6 +114,8 @@ def _add(
     moves = np.full(len(emotions), np.nan)
     for dose in setup.settings.doses:
         for t, read in enumerate(emotions):
+            if t != target and dose != 1.0:  # which emotion moves which is asked at dose 1
+                continue
             means = {readout: [] for readout in READOUTS}
             first: dict[str, np.ndarray] = {}
             for part in blocks(len(bank.square), 256):

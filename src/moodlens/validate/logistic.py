@@ -67,7 +67,7 @@ def fit_many(
     return weights, w[-1].reshape(m, n_classes) - weights @ centre.astype(np.float32)
 
 
-STRENGTHS = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 def choose_strength(
