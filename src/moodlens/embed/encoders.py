@@ -14,8 +14,11 @@ from moodlens.engine.progress import silent
 
 DType = Literal["auto", "float32", "bfloat16"]
 
-# Measured with MiniLM and T5-base shapes: more than this falls out of a core's L2 cache, less leaves products too thin.
+# Measured with MiniLM and T5-base shapes: products reach the processor's ceiling from about 512 rows on, and larger
+# batches spread what Python costs over more tokens; past 1,024 nothing is gained.
 CPU_TOKENS = 1024
+# Few texts are cut finer, so that every core has some, but not finer than this.
+CPU_TOKENS_LEAST = 128
 # A GPU wants its batches large; 16,384 tokens of T5-base take about 1 GB of activations.
 GPU_TOKENS = 16_384
 # Beyond this many threads that feed batches, Python itself is the limit; each then gets several of torch's.
@@ -141,7 +144,8 @@ class Encoder:
         ones. The result of a batch does not depend on how many threads there are (up to ``MAX_WORKERS``).
         """
         on_gpu = torch.device(self.device).type != "cpu"
-        batches = list(_batches([len(ids) for ids in tokens], GPU_TOKENS if on_gpu else CPU_TOKENS))
+        lengths = [len(ids) for ids in tokens]
+        batches = list(_batches(lengths, GPU_TOKENS if on_gpu else _cpu_tokens(sum(lengths))))
         threads = torch.get_num_threads()
         workers = 1 if on_gpu else min(threads, MAX_WORKERS, len(batches))
         if workers <= 1:
@@ -229,6 +233,11 @@ def _distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
     place: dict[str, int] = {}
     inverse = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
     return list(place), inverse
+
+
+def _cpu_tokens(total: int) -> int:
+    """Tokens a batch; follows the texts alone, so that their results do not depend on the number of threads."""
+    return min(CPU_TOKENS, max(CPU_TOKENS_LEAST, total // 4))
 
 
 def _batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
