@@ -1,5 +1,7 @@
 """From a real steering run of the tiny model to its result table, and scores on folders from elsewhere."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_scores_clap import EMOTIONS, extractor, tiny_clap_model
@@ -8,7 +10,7 @@ from tiny import word_tokenizer
 from moodlens.engine import BadInput, read_json, read_table
 from moodlens.steer import SteerSettings, run_steer
 from moodlens.steer.clips import write_wav
-from moodlens.steer.results import ResultSettings, result_lines, write_results
+from moodlens.steer.results import ResultSettings, judge_run, result_lines, write_results
 from moodlens.steer.scores import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
 
 SETTINGS = SteerSettings(
@@ -26,7 +28,8 @@ SETTINGS = SteerSettings(
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, musicgen, directions):
     out = tmp_path_factory.mktemp("steer")
-    run_steer(directions, out, SETTINGS, model=musicgen)
+    kept = [item for item in directions if item.method != "random" or item.name < "random/05"]
+    run_steer(replace(directions, items=tuple(kept)), out, SETTINGS, model=musicgen)
     return out
 
 
@@ -51,10 +54,29 @@ def test_a_run_is_scored_and_judged(run, musicgen, directions):
     assert set(results["readouts"]) == {"clap", "offline"}
     assert {r["method"] for r in results["rows"]} == {"sae_family", "difference_in_means", "prompt_editing"}
     assert {r["method"] for r in results["controls"]} == {"random"}
-    assert all(r["n_directions"] == 20 for r in results["controls"])
+    assert all(r["n_directions"] == 5 for r in results["controls"])
     assert np.shape(results["specificity"][0]["table"]) == (2, 2)
     assert not any(r["moved"] for r in results["rows"])  # two prompts cannot show anything
     assert "use more prompts" in result_lines(results)[-1]
+
+
+def test_judging_a_run_needs_one_call(tmp_path, musicgen, directions):
+    settings = SETTINGS.model_copy(
+        update={"emotions": EMOTIONS, "prompt_editing": False, "controls": (), "methods": ("sae_family",)}
+    )
+    run_steer(directions, tmp_path / "run", settings, model=musicgen)
+    clap = tiny_clap_model()
+    clap.save_pretrained(tmp_path / "clap")
+    extractor().save_pretrained(tmp_path / "clap")
+    word_tokenizer().save(str(tmp_path / "clap" / "tokenizer.json"))
+    judging = ResultSettings(n_resamples=200)
+    results = judge_run(tmp_path / "run", clap=str(tmp_path / "clap"), acoustics=False, settings=judging)
+    assert results["emotions"] == EMOTIONS
+    assert np.shape(results["specificity"][0]["table"]) == (4, 4)
+    assert results["distance"]
+    assert (tmp_path / "run" / "results.json").is_file()
+    with pytest.raises(BadInput, match="at least one score"):
+        judge_run(tmp_path / "run", clap=None, acoustics=False)
 
 
 def test_two_scores_of_one_name_and_none_at_all_are_refused(tmp_path):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import BadInput, read_table, write_json
+from moodlens.engine import BadInput, Progress, read_table, silent, write_json
 from moodlens.steer.effects import ACOUSTIC, Shifts, readouts
 from moodlens.steer.judge import EDITING, Judge, ResultSettings
 from moodlens.steer.scores.hypotheses import HYPOTHESES
@@ -75,6 +75,36 @@ def write_results(
     results = steer_results(read_table(Path(out) / SCORES), emotions, settings)
     write_json(Path(out) / RESULTS, results)
     return results
+
+
+def judge_run(
+    out: Path | str,
+    *,
+    clap: str | None,
+    acoustics: bool = True,
+    settings: ResultSettings | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Score the clips of a steering run and judge them: ``out/scores.parquet`` and ``out/results.json``.
+
+    Args:
+        out: folder of the run.
+        clap: checkpoint (hub name or folder); None leaves CLAP and preservation out.
+        acoustics: measure tempo, key, loudness and the like, which needs the extra ``audio``.
+
+    Raises:
+        BadInput: no score is asked for, a checkpoint is collapsed or absent, or the run is not whole.
+    """
+    from moodlens.steer.run import run_directions
+    from moodlens.steer.scores import AcousticScore, Clap, ClapScore, PreservationScore, score_run
+
+    emotions = run_directions(out).emotions
+    scores: list[Any] = [AcousticScore()] if acoustics else []
+    if clap is not None:
+        judge = Clap.load(clap)
+        scores += [ClapScore(judge, emotions), PreservationScore(judge)]
+    score_run(out, scores, progress=progress)
+    return write_results(out, emotions, settings)
 
 
 def statements(results: dict[str, Any]) -> list[str]:
