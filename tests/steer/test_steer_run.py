@@ -162,6 +162,39 @@ def test_a_grown_grid_keeps_what_is_there(done, few, musicgen, tmp_path):
     assert len(run_clips(out)[1]) == 4 * EACH
 
 
+def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
+    from dataclasses import replace
+
+    import moodlens.steer.run as room
+
+    steered = 4 * (EACH - 2)
+    how = room._how(SMALL, musicgen)
+
+    def keys(directions, how, settings=SMALL):
+        vectors = {item.name: item.vector for item in directions}
+        return {room._key(spec, vectors, directions.unit, how) for spec in plan(settings, directions)}
+
+    base = keys(few, how)
+    assert base == set(done.keys)
+    longer = replace(few, unit=2 * few.unit)  # the same vectors, another length for coefficient 1
+    assert len(keys(longer, how) - base) == steered
+    turned = replace(few, items=tuple(replace(item, vector=-item.vector) for item in few))
+    assert len(keys(turned, how) - base) == steered
+    for change in (
+        {"seconds": 1.0},
+        {"guidance": 2.0},
+        {"top_k": 3},
+        {"temperature": 0.5},
+        {"revision": "x"},
+        {"dtype": "bfloat16"},
+    ):
+        assert not keys(few, how | change) & base
+    for change in ({"renorm": True}, {"null": "opposite"}, {"schedule": ((0.0, 1.0),)}):
+        assert (
+            len(keys(few, how | change) - base) == steered
+        )  # plain and edited clips are the same under all of these
+
+
 def test_a_damaged_clip_is_made_again(done, few, musicgen, tmp_path):
     import shutil
 

@@ -72,11 +72,11 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
     if unknown:
         raise BadInput(f"emotions: {', '.join(sorted(unknown))} not among {', '.join(directions.emotions)}")
     swept: list[tuple[Direction, float]] = []
-    for methods, coefficients in (
-        (settings.methods, settings.coefficients),
-        (settings.controls, settings.control_coefficients),
+    for field_name, coefficients in (
+        ("methods", settings.coefficients),
+        ("controls", settings.control_coefficients),
     ):
-        for method in methods:
+        for method in getattr(settings, field_name):
             found = [
                 item
                 for item in directions.select(method=method)
@@ -86,7 +86,7 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
                 raise BadInput(
                     f"steer: there is no {method} direction"
                     + (f" ({'; '.join(directions.notes)})" if directions.notes else "")
-                    + f"; leave {method} out or make some"
+                    + f"; take {method} out of {field_name}"
                 )
             swept += [(item, c) for item in found for c in coefficients if c != 0]
     specs = []
