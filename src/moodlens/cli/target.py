@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from moodlens.engine import BadInput
-from moodlens.study.settings import Study, apply_changes, read_study, validate_study
+from moodlens.study.settings import Study, Table, apply_changes, read_study, validate_study
 
 TABLES = (".csv", ".jsonl", ".parquet")
 
@@ -64,3 +64,34 @@ def precomputed_values(data: Path) -> dict:
         "prompts": {"generate": 0, "precomputed": str(data)},
         "encoder": {"id": "precomputed"},
     }
+
+
+def text_table(
+    path: Path, text_column: str | None, label_column: str | None, group_column: str | None
+) -> Table:
+    """A table of texts named on the command line.
+
+    Raises:
+        BadInput: no such file, or no text column was named.
+    """
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file")
+    if text_column is None:
+        raise BadInput(f"{path}: say which column holds the text with --text-column")
+    return Table(
+        path=str(path), text_column=text_column, emotion_column=label_column, group_column=group_column
+    )
+
+
+def with_texts(
+    study: Study, path: Path, text_column: str | None, label_column: str | None, group_column: str | None
+) -> Study:
+    """The study with one more set of texts to be judged on (in place of an earlier one of the same file)."""
+    if label_column is None:
+        raise BadInput(
+            f"{path}: say which column holds the emotion with --label-column (or use: moodlens score)"
+        )
+    # A study folder may be used from anywhere, so the path it keeps is absolute.
+    table = text_table(path.resolve(), text_column, label_column, group_column)
+    others = tuple(one for one in study.transfer if Path(one.path) != Path(table.path))
+    return study.model_copy(update={"transfer": (*others, table)})

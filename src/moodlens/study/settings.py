@@ -37,18 +37,16 @@ class Table(_Frozen):
 class PromptSettings(_Frozen):
     """Which texts the study is about."""
 
-    generate: int = Field(6000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
+    generate: int = Field(14_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
     neutral_share: float = Field(0.2, ge=0, lt=1, description="share of generated prompts without an emotion")
-    twin_share: float = Field(
-        0.15, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
-    )
+    twin_share: float = Field(0.1, ge=0, le=1, description="share of emotion prompts that get a neutral twin")
     held_out_share: float = Field(
         0.1, ge=0, lt=1, description="share of generated prompts made of held-out words, scenes and templates"
     )
     scene_share: float = Field(
-        0.3, ge=0, le=1, description="share of emotion prompts that paint a scene, a metaphor or a situation"
+        0.12, ge=0, le=1, description="share of emotion prompts that paint a scene, a metaphor or a situation"
     )
-    caption_share: float = Field(0.06, ge=0, le=1, description="share of captions of several sentences")
+    caption_share: float = Field(0.05, ge=0, le=1, description="share of captions of several sentences")
     special_share: float = Field(
         0.04, ge=0, le=0.5, description="share of negations and mixed emotions, kept for tests"
     )
@@ -57,7 +55,7 @@ class PromptSettings(_Frozen):
         None, description="folder with embeddings.npy and labels.npy, instead of texts"
     )
     fractions: tuple[float, float, float] = Field(
-        (0.5, 0.15, 0.35), description="train, val, test shares of the groups"
+        (0.67, 0.06, 0.27), description="train, val, test shares of the groups"
     )
 
     @field_validator("fractions")
@@ -99,7 +97,7 @@ class Study(_Frozen):
     )
     prompts: PromptSettings = PromptSettings()
     encoder: EncoderSettings = EncoderSettings()
-    sae: SAESettings = SAESettings()
+    sae: SAESettings = SAESettings(learning_rate=3e-3, epochs=12)
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
     )

@@ -1,0 +1,47 @@
+"""What `moodlens score` prints."""
+
+from pathlib import Path
+from typing import Any
+
+from moodlens.cli.output import table
+from moodlens.cli.summaries import auroc_lines, intervals_of, records, values_of
+from moodlens.study.scoring import Scored
+
+SHOWN = 10
+
+
+def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> dict[str, Any]:
+    """``n``, the AUROCs (with labels), and one entry per text with its family scores (unless they went to a file)."""
+    result = scored.result
+    value = {
+        key: result[key]
+        for key in ("name", "n", "n_texts", "n_groups", "n_per_emotion", "reading")
+        if key in result
+    }
+    value |= (
+        {"auroc": values_of(result), "ci": intervals_of(result)} if "auroc" in result else {"auroc": None}
+    )
+    if out is not None:
+        return value | {"scores_file": str(out)}
+    columns = ["id", "emotion", *(f"family_{e}" for e in emotions)]
+    found = [name for name in scored.table.columns if name.startswith("feature_")]
+    rows = []
+    for record in records(scored.table):
+        active = {name.removeprefix("feature_"): record[name] for name in found if record[name]}
+        rows.append({**{c: record[c] for c in columns}, "features": active})
+    return value | {"scores": rows}
+
+
+def score_lines(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> list[str]:
+    """The AUROC table and the first texts."""
+    result = scored.result
+    lines = [*auroc_lines(result, emotions), ""] if "auroc" in result else []
+    head = ["text", *emotions]
+    rows = [
+        [record["text"][:60], *(round(float(record[f"family_{e}"]), 3) for e in emotions)]
+        for record in scored.table.head(SHOWN).to_dicts()
+    ]
+    lines += [f"family scores of the first {len(rows)} of {scored.table.height} texts:", *table(head, rows)]
+    return lines + (
+        [f"all of them: {out}"] if out is not None else ["all of them, with every feature: --out FILE.csv"]
+    )
