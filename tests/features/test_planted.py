@@ -1,0 +1,53 @@
+"""The statistics recover what was planted, refuse decoys, and hold their level: the benchmark in reduced form."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+from scipy.stats import binom
+
+from moodlens.features import FeatureSettings
+from moodlens.sae import encode_rows
+
+_FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "planted.py"
+
+
+@pytest.fixture(scope="module")
+def planted():
+    spec = importlib.util.spec_from_file_location("planted_benchmark", _FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def world(planted):
+    made = planted.make(0)
+    return made, planted.fit(made, 0)
+
+
+SETTINGS = FeatureSettings(n_permutations=500, n_shuffles=1)
+
+
+def test_planted_directions_are_recovered_and_decoys_are_not_claimed(planted, world):
+    made, sae = world
+    found = planted.judge(made, planted.make(0, fresh=True), sae, 0, SETTINGS)
+    assert found["recovered"] >= 0.9 * found["planted"]
+    assert found["decoys_tested"] >= 1  # train + val alone would have been fooled
+    assert found["decoys_claimed"] == 0
+    assert found["false_claims"] <= 1
+    assert found["tested_false"] > found["false_claims"]
+
+
+@pytest.mark.slow
+def test_shuffled_labels_claim_no_more_than_q(planted, world):
+    made, sae = world
+    codes = encode_rows(sae, made.x)
+    repeats = 16
+    wrong = sum(planted.null_claims(made, codes, seed, SETTINGS)[0] > 0 for seed in range(repeats))
+    # The rate may be q itself: refuse only what that would hardly ever give.
+    assert binom.sf(wrong - 1, repeats, SETTINGS.q) > 0.005
