@@ -283,8 +283,8 @@ def _summary(
         },
         "control_name": "as many matched control features that pass the same rule",
         "rule": f"added at its typical activation it moves its emotion's log-odds more than {s.control_quantile:.0%} "
-        f"of {n_controls or s.n_controls} matched features do (q < {s.causal_q:g}, random directions beaten too), and clamping it "
-        "lowers them; both readouts agree in sign",
+        f"of {n_controls or s.n_controls} matched features do (q < {s.causal_q:g}, random directions beaten too), "
+        "and clamping it lowers them; both readouts agree in sign",
         "n_tested": {e: len(trial.features) for e, trial in zip(emotions, trials, strict=True)},
         "n_controls": n_controls,
         "n_random_directions": s.n_random_directions,

@@ -56,7 +56,8 @@ def compositionality(
         kinds: ``(n,)``; only plain and neutral rows take part. None: no unlabelled held-out row does.
 
     Returns:
-        ``share`` of pairs that move both (None with fewer than two families, or two classes in all), ``control_share``, ``n_moved,
+        ``share`` of pairs that move both (None with fewer than two families, or two classes in all),
+        ``control_share``, ``n_moved,
         n_pairs``, ``control_rise_share`` (random pairs that raise both at all) and ``pairs``: for each, the two
         ``effects`` with ``ci``, the effects of each family ``alone``, ``moved``.
 

@@ -1,4 +1,4 @@
-"""What an emotion feature must beat: features that fire as often and as strongly, random families, random directions."""
+"""What an emotion feature must beat: features that fire as often and as strongly, random families and directions."""
 
 from typing import TYPE_CHECKING
 

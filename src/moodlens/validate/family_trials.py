@@ -1,4 +1,7 @@
-"""Families on trial: added over doses, clamped, and kept alone, beside random families, random directions and the ceiling."""
+"""Families on trial: added over doses, clamped, kept alone.
+
+Beside them stand random families, random directions and difference-in-means, the ceiling.
+"""
 
 from typing import Any
 

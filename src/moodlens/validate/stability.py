@@ -65,7 +65,8 @@ def stability(
     for other, own in zip(seeds, seed_codes, strict=True):
         if other.shape[1] != W_dec.shape[1] or own.shape != (len(codes), len(other)):
             raise BadInput(
-                f"another seed's decoder {other.shape} or activations {own.shape} do not fit {W_dec.shape}, {codes.shape}"
+                f"another seed's decoder {other.shape} or activations {own.shape} "
+                f"do not fit {W_dec.shape}, {codes.shape}"
             )
     d, n_seeds, bar = len(W_dec), len(seeds), settings.reappearance
     alive = np.flatnonzero((codes > 0).any(axis=0))
