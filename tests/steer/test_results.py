@@ -103,6 +103,21 @@ def test_nothing_is_claimed_where_nothing_moved():
     assert claims <= 2
 
 
+def test_an_sae_feature_must_beat_features_that_mean_nothing():
+    """Matched features that do as much as the family take its claim away, but not that of another method."""
+    rng = np.random.default_rng(5)
+    rows = made({"sae_family": 0.1, "difference_in_means": 0.1}).to_dicts()
+    for row in [r for r in rows if r["method"] == "random"]:
+        moved = {k: v + 0.15 for k, v in row.items() if k.startswith("clap_") and k != "clap_embedding"}
+        name = row["direction"].replace("random", "matched_random_feature")
+        rows.append(row | moved | {"method": "matched_random_feature", "direction": name})
+    rng.shuffle(rows)
+    found = steer_results(pl.DataFrame(rows, infer_schema_length=None), EMOTIONS, QUICK)
+    at = [r for r in found["rows"] if r["readout"] == "clap" and r["coefficient"] == 1.0]
+    assert all(r["matched_p95"] > 0.1 and not r["moved"] for r in at if r["method"] == "sae_family")
+    assert all(r["matched_p95"] is None and r["moved"] for r in at if r["method"] != "sae_family")
+
+
 def test_dose_response(results):
     rows = [r for r in results["dose"] if r["readout"] == "clap"]
     assert {r["method"] for r in rows} == {"sae_family", "difference_in_means"}

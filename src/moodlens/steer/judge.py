@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 BASELINES = ("difference_in_means", "prompt_editing", "linear_probe")
 EDITING = "prompt_editing"
+_NULLS = ("random", "matched_random_feature")
 
 
 class ResultSettings(BaseModel):
@@ -71,19 +72,18 @@ class Judge:
         """Effect of every method, emotion and coefficient on the emotion's own readout; and the controls'."""
         rows, controls = [], []
         for readout, by in self.found.items():
-            null: dict[tuple[str, float | None], list[float]] = {}
+            null: dict[tuple[str, str, float | None], list[float]] = {}
             for method in self.controls:
                 for c in self.shifts.coefficients(method):
                     for emotion, column in by.items():
                         each = [
-                            np.nanmean(v)
+                            float(np.nanmean(v))
                             for d in self.shifts.directions(method)
                             if np.isfinite(v := self.shifts.of(column, method, None, c, d)).any()
                         ]
                         if not each:
                             continue
-                        if method == "random":
-                            null[emotion, c] = each
+                        null[method, emotion, c] = each
                         low, high = np.quantile(each, [0.05, 0.95])
                         controls.append(
                             {"readout": readout, "method": method, "emotion": emotion, "coefficient": c,
@@ -95,7 +95,7 @@ class Judge:
                         values = self.shifts.of(column, method, emotion, c)
                         values = values[np.isfinite(values)]
                         if len(values):
-                            drawn = null.get((emotion, c))
+                            drawn = {m: null[m, emotion, c] for m in _NULLS if (m, emotion, c) in null}
                             rows.append(
                                 self._row(readout, method, emotion, c, values, drawn)
                                 | self._kept(method, emotion, c)
@@ -103,7 +103,8 @@ class Judge:
         _add_q(rows)
         for row in rows:
             reached = row["q"] <= self.s.alpha
-            row["moved"] = bool(reached and (row["random_p"] is None or row["effect"] > row["random_p95"]))
+            bars = [row[key] for key in ("random_p95", "matched_p95") if row[key] is not None]
+            row["moved"] = bool(reached and all(row["effect"] > bar for bar in bars))
         return rows, controls
 
     def _row(
@@ -113,7 +114,7 @@ class Judge:
         emotion: str,
         c: float | None,
         values: np.ndarray,
-        drawn: list[float] | None,
+        drawn: dict[str, list[float]],
     ) -> dict[str, Any]:
         sign = -1 if c is not None and c < 0 else 1
         effect = float(values.mean())
@@ -127,11 +128,15 @@ class Judge:
             "p": sign_flip_p(sign * values, self.s.seed),
             "random_p": None,
             "random_p95": None,
+            "matched_p95": None,
             "n_prompts": len(values),
         }
-        if drawn is not None and sign > 0:
-            row["random_p"] = (1 + sum(v >= effect - 1e-12 for v in drawn)) / (1 + len(drawn))
-            row["random_p95"] = float(np.quantile(drawn, 0.95))
+        if sign > 0 and "random" in drawn:
+            reached = sum(v >= effect - 1e-12 for v in drawn["random"])
+            row["random_p"] = (1 + reached) / (1 + len(drawn["random"]))
+            row["random_p95"] = float(np.quantile(drawn["random"], 0.95))
+        if sign > 0 and method.startswith("sae_") and "matched_random_feature" in drawn:
+            row["matched_p95"] = float(np.quantile(drawn["matched_random_feature"], 0.95))
         return row
 
     def _kept(self, method: str, emotion: str, c: float | None) -> dict[str, float | None]:
