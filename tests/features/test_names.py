@@ -178,3 +178,23 @@ def test_predictions_are_words_or_classes():
     expected = [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
     np.testing.assert_array_equal(predictions(names, frame), np.array(expected, bool))
     assert Name(kinds=(calm_scene, Kind((("emotion", "sad"),)))).without_emotion().kinds == (calm_scene,)
+
+
+def test_a_study_without_emotion_features_or_without_firings_gets_an_empty_answer():
+    frame, codes, table = study()
+    none = table.with_columns(emotion_feature=pl.lit(False))
+    names = name_features(none, codes, frame, EMOTIONS, SETTINGS, seed=0)
+    assert names.summary["n_judged"] == names.summary["n_interpretable"] == 0
+    assert names.table["name"][0]
+    silent = name_features(table, np.zeros_like(codes), frame, EMOTIONS, SETTINGS, seed=0)
+    assert silent.table.height == len(table)
+    assert silent.table["name"].null_count() == len(table)
+    assert silent.summary["n_named"] == 0
+
+
+def test_texts_of_people_need_no_factors_and_no_groups():
+    frame, codes, table = study()
+    bare = frame.select("text", "emotion", "split", group=pl.lit(None, pl.String))
+    names = name_features(table, codes, bare, EMOTIONS, SETTINGS, seed=0)
+    assert "cloud" in names.table["name"][0]
+    assert names.table["name"][1].endswith("happy")

@@ -71,7 +71,11 @@ def choose(
     free = candidates.is_word & (candidates.matches & fires[:, None]).any(axis=0)
     for pick in words:
         free &= ~_too_close(candidates, pick)
-    for pick in range(len(free)):
+    # Rounded: the order of the rows must not decide between words that cover the same.
+    hits, told = (weights * fires) @ candidates.matches, weights @ candidates.matches
+    free &= _lifts(hits, told, fires, weights, settings)
+    telling = 2 * hits / (told + float((weights * fires).sum()))
+    for pick in np.argsort(-np.round(telling, 9), kind="stable").tolist():
         if len(words) + len(fill) >= settings.min_words:
             break
         if free[pick]:
@@ -126,8 +130,15 @@ def _carries_over(
     np.add.at(matched, (group[row], column), weights[row])
     np.add.at(hit, (group[row], column), weights[row] * fires[row])
     others, hits = matched.sum(axis=0) - matched, hit.sum(axis=0) - hit
+    return _lifts(hits, others, fires, weights, settings)
+
+
+def _lifts(
+    hits: np.ndarray, told: np.ndarray, fires: np.ndarray, weights: np.ndarray, settings: NameSettings
+) -> np.ndarray:
+    """Whether the odds of firing, ``hits`` of ``told``, are ``min_lift`` times those among all rows."""
     base = float((weights * fires).sum() / weights.sum())
-    share = np.divide(hits, others, out=np.zeros_like(hits), where=others > 1e-9)
+    share = np.divide(hits, told, out=np.zeros(np.shape(hits)), where=told > 1e-9)
     return share * (1 - base) > settings.min_lift * base * (1 - share)
 
 

@@ -93,7 +93,7 @@ def make_names(
     of_kind = np.array([holds(kind, mine) for kind in kinds]).T.reshape(len(mine), len(kinds))
     of_word = words.matrix(texts, settings.longest)
     terms = sparse.csc_array(sparse.hstack([of_word, sparse.csc_array(of_kind.astype(np.float64))]))
-    _, group = np.unique(mine["group"].fill_null("").to_numpy().astype(str), return_inverse=True)
+    group = group_codes(mine)
     weights = group_weights(group)
     z = log_odds_z(terms, fires[:, features], weights, prior=settings.prior)
     out = []
@@ -162,13 +162,22 @@ def judge_names(
     )
     bare = predictions([Name(kinds=(Kind(((EMOTION, e),)),)) for e in emotions], mine)
     alone = score_all(bare, active > 0).balanced[emotion, np.arange(len(features))]
-    notes = evidence(made, mine, predicted, active, scores, found, np.diagonal(within), emotion, alone)
+    notes = evidence(
+        made, group_codes(mine), predicted, active, scores, found, np.diagonal(within), emotion, alone
+    )
     return Names(
         names_table(len(table), made, scores, found, judged, notes),
         summarise(
             made, scores, found, judged, np.diagonal(within), emotion, emotions, alone, notes, settings, mine
         ),
     )
+
+
+def group_codes(prompts: "pl.DataFrame") -> np.ndarray:
+    """(n,) int, 0 to the number of groups - 1; a row without a group is one of its own."""
+    names = prompts["group"].to_list()
+    keys = [f"group {name}" if name is not None else f"row {i}" for i, name in enumerate(names)]
+    return np.unique(np.array(keys, dtype=str), return_inverse=True)[1]
 
 
 def plain_rows(prompts: "pl.DataFrame", splits: tuple[str, ...]) -> np.ndarray:
@@ -212,7 +221,7 @@ def _make(
         if _speaks_of(kind, emotion)
         and z[n_words + i] >= (settings.min_z if kind.emotions else settings.min_factor_z)
     ]
-    order = np.argsort(-z[:n_words], kind="stable")[: settings.candidates]
+    order = np.argsort(-np.round(z[:n_words], 9), kind="stable")[: settings.candidates]
     order = order[z[order] > 0]
     columns = np.r_[order, n_words + np.array(own_kinds, dtype=int)].astype(int)
     candidates = Candidates(

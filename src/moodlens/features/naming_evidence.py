@@ -33,7 +33,7 @@ class Made(Protocol):
 
 def evidence(
     made: Sequence[Made],
-    prompts: "pl.DataFrame",
+    groups: np.ndarray,
     predicted: np.ndarray,
     active: np.ndarray,
     scores: Scores,
@@ -43,7 +43,6 @@ def evidence(
     alone: np.ndarray,
 ) -> list[dict[str, Any]]:
     """One dict per name: what it was made from (train + val) and what became of it (test)."""
-    groups = prompts["group"].fill_null("").to_numpy().astype(str)
     out = []
     for i, one in enumerate(made):
         fires = active[:, i] > 0
