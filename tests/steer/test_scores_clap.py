@@ -49,8 +49,9 @@ def tiny_clap_model(seed=0, collapsed=False):
         model = ClapModel(config).eval()
         with torch.no_grad():
             # As training leaves it: mel bands (dB) come out centred. Else every sound is "loud and flat" to the rest.
-            model.audio_model.audio_encoder.batch_norm.running_mean.fill_(-50.0)
-            model.audio_model.audio_encoder.batch_norm.running_var.fill_(900.0)
+            buffers = dict(model.named_buffers())
+            buffers["audio_model.audio_encoder.batch_norm.running_mean"].fill_(-50.0)
+            buffers["audio_model.audio_encoder.batch_norm.running_var"].fill_(900.0)
             for name, value in model.named_parameters():
                 if value.dim() > 1 and "audio" in name:
                     value.normal_(0, 0.4)

@@ -195,7 +195,9 @@ def test_references_are_read_from_wav_files_and_clips_are_scored(tmp_path, music
     )
     assert [r.emotion for r in references] == ["happy", "happy", None, None]
     assert references[0].codes.shape == (musicgen.n_codebooks, round(0.3 * musicgen.frame_rate))
-    vectors = dict(zip(("happy", "sad", "calm"), unit_rows(3, musicgen.d_in, 9), strict=True))
+    vectors: dict[str, np.ndarray] = dict(
+        zip(("happy", "sad", "calm"), unit_rows(3, musicgen.d_in, 9), strict=True)
+    )
     score = OfflineScore(musicgen, vectors, 1.0, prompt=PROMPTS[0], seconds=0.3)
     frame = score_folder(tmp_path, [score])
     values = frame.select(f"offline_{emotion}" for emotion in vectors).to_numpy()
