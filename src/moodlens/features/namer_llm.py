@@ -41,13 +41,19 @@ class NamerSettings(BaseModel):
     url: str = Field(description="base address of the endpoint, such as http://localhost:8000/v1")
     model: str = Field(description="name of the model, as the endpoint knows it")
     key_env: str | None = Field(
-        None, description="environment variable that holds the key; None sends no key"
+        default=None, description="environment variable that holds the key; None sends no key"
     )
-    timeout: float = Field(60.0, gt=0, description="seconds to wait for one answer")
-    retries: int = Field(3, ge=0, description="further attempts when the endpoint is busy or does not answer")
-    pause: float = Field(1.0, ge=0, description="seconds before the first further attempt; doubled each time")
-    n_examples: int = Field(12, ge=1, description="texts shown that fire a feature, and as many that do not")
-    max_tokens: int = Field(100, ge=1, description="longest answer, in tokens")
+    timeout: float = Field(default=60.0, gt=0, description="seconds to wait for one answer")
+    retries: int = Field(
+        default=3, ge=0, description="further attempts when the endpoint is busy or does not answer"
+    )
+    pause: float = Field(
+        default=1.0, ge=0, description="seconds before the first further attempt; doubled each time"
+    )
+    n_examples: int = Field(
+        default=12, ge=1, description="texts shown that fire a feature, and as many that do not"
+    )
+    max_tokens: int = Field(default=100, ge=1, description="longest answer, in tokens")
 
 
 def name_with_model(

@@ -11,34 +11,36 @@ class FeatureSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_permutations: int = Field(
-        10_000,
+        default=10_000,
         ge=1,
         description="random relabellings of the groups behind every p-value; p >= 1 / (this + 1)",
     )
-    q: float = Field(0.05, gt=0, lt=1, description="false discovery rate an emotion feature must stay below")
+    q: float = Field(
+        default=0.05, gt=0, lt=1, description="false discovery rate an emotion feature must stay below"
+    )
     min_selectivity: float = Field(
-        2.0,
+        default=2.0,
         gt=0,
         description="firing rate over the mean rate of the other emotions, asked for on test and, for a feature "
         "to be tested at all, on train + val",
     )
     min_firings: int = Field(
-        5, ge=1, description="labelled train + val rows in which a feature must fire to be tested"
+        default=5, ge=1, description="labelled train + val rows in which a feature must fire to be tested"
     )
     min_groups: int = Field(
-        2,
+        default=2,
         ge=1,
         description="independent train + val groups of its emotion in which a tested feature must fire",
     )
     n_shuffles: int = Field(
-        20, ge=1, description="full repeats of choosing and judging under shuffled labels"
+        default=20, ge=1, description="full repeats of choosing and judging under shuffled labels"
     )
-    family_size: int = Field(10, ge=1, description="most features in the family of one emotion")
+    family_size: int = Field(default=10, ge=1, description="most features in the family of one emotion")
     family_weights: Literal["auroc", "equal", "logistic"] = Field(
-        "auroc", description="how the features of a family are weighted, from train + val rows alone"
+        default="auroc", description="how the features of a family are weighted, from train + val rows alone"
     )
     min_stability: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="share of other seeds in which a feature must reappear to join a family, where measured",
@@ -50,50 +52,60 @@ class NameSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    longest: int = Field(3, ge=1, description="words in the longest n-gram")
+    longest: int = Field(default=3, ge=1, description="words in the longest n-gram")
     min_texts: int = Field(
-        3, ge=1, description="train + val texts that must hold a term or belong to a class"
+        default=3, ge=1, description="train + val texts that must hold a term or belong to a class"
     )
     min_firings: int = Field(
-        5, ge=1, description="train + val texts in which a feature must fire to get a name"
+        default=5, ge=1, description="train + val texts in which a feature must fire to get a name"
     )
     prior: float = Field(
-        10.0,
+        default=10.0,
         gt=0,
         description="pseudo-texts (in groups) that speak for a term having nothing to do with firing",
     )
     candidates: int = Field(
-        60, ge=1, description="terms with the highest log-odds z that a name may be made of"
+        default=60, ge=1, description="terms with the highest log-odds z that a name may be made of"
     )
-    min_z: float = Field(1.5, description="least z-score of a word or emotion that a name predicts with")
+    min_z: float = Field(
+        default=1.5, description="least z-score of a word or emotion that a name predicts with"
+    )
     min_factor_z: float = Field(
-        3.0, description="least z-score of a class that holds no emotion, such as an instrument"
+        default=3.0, description="least z-score of a class that holds no emotion, such as an instrument"
     )
     min_lift: float = Field(
-        3.0,
+        default=3.0,
         ge=1,
         description="how many times the usual odds of firing a word's texts in other groups must have for the word "
         "to count in a group",
     )
-    max_words: int = Field(4, ge=1, description="most words (n-grams) in a name")
-    min_words: int = Field(2, ge=0, description="words in a name, filled up with words of single groups")
-    max_classes: int = Field(2, ge=0, description="most classes (emotion, factor) in a name")
+    max_words: int = Field(default=4, ge=1, description="most words (n-grams) in a name")
+    min_words: int = Field(
+        default=2, ge=0, description="words in a name, filled up with words of single groups"
+    )
+    max_classes: int = Field(default=2, ge=0, description="most classes (emotion, factor) in a name")
     word_recall_weight: float = Field(
-        1.0,
+        default=1.0,
         gt=0,
         description="beta of the F-measure that picks words: how many times recall outweighs precision",
     )
     recall_weight: float = Field(
-        2.0, gt=0, description="beta of the F-measure that adds classes to the words"
+        default=2.0, gt=0, description="beta of the F-measure that adds classes to the words"
     )
-    min_gain: float = Field(0.01, ge=0, description="least rise of the F-measure for one more word or class")
-    q: float = Field(0.05, gt=0, lt=1, description="false discovery rate a name must stay below to hold")
+    min_gain: float = Field(
+        default=0.01, ge=0, description="least rise of the F-measure for one more word or class"
+    )
+    q: float = Field(
+        default=0.05, gt=0, lt=1, description="false discovery rate a name must stay below to hold"
+    )
     specific_only: bool = Field(
-        False,
+        default=False,
         description="ask of every name that it tells, among texts of its emotion, which ones fire; otherwise only of "
         "names that do not claim the emotion",
     )
-    n_shuffles: int = Field(100, ge=1, description="full repeats of the test with names dealt at random")
+    n_shuffles: int = Field(
+        default=100, ge=1, description="full repeats of the test with names dealt at random"
+    )
     splits: tuple[Literal["test", "held_out"], ...] = Field(
-        ("test",), min_length=1, description="the texts that test names; train and val made them"
+        default=("test",), min_length=1, description="the texts that test names; train and val made them"
     )

@@ -20,70 +20,85 @@ class SAESettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Architecture = Field(
-        "batchtopk",
+        default="batchtopk",
         description="l1 (ReLU with an L1 penalty; Bricken et al. 2023), topk (Gao et al. 2024), batchtopk "
         "(Bussmann et al. 2024), matryoshka (batchtopk with nested prefixes; Bussmann et al. 2025)",
     )
-    expansion_factor: float = Field(8, gt=0, description="d_sae / d_in, used where d_sae is not given")
-    d_sae: int | None = Field(None, ge=1, description="number of features; None: expansion_factor * d_in")
+    expansion_factor: float = Field(
+        default=8, gt=0, description="d_sae / d_in, used where d_sae is not given"
+    )
+    d_sae: int | None = Field(
+        default=None, ge=1, description="number of features; None: expansion_factor * d_in"
+    )
     k: int = Field(
-        0,
+        default=0,
         ge=0,
         description="active features per training row (topk), or per row on average (batchtopk); 0: 2.2 % of d_sae, "
         "which leaves unseen rows, where more features fire, inside 1-3 %",
     )
     l1_coefficient: float = Field(
-        1e-3,
+        default=1e-3,
         ge=0,
         description="weight of the L1 norm of the codes, in units where rows have mean square norm 1",
     )
     prefixes: tuple[int, ...] | None = Field(
-        None, description="matryoshka: features in each nested prefix; None: 1/16, 1/4 and all of d_sae"
+        default=None,
+        description="matryoshka: features in each nested prefix; None: 1/16, 1/4 and all of d_sae",
     )
 
-    learning_rate: float = Field(1e-3, gt=0, description="peak step size of Adam")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak step size of Adam")
     batch_size: int | None = Field(
-        None, ge=1, description="rows a step; None: grows with the data, 16 to 512"
+        default=None, ge=1, description="rows a step; None: grows with the data, 16 to 512"
     )
     epochs: int | None = Field(
-        None, ge=1, description="passes at most; None: about 2,500 steps, 10 to 300 passes"
+        default=None, ge=1, description="passes at most; None: about 2,500 steps, 10 to 300 passes"
     )
-    patience: int = Field(50, ge=1, description="epochs without a better validation loss before stopping")
-    warmup: float = Field(0.05, ge=0, le=1, description="share of all steps in which the step size rises")
+    patience: int = Field(
+        default=50, ge=1, description="epochs without a better validation loss before stopping"
+    )
+    warmup: float = Field(
+        default=0.05, ge=0, le=1, description="share of all steps in which the step size rises"
+    )
     decay: float = Field(
-        0.2, ge=0, le=1, description="share of all steps in which it falls to zero, at the end"
+        default=0.2, ge=0, le=1, description="share of all steps in which it falls to zero, at the end"
     )
     sparsity_warmup: float = Field(
-        0.1,
+        default=0.1,
         ge=0,
         le=1,
         description="share of all steps in which l1_coefficient rises from 0, or k falls from 4 k",
     )
-    beta1: float = Field(0.9, ge=0, lt=1, description="Adam: decay of the mean gradient, per step")
-    beta2: float = Field(0.999, ge=0, lt=1, description="Adam: decay of the mean squared gradient, per step")
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam: decay of the mean gradient, per step")
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="Adam: decay of the mean squared gradient, per step"
+    )
 
     dead_feature_threshold: int = Field(
-        5, ge=1, description="epochs without firing after which a feature is dead"
+        default=5, ge=1, description="epochs without firing after which a feature is dead"
     )
     aux_coefficient: float = Field(
-        1 / 32,
+        default=1 / 32,
         ge=0,
         description="weight of the loss that revives dead features (all but l1; Gao et al. 2024)",
     )
-    aux_k: int | None = Field(None, ge=1, description="dead features used per row by that loss; None: 2 k")
-    decoder_norm: bool = Field(True, description="hold decoder rows at norm 1 and project their gradient")
+    aux_k: int | None = Field(
+        default=None, ge=1, description="dead features used per row by that loss; None: 2 k"
+    )
+    decoder_norm: bool = Field(
+        default=True, description="hold decoder rows at norm 1 and project their gradient"
+    )
     encoder_init_scale: float = Field(
-        0.1, gt=0, description="W_enc starts at this times the transposed decoder"
+        default=0.1, gt=0, description="W_enc starts at this times the transposed decoder"
     )
     data_init: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="share of a centred training row, drawn by the seed, in each starting feature",
     )
 
     augment: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         description="half the rows of each batch get up to this many times the difference of two other training "
         "rows added, new ones each time: a small set then teaches directions, not its own rows",

@@ -123,6 +123,7 @@ def judge_study(folder: StudyFolder) -> list[str]:
             study.emotions,
             study.validation,
             seed=study.seed,
+            kinds=folder.kinds,
         ),
         orthogonality=orthogonality(
             folder.decoder(MAIN),

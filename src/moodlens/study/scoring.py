@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from moodlens.engine import BadInput, Progress, file_sha256, read_table, silent, write_table
+from moodlens.engine import BadInput, Progress, atomic_write, file_sha256, read_table, silent, write_table
 from moodlens.study.evidence import baselines, load_families
 from moodlens.study.folder import StudyFolder
 from moodlens.study.settings import Table, expand_path
@@ -128,18 +128,16 @@ def study_encoder(folder: StudyFolder) -> "Encoder":
     return encoder
 
 
-def write_scores(scored: Scored, path: Path) -> None:
-    """Write the table of scores as .csv or .parquet, by the name's ending.
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a table as .csv or .parquet, by the name's ending.
 
     Raises:
         BadInput: another ending, or the file cannot be written.
     """
-    from moodlens.engine import atomic_write
-
     if path.suffix == ".parquet":
-        write_table(path, scored.table)
+        write_table(path, frame)
     elif path.suffix == ".csv":
         with atomic_write(path) as tmp:
-            scored.table.write_csv(tmp)
+            frame.write_csv(tmp)
     else:
-        raise BadInput(f"{path}: scores are written as .csv or .parquet")
+        raise BadInput(f"{path}: tables are written as .csv or .parquet")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from moodlens.engine import BadInput
 from moodlens.features.settings import FeatureSettings, NameSettings
 from moodlens.sae.config import SAESettings
+from moodlens.steer.settings import SteerSettings
 from moodlens.validate.settings import ValidateSettings
 
 
@@ -25,37 +26,51 @@ class Table(_Frozen):
     path: str = Field(description="file; `${NAME:-default}` is read from the environment")
     text_column: str = Field(description="column that holds the text")
     emotion_column: str | None = Field(
-        None, description="column with the label; none: the texts are unlabelled"
+        default=None, description="column with the label; none: the texts are unlabelled"
     )
     group_column: str | None = Field(
-        None, description="column that must not straddle a split (e.g. the annotator)"
+        default=None, description="column that must not straddle a split (e.g. the annotator)"
     )
-    split_column: str | None = Field(None, description="column with train, val, test or held_out")
-    id_column: str | None = Field(None, description="column with a unique id")
+    split_column: str | None = Field(default=None, description="column with train, val, test or held_out")
+    id_column: str | None = Field(default=None, description="column with a unique id")
 
 
 class PromptSettings(_Frozen):
     """Which texts the study is about."""
 
-    generate: int = Field(14_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
-    neutral_share: float = Field(0.2, ge=0, lt=1, description="share of generated prompts without an emotion")
-    twin_share: float = Field(0.1, ge=0, le=1, description="share of emotion prompts that get a neutral twin")
+    generate: int = Field(default=14_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
+    neutral_share: float = Field(
+        default=0.2, ge=0, lt=1, description="share of generated prompts without an emotion"
+    )
+    twin_share: float = Field(
+        default=0.1, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
+    )
     held_out_share: float = Field(
-        0.1, ge=0, lt=1, description="share of generated prompts made of held-out words, scenes and templates"
+        default=0.1,
+        ge=0,
+        lt=1,
+        description="share of generated prompts made of held-out words, scenes and templates",
     )
     scene_share: float = Field(
-        0.12, ge=0, le=1, description="share of emotion prompts that paint a scene, a metaphor or a situation"
+        default=0.12,
+        ge=0,
+        le=1,
+        description="share of emotion prompts that paint a scene, a metaphor or a situation",
     )
-    caption_share: float = Field(0.05, ge=0, le=1, description="share of captions of several sentences")
+    caption_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of captions of several sentences"
+    )
     special_share: float = Field(
-        0.04, ge=0, le=0.5, description="share of negations and mixed emotions, kept for tests"
+        default=0.04, ge=0, le=0.5, description="share of negations and mixed emotions, kept for tests"
     )
-    tables: tuple[Table, ...] = Field((), description="the user's own texts, mixed with the generated ones")
+    tables: tuple[Table, ...] = Field(
+        default=(), description="the user's own texts, mixed with the generated ones"
+    )
     precomputed: str | None = Field(
-        None, description="folder with embeddings.npy and labels.npy, instead of texts"
+        default=None, description="folder with embeddings.npy and labels.npy, instead of texts"
     )
     fractions: tuple[float, float, float] = Field(
-        (0.67, 0.06, 0.27), description="train, val, test shares of the groups"
+        default=(0.67, 0.06, 0.27), description="train, val, test shares of the groups"
     )
 
     @field_validator("fractions")
@@ -77,23 +92,25 @@ class PromptSettings(_Frozen):
 class EncoderSettings(_Frozen):
     """Which text encoder, and how it is run."""
 
-    id: str = Field("minilm", description="minilm, t5:NAME_OR_PATH, musicgen:NAME_OR_PATH or precomputed")
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="auto: bfloat16 only where it is fast"
+    id: str = Field(
+        default="minilm", description="minilm, t5:NAME_OR_PATH, musicgen:NAME_OR_PATH or precomputed"
     )
-    shard_rows: int = Field(65_536, ge=1, description="rows in one shard of the embedding store")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 only where it is fast"
+    )
+    shard_rows: int = Field(default=65_536, ge=1, description="rows in one shard of the embedding store")
 
 
 class Study(_Frozen):
     """Everything that decides the result of a study. The defaults are the quickstart."""
 
-    name: str = Field("quickstart", description="shown in the report")
-    seed: int = Field(0, ge=0, description="the one seed from which every other is derived")
+    name: str = Field(default="quickstart", description="shown in the report")
+    seed: int = Field(default=0, ge=0, description="the one seed from which every other is derived")
     control: Literal["none", "shuffle-labels"] = Field(
-        "none", description="shuffle-labels: must find nothing"
+        default="none", description="shuffle-labels: must find nothing"
     )
     emotions: tuple[str, ...] = Field(
-        ("happy", "sad", "calm", "energetic"), description="the labels, in order"
+        default=("happy", "sad", "calm", "energetic"), description="the labels, in order"
     )
     prompts: PromptSettings = PromptSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -102,13 +119,17 @@ class Study(_Frozen):
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
     )
     seeds: int = Field(
-        5, ge=1, le=64, description="SAEs of other seeds that stand beside the study's own (count)"
+        default=5, ge=1, le=64, description="SAEs of other seeds that stand beside the study's own (count)"
     )
     features: FeatureSettings = FeatureSettings()
     names: NameSettings = NameSettings()
     validation: ValidateSettings = ValidateSettings()
     transfer: tuple[Table, ...] = Field(
-        (), description="labelled texts the features are judged on and never chosen from"
+        default=(), description="labelled texts the features are judged on and never chosen from"
+    )
+
+    steer: SteerSettings | None = Field(
+        default=None, description="what `moodlens steer` makes of it; none: its defaults"
     )
 
     @field_validator("emotions")

@@ -1,0 +1,41 @@
+"""The command line's one Typer app, and the options that several verbs share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Find emotion features in the text embeddings that drive text-to-music models, prove that they are real, "
+    "and steer music with them.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, e.g. sae.k=16.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="Study folder to make, if DATA is not one.")
+]
+TextColumn = Annotated[
+    str | None, typer.Option("--text-column", help="Column with the text, if DATA is a table.")
+]
+LabelColumn = Annotated[
+    str | None, typer.Option("--label-column", help="Column with the emotion, if there is one.")
+]
+GroupColumn = Annotated[
+    str | None, typer.Option("--group-column", help="Column that must not straddle a split.")
+]
+Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A study folder; or, with --out, a study file, a table of texts, or a folder with embeddings.npy.",
+    ),
+]

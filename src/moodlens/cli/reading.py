@@ -1,0 +1,80 @@
+"""`moodlens inspect`: features laid out for a person, who may write down a reading."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from moodlens.cli.options import Json, app
+from moodlens.cli.output import emit
+
+
+@app.command()
+def inspect(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
+    feature: Annotated[
+        list[int], typer.Option("--feature", metavar="N", help="This feature; may be repeated.")
+    ] = [],  # noqa: B006
+    emotion: Annotated[
+        str | None, typer.Option("--emotion", help="The top features of this emotion.")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, help="Features of each emotion.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=1, help="Prompts in each list.")] = 5,
+    record: Annotated[
+        bool, typer.Option("--record", help="Ask for a reading of each and keep it in notes.db.")
+    ] = False,
+    author: Annotated[str, typer.Option("--author", help="Whose readings these are.")] = os.environ.get(
+        "USER", ""
+    ),
+    as_json: Json = False,
+) -> None:
+    """What fires a feature, what should and does not, its name, its neighbours; and a person's reading of it."""
+    from moodlens.engine import BadInput
+    from moodlens.features.inspect import render_inspect
+    from moodlens.study import StudyFolder
+    from moodlens.study.reading import inspect_features, notes, record_reading
+
+    if record and as_json:
+        raise BadInput("--record asks questions on the terminal; leave out --json")
+    folder = StudyFolder.open(study)
+    shown = inspect_features(folder, feature, emotion, top, n)
+    if not record:
+        lines = [line for one in shown for line in (*render_inspect(one), "")]
+        emit({"features": shown}, as_json, lines[:-1])
+        return
+    kept: list[dict[str, Any]] = []
+    for one in shown:
+        emit({}, False, [*render_inspect(one), ""])
+        answer = _ask(one)
+        if answer is None:
+            break
+        if answer:
+            record_reading(folder, one["feature"], author=author, **answer)
+            kept.append({"feature": one["feature"], **answer})
+    emit({}, False, [f"{len(kept)} readings kept in {notes(folder).path}"])
+
+
+def _ask(one: dict[str, Any]) -> dict[str, str] | None:
+    """A reading from the terminal; {} to skip this feature, None to stop."""
+
+    def line(question: str) -> str | None:
+        sys.stdout.write(question)
+        sys.stdout.flush()
+        said = sys.stdin.readline()
+        return said.strip() if said else None
+
+    name = line(f"name for feature {one['feature']} (Enter: skip, q: stop): ")
+    if name is None or name == "q":
+        return None
+    if not name:
+        return {}
+    clarity = ""
+    while clarity not in ("clear", "unclear"):
+        said = line("clear or unclear? [c/u]: ")
+        if said is None:
+            return None
+        clarity = {"c": "clear", "u": "unclear"}.get(said.lower(), said.lower())
+    note = line("note (Enter: none): ")
+    return {"name": name, "clarity": clarity, "note": note or ""}

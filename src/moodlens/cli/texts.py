@@ -1,0 +1,72 @@
+"""The features on any texts: scores, and transfer to labelled ones."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, TextColumn, app
+from moodlens.cli.output import emit, progress_bars
+
+
+@app.command()
+def transfer(
+    data: Data,
+    texts: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[TEXTS]", help="Labelled texts to judge the features on; kept in study.yaml."
+        ),
+    ] = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    out: Out = None,
+    changes: Set = [],  # noqa: B006
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Judge the features on held-out words, negations, mixed emotions and other people's labelled texts."""
+    from moodlens.cli.summaries import SUMMARIES
+    from moodlens.cli.target import study_for, with_texts
+    from moodlens.study import run as run_study
+
+    settings, folder_path = study_for(data, out, changes)
+    if texts is not None:
+        settings = with_texts(settings, texts, text_column, label_column, group_column)
+    with progress_bars(as_json) as progress:
+        folder = run_study(settings, folder_path, until="transfer", force=force, progress=progress)
+    value, lines = SUMMARIES["transfer"](folder)
+    emit(value, as_json, lines)
+
+
+@app.command()
+def score(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
+    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="Texts as .csv, .jsonl or .parquet.")],
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write one row per text, as .csv or .parquet."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Activations of the emotion features and the family scores for any texts; with labels, AUROC."""
+    from moodlens.cli.scoring import score_lines, score_value
+    from moodlens.cli.target import text_table
+    from moodlens.study import StudyFolder
+    from moodlens.study.scoring import score_table, write_frame
+
+    folder = StudyFolder.open(study)
+    table = text_table(texts, text_column, label_column, group_column)
+    with progress_bars(as_json) as progress:
+        scored = score_table(folder, table, progress=progress)
+    if out is not None:
+        write_frame(scored.table, out)
+    emit(
+        score_value(scored, folder.study.emotions, out),
+        as_json,
+        score_lines(scored, folder.study.emotions, out),
+    )
