@@ -226,3 +226,7 @@ def test_a_gpu_gives_the_same(texts, minilm):
         get_encoder("minilm", dtype="float32", device="cuda").encode(texts), reference, atol=1e-4
     )
     assert cosine(get_encoder("minilm", device="cuda").encode(texts), reference).min() > 0.999
+
+
+def test_few_texts_are_spread_and_many_fill_their_batches():
+    assert [encoders._cpu_tokens(total) for total in (10, 800, 100_000)] == [128, 200, 1024]
