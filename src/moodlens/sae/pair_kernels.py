@@ -81,7 +81,9 @@ def decode(
                 total += r[j] * r[j]
             loss[i, q] = total
             if q < n_segments - 1:
-                E[q, i] = r
+                e = E[q, i]
+                for j in range(d):
+                    e[j] = r[j]
         if n_segments > 1:
             for j in range(d):
                 r[j] *= share
@@ -160,7 +162,8 @@ def _unit(w):
 @njit(**JIT)
 def gather(offsets, f, rows, weights, source, out):
     """``out = sum over the pairs of f of weight * source[row]``."""
-    out[:] = 0
+    for j in range(out.size):
+        out[j] = 0
     a, stop = offsets[f], offsets[f + 1]
     while a + 3 < stop:
         x0, x1, x2, x3 = source[rows[a]], source[rows[a + 1]], source[rows[a + 2]], source[rows[a + 3]]
@@ -275,10 +278,18 @@ def dense_update(
 
 
 @njit(**JIT)
-def _drift(p, m, v, distance, epsilon, beta1, beta2):
+def _drift(p, m, v, distance, turned, epsilon, beta1, beta2):
     tiny = np.float32(1e-30)  # below it arithmetic is slow and the moment is as good as 0
+    stretch = np.float32(1)
+    if turned > 0:
+        # Dense Adam normalises after every step, so a later step finds the row shortened by the earlier ones:
+        # to first order their lengths a_i shrink the way by (row . direction) * sum of a_i a_j over i < j.
+        along = np.float32(0)
+        for j in range(p.size):
+            along += p[j] * m[j] / (np.sqrt(v[j]) + epsilon)
+        stretch += turned * along
     for j in range(p.size):
-        p[j] -= distance * m[j] / (np.sqrt(v[j]) + epsilon)
+        p[j] = stretch * p[j] - distance * m[j] / (np.sqrt(v[j]) + epsilon)
         m[j] = m[j] * beta1 if abs(m[j]) > tiny else np.float32(0)
         v[j] = v[j] * beta2
 
@@ -314,7 +325,7 @@ def catch_up(
             continue
         power1 = power2 = 1.0
         total1, total2 = beta1 ** (last[f] - born[f]), beta2 ** (last[f] - born[f])
-        distance = weighted = 0.0
+        distance = squares = weighted = 0.0
         for t in range(last[f] + 1, step + 1):
             power1 *= beta1
             power2 *= beta2
@@ -323,6 +334,7 @@ def catch_up(
             root = np.sqrt((1 - total2) / power2)
             length = rates[t - 1] * power1 / (1 - total1) * root
             distance += length
+            squares += length * length
             weighted += length * root
             if power1 < 1e-12:
                 break
@@ -330,10 +342,12 @@ def catch_up(
         last[f] = step
         far = np.float32(distance)
         eps = np.float32(epsilon * weighted / distance) if distance > 0 else np.float32(epsilon)
+        zero = np.float32(0)
+        turned = np.float32((distance - squares / distance) / 2) if unit_rows and distance > 0 else zero
         b1, b2 = np.float32(beta1**skipped), np.float32(beta2**skipped)
-        _drift(W_enc[f], m_enc[f], v_enc[f], far, eps, b1, b2)
-        _drift(W_dec[f], m_dec[f], v_dec[f], far, eps, b1, b2)
-        _drift(b_enc[f : f + 1], m_bias[f : f + 1], v_bias[f : f + 1], far, eps, b1, b2)
+        _drift(W_enc[f], m_enc[f], v_enc[f], far, zero, eps, b1, b2)
+        _drift(W_dec[f], m_dec[f], v_dec[f], far, turned, eps, b1, b2)
+        _drift(b_enc[f : f + 1], m_bias[f : f + 1], v_bias[f : f + 1], far, zero, eps, b1, b2)
         if unit_rows:
             _unit(W_dec[f])
         if half.size > 0:

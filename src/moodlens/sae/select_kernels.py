@@ -105,7 +105,8 @@ def row_cuts(lo, hi, maxima, k, slack, cut):
     """``cut[i]``: just below the k-th largest block maximum of the row, which at least k of its features reach."""
     buffer = np.empty(maxima.shape[1], np.float32)
     for i in range(lo, hi):
-        buffer[:] = maxima[i]
+        for j in range(buffer.size):
+            buffer[j] = maxima[i, j]
         cut[i] = max(np.float32(0), kth_largest(buffer, k) * (np.float32(1) - slack))
 
 
@@ -170,7 +171,10 @@ def recompute(lo, hi, z, W_enc, bias, cut, starts, counts, feature, value, error
 def _kth_of_many(values, count):
     """The ``count``-th largest of ``values``, left in order: a histogram first, then the one bin it lies in."""
     if values.size < 4096:
-        return kth_largest(values.copy(), count)
+        copy = np.empty(values.size, np.float32)
+        for i in range(values.size):
+            copy[i] = values[i]
+        return kth_largest(copy, count)
     low = high = values[0]
     for v in values:
         low, high = min(low, v), max(high, v)
@@ -208,8 +212,9 @@ def keep_largest(lo, hi, rows_per_group, starts, counts, count, value, threshold
         together = np.empty(total, np.float32)
         p = 0
         for i in range(first, last):
-            together[p : p + counts[i]] = value[starts[i] : starts[i] + counts[i]]
-            p += counts[i]
+            for a in range(starts[i], starts[i] + counts[i]):
+                together[p] = value[a]
+                p += 1
         least = _kth_of_many(together, count)
         threshold[group] = least
         above = 0
