@@ -9,6 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from moodlens.engine import BadInput
 from moodlens.features import Families, FeatureSettings, families
+from moodlens.features.rates import firing_rates, selectivity
 
 EMOTIONS = ("happy", "sad", "calm")
 
@@ -52,9 +53,21 @@ def test_members_are_emotion_features_best_first_whatever_their_scale(made):
 def test_auroc_weights_are_the_lead_over_chance_with_neutral_rows_as_negatives(made):
     _, codes, labels, _ = made
     lead = np.array([roc_auc_score(labels == 0, codes[:, f]) - 0.5 for f in range(3)])
-    np.testing.assert_allclose(_families(made).families[0].weights, lead / lead.sum())
+    found = _families(made, family_weights="auroc").families[0].weights
+    np.testing.assert_allclose(found, lead / lead.sum())
     np.testing.assert_allclose(_families(made, family_weights="equal").families[0].weights, 1 / 3)
     assert all(w > 0 for w in _families(made, family_weights="logistic").families[0].weights)
+
+
+def test_evidence_weights_are_the_lead_times_the_log_selectivity(made):
+    _, codes, labels, _ = made
+    known = labels >= 0
+    lead = np.array([roc_auc_score(labels == 0, codes[:, f]) - 0.5 for f in range(3)])
+    ratio = selectivity(firing_rates(codes[known][:, :3], labels[known], len(EMOTIONS)))[0]
+    weight = lead * np.log(ratio)
+    found = _families(made).families[0]
+    np.testing.assert_allclose(found.weights, (weight / weight.sum())[list(found.features)])
+    assert list(found.features) == sorted(range(3), key=lambda f: -weight[f])
 
 
 def test_size_and_stability_keep_members_out(made):

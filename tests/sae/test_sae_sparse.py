@@ -160,7 +160,8 @@ def test_trainings_end_as_well_as_plain_ones(planted, architecture, d_sae, batch
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_threads_do_not_change_a_bit(small, architecture):
+def test_threads_do_not_change_a_bit(monkeypatch, architecture):
+    monkeypatch.setattr("moodlens.sae.sparse.SMALL", 0)
     data, standard, settings, state = start(90, 20, 300, 2, architecture=architecture, k=4, batch_size=30)
     states = [copy.deepcopy(state) for _ in range(2)]
     dead = torch.zeros(300, dtype=torch.bool)

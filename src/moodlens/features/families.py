@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.engine import BadInput
-from moodlens.features.rates import auroc
+from moodlens.features.rates import auroc, firing_rates, selectivity
 from moodlens.features.settings import FeatureSettings
 
 if TYPE_CHECKING:
@@ -100,8 +100,10 @@ def families(
 ) -> Families:
     """Gather the emotion features of each emotion into a family.
 
-    Members are emotion features, best train + val AUROC first (their standing on test decides only whether
-    they are emotion features). Where ``table`` has a ``stability`` column, features below
+    Members are emotion features, best on train + val first (their standing on test decides only whether they are
+    emotion features). Best is the lead, AUROC - 1/2, with neutral rows among the negatives; or, by default, the
+    lead times the log of the selectivity: how many texts a feature reaches, times the evidence that one firing is,
+    as in naive Bayes. Where ``table`` has a ``stability`` column, features below
     ``settings.min_stability`` stay out.
 
     Args:
@@ -123,7 +125,11 @@ def families(
         if not len(pool):
             out.append(Family(name, (), (), ()))
             continue
-        lead = auroc(mine[:, pool], np.where(own == c, 0, -1), 1, neutral_as_negative=True)[0]
+        lead = np.maximum(
+            auroc(mine[:, pool], np.where(own == c, 0, -1), 1, neutral_as_negative=True)[0] - 0.5, 0
+        )
+        if settings.family_weights == "evidence":
+            lead = lead * _log_selectivity(mine[:, pool] > 0, own, c, len(emotions))
         kept = np.argsort(-lead, kind="stable")[: settings.family_size]
         members, lead = pool[kept], lead[kept]
         active = mine[:, members] > 0
@@ -134,14 +140,21 @@ def families(
     return Families(tuple(out))
 
 
+def _log_selectivity(fires: np.ndarray, labels: np.ndarray, c: int, n_emotions: int) -> np.ndarray:
+    """Log of the selectivity for emotion ``c`` of features that fire at ``fires`` (n, k) bool; at least 0."""
+    known = labels >= 0
+    rates = firing_rates(fires[known].astype(np.float32), labels[known], n_emotions)
+    return np.log(np.maximum(selectivity(rates)[c], 1.0))
+
+
 def _weights(scaled: np.ndarray, own: np.ndarray, lead: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Weights of scaled activations (n, k), from labels ``own`` (n,) bool and AUROCs ``lead`` (k,)."""
+    """Weights of scaled activations (n, k), from labels ``own`` (n,) bool and the leads (k,) >= 0."""
     if settings.family_weights == "logistic":
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
         return model.fit(scaled, own).coef_[0].astype(np.float64)
-    weights = np.ones(len(lead)) if settings.family_weights == "equal" else np.maximum(lead - 0.5, 0.0)
+    weights = np.ones(len(lead)) if settings.family_weights == "equal" else lead
     if not weights.sum():
         weights = np.ones(len(lead))
     return weights / weights.sum()

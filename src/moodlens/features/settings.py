@@ -36,8 +36,10 @@ class FeatureSettings(BaseModel):
         default=20, ge=1, description="full repeats of choosing and judging under shuffled labels"
     )
     family_size: int = Field(default=10, ge=1, description="most features in the family of one emotion")
-    family_weights: Literal["auroc", "equal", "logistic"] = Field(
-        default="auroc", description="how the features of a family are weighted, from train + val rows alone"
+    family_weights: Literal["evidence", "auroc", "equal", "logistic"] = Field(
+        default="evidence",
+        description="how the features of a family are ranked and weighted, from train + val rows alone: the lead "
+        "(AUROC - 1/2) times the log selectivity; the lead; all alike; logistic regression",
     )
     min_stability: float = Field(
         default=0.0,

@@ -11,7 +11,7 @@ from moodlens.engine import BadInput
 Architecture = Literal["l1", "topk", "batchtopk", "matryoshka"]
 
 
-ACTIVE_SHARE = 0.022
+ACTIVE_SHARE = 0.02
 
 
 class SAESettings(BaseModel):
@@ -33,7 +33,7 @@ class SAESettings(BaseModel):
     k: int = Field(
         default=0,
         ge=0,
-        description="active features per training row (topk), or per row on average (batchtopk); 0: 2.2 % of d_sae, "
+        description="active features per training row (topk), or per row on average (batchtopk); 0: 2 % of d_sae, "
         "which leaves unseen rows, where more features fire, inside 1-3 %",
     )
     l1_coefficient: float = Field(
@@ -51,7 +51,7 @@ class SAESettings(BaseModel):
         default=None, ge=1, description="rows a step; None: grows with the data, 16 to 512"
     )
     epochs: int | None = Field(
-        default=None, ge=1, description="passes at most; None: about 2,500 steps, 10 to 300 passes"
+        default=None, ge=1, description="passes at most; None: about 1,000 steps, 10 to 300 passes"
     )
     patience: int = Field(
         default=50, ge=1, description="epochs without a better validation loss before stopping"
@@ -134,7 +134,7 @@ class SAESettings(BaseModel):
             update={
                 "d_sae": d_sae,
                 "batch_size": batch,
-                "epochs": self.epochs or min(300, max(10, math.ceil(2500 / steps))),
+                "epochs": self.epochs or min(300, max(10, math.ceil(1000 / steps))),
                 "prefixes": self._prefixes(d_sae),
                 "k": k,
                 "aux_k": self.aux_k or 2 * k,

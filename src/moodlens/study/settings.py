@@ -38,7 +38,7 @@ class Table(_Frozen):
 class PromptSettings(_Frozen):
     """Which texts the study is about."""
 
-    generate: int = Field(default=14_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
+    generate: int = Field(default=15_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
     neutral_share: float = Field(
         default=0.2, ge=0, lt=1, description="share of generated prompts without an emotion"
     )
@@ -70,7 +70,7 @@ class PromptSettings(_Frozen):
         default=None, description="folder with embeddings.npy and labels.npy, instead of texts"
     )
     fractions: tuple[float, float, float] = Field(
-        default=(0.67, 0.06, 0.27), description="train, val, test shares of the groups"
+        default=(0.64, 0.05, 0.31), description="train, val, test shares of the groups"
     )
 
     @field_validator("fractions")
@@ -114,7 +114,7 @@ class Study(_Frozen):
     )
     prompts: PromptSettings = PromptSettings()
     encoder: EncoderSettings = EncoderSettings()
-    sae: SAESettings = SAESettings(learning_rate=3e-3, epochs=12)
+    sae: SAESettings = SAESettings()
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
     )
