@@ -3,7 +3,9 @@
 Names are looked up on first use: settings can be read without importing torch or scipy.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,3 +70,15 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(_HOME)
+
+
+class _Callable(ModuleType):
+    """The room and its main function share a name: ``moodlens.steer(study, out)`` is :func:`run_steer`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "SteerRun":
+        from moodlens.steer.run import run_steer
+
+        return run_steer(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable
