@@ -55,12 +55,8 @@ def main() -> None:
             runs = [run(folder, d_sae, arguments) for _ in range(arguments.repeats)]
             found.append({"axis": axis, "rows": n, "d_sae": d_sae, **min(runs, key=lambda r: r["epoch_s"])})
             print(json.dumps(found[-1]), flush=True)
-    for axis, name in (
-        ("rows", "epoch_s"),
-        ("rows", "peak_mib"),
-        ("d_sae", "epoch_s"),
-        ("d_sae", "peak_mib"),
-    ):
+    sized = list(found)
+    for axis, name in (("rows", "epoch_s"), ("rows", "own_mib"), ("d_sae", "epoch_s"), ("d_sae", "own_mib")):
         points = [(row[axis], row[name]) for row in sized if row["axis"] == axis]
         if len(points) > 1:
             slope = float(np.polyfit(*np.log(np.array(points).T), 1)[0])

@@ -59,14 +59,18 @@ class Screen:
         self.stamp = 0
 
     def product(self, z: Batch) -> np.ndarray:
-        """``z @ W_enc.T``, ``(n, d_sae)``: float32, or bfloat16 as uint16."""
-        if not self.bfloat16:
-            out = self.buffers.get("pre", z.n, self.d_sae)
-            torch.mm(torch.from_numpy(z.values), self.W_enc.T, out=torch.from_numpy(out))
-            return out
-        out = self.buffers.get("pre", z.n, self.d_sae, dtype=np.uint16)
-        half = torch.from_numpy(z.half).view(torch.bfloat16)
-        torch.mm(half, self._half.T, out=torch.from_numpy(out).view(torch.bfloat16))
+        """``z @ W_enc.T``, ``(n, d_sae)``: float32, or bfloat16 as uint16. Each thread takes some of the features."""
+        out = self.buffers.get("pre", z.n, self.d_sae, dtype=np.uint16 if self.bfloat16 else np.float32)
+        rows, weights, into = torch.from_numpy(z.values), self.W_enc, torch.from_numpy(out)
+        if self.bfloat16:
+            rows, weights = torch.from_numpy(z.half).view(torch.bfloat16), self._half
+            into = into.view(torch.bfloat16)
+
+        def part(lo: int, hi: int) -> None:
+            torch.mm(rows, weights[lo:hi].T, out=into[:, lo:hi])
+
+        with self.crew.alone():
+            self.crew.run(part, self.d_sae)
         return out
 
     def largest(self, z: Batch, k: float, catch_up: Callable[[], None] | None) -> Pairs:

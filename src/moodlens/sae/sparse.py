@@ -32,6 +32,7 @@ from moodlens.sae.state import TrainingState
 from moodlens.sae.threads import Crew
 
 LONGEST_WAIT = 16  # steps by which a feature that is only screened may lag behind dense Adam
+SMALL = 6e7  # multiply-adds of the encoder product below which a step is over before a second thread helps
 DENSE = 0.08  # share of active codes above which l1 takes dense steps
 
 
@@ -61,7 +62,8 @@ class SparseStep:
         assert settings.batch_size is not None
         self.settings, self.standard, self.rates = settings, standard, rates
         self.d_sae, self.d_in = state.parameters["W_dec"].shape
-        self.crew, self.buffers, self.batch = Crew(threads), Buffers(), Batch()
+        small = settings.batch_size * self.d_in * self.d_sae < SMALL
+        self.crew, self.buffers, self.batch = Crew(1 if small else threads), Buffers(), Batch()
         self.screen = Screen(settings, self.crew, self.buffers, bfloat16)
         self.l1 = settings.architecture == "l1"
         # Where most features have pairs in every step, waiting saves nothing.
@@ -167,9 +169,10 @@ class SparseStep:
         self.screen.stamp += 1
         self.screen.mark[index.numpy()] = self.screen.stamp
         self._catch_up(0, self.d_sae, self.screen.stamp)
-        pre = torch.addmm(p["b_enc"][index], torch.from_numpy(z.values), p["W_enc"][index].T)
         k = min(settings.aux_k, len(index))
-        values, chosen = torch.topk(pre, k, dim=-1)
+        with self.crew.alone():
+            pre = torch.addmm(p["b_enc"][index], torch.from_numpy(z.values), p["W_enc"][index].T)
+            values, chosen = torch.topk(pre, k, dim=-1)
         feature = index[chosen].to(torch.int32).numpy().ravel()
         pairs = Pairs(np.arange(n) * k, np.full(n, k), feature, torch.relu(values).numpy().ravel())
         variance = max(error, float(np.finfo(np.float32).tiny))

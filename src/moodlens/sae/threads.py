@@ -1,11 +1,13 @@
 """Compiled loops on several threads: the range is cut in parts, one a thread."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 
 
 class Crew:
@@ -32,3 +34,16 @@ class Crew:
         kernel(0, int(edges[1]), *args)
         for job in jobs:
             job.result()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep torch to one thread a call: its own threads would spin on after it and take our threads' cores."""
+        threads = torch.get_num_threads()
+        if self._pool is None or threads == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
