@@ -33,6 +33,18 @@ class Table(_Frozen):
     )
     split_column: str | None = Field(default=None, description="column with train, val, test or held_out")
     id_column: str | None = Field(default=None, description="column with a unique id")
+    segments: bool = Field(
+        default=False,
+        description="one row for each sentence of a text, in one group (unlabelled texts in prompts.tables only; "
+        "transfer tables are always read sentence by sentence)",
+    )
+
+    @model_validator(mode="after")
+    def _unlabelled_segments(self) -> "Table":
+        # A caption that is sad as a whole has sentences that are not; its label would be wrong on them.
+        if self.segments and self.emotion_column is not None:
+            raise ValueError("segments: true is for unlabelled texts; leave out emotion_column or segments")
+        return self
 
 
 class PromptSettings(_Frozen):

@@ -78,8 +78,25 @@ def _texts(study: Study) -> pl.DataFrame:
         unknown = set(read["emotion"].drop_nulls().unique()) - set(study.emotions)
         if unknown:
             raise BadInput(f"{path}: labels not among the study's emotions: {', '.join(sorted(unknown))}")
-        frames.append(read)
+        frames.append(split_into_segments(read) if table.segments else read)
     return pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
+
+
+def split_into_segments(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row for each sentence of each text; id and group say which text it is from.
+
+    A text of one sentence keeps its id; the others' rows are ``ID/1``, ``ID/2`` and so on. Rows without a group
+    get their text's, so that no text straddles a split.
+    """
+    from moodlens.embed.segments import segments
+
+    parts = frame["text"].map_elements(segments, return_dtype=pl.List(pl.String), skip_nulls=False)
+    # The id as group is what a row without one would get when splits are dealt.
+    group = pl.when(pl.col("group").fill_null("") == "").then(pl.col("id")).otherwise(pl.col("group"))
+    split = frame.with_columns(group=group, text=parts, n=parts.list.len()).explode("text")
+    place = pl.int_range(1, pl.len() + 1).over("id")
+    named = pl.when(pl.col("n") > 1).then(pl.format("{}/{}", "id", place)).otherwise(pl.col("id"))
+    return split.with_columns(id=named).drop("n")
 
 
 def _precomputed_prompts(study: Study) -> pl.DataFrame:
