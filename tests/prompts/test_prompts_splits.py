@@ -118,3 +118,14 @@ def test_a_group_in_two_given_splits_is_named():
     )
     with pytest.raises(BadInput, match=r"group 'group 9' has rows in (train and in test|test and in train)"):
         assign_splits(frame, seed=0)
+
+
+def test_big_unlabelled_groups_leave_the_neutral_rows_in_proportion():
+    rows = [(f"p{i}", ("happy", "sad")[i % 2], "plain", f"g{i // 4}") for i in range(400)]
+    rows += [(f"n{i}", None, "neutral", f"n{i}") for i in range(200)]
+    rows += [(f"u{i}", None, "unlabelled", "author") for i in range(300)]
+    frame = pl.DataFrame(rows, schema=["id", "emotion", "kind", "group"], orient="row")
+    dealt = assign_splits(frame.with_columns(split=pl.lit("")), fractions=(0.6, 0.2, 0.2), seed=0)
+    neutral = dealt.filter(pl.col("kind") == "neutral").group_by("split").len()
+    assert dict(neutral.iter_rows()) == {"train": 120, "val": 40, "test": 40}
+    assert dealt.filter(pl.col("kind") == "unlabelled")["split"].unique().to_list() == ["train"]

@@ -14,18 +14,21 @@ HELD_OUT = "held_out"
 SPLITS = (*DEALT, HELD_OUT)
 _RESTARTS = 50
 
+Stratum = tuple[str | None, str | None]
+"""What is dealt in proportion: the rows of one emotion; those without one by kind (neutral, unlabelled)."""
+
 
 def assign_splits(
     frame: "pl.DataFrame", *, fractions: tuple[float, float, float] = (0.6, 0.2, 0.2), seed: int
 ) -> "pl.DataFrame":
     """Deal the rows whose ``split`` is empty to train, val and test.
 
-    Groups stay whole, and each emotion (and the rows without one) is dealt in the wanted shares as closely as
-    whole groups allow: the largest group first, each to the split that lacks most. Rows without a group get
-    one of their own. Rows that have a split keep it, and draw the other rows of their group with them.
+    Groups stay whole, and each emotion (and the neutral and the unlabelled rows) is dealt in the wanted shares as
+    closely as whole groups allow: the largest group first, each to the split that lacks most. Rows without a group
+    get one of their own. Rows that have a split keep it, and draw the other rows of their group with them.
 
     Args:
-        frame: prompts; needs ``id``, ``emotion``, ``split`` and ``group``.
+        frame: prompts; needs ``id``, ``emotion``, ``split`` and ``group``; ``kind`` if it has one.
         fractions: shares of train, val and test; positive, adding up to 1.
         seed: decides which groups go where.
 
@@ -46,10 +49,12 @@ def assign_splits(
     )
     frame = frame.with_columns(group=group, split=pl.col("split").fill_null(""))
     fixed = _given(frame)
-    sizes: dict[str, Counter[str | None]] = {}
-    for name, emotion in frame.select("group", "emotion").iter_rows():
+    # A few big groups of unlabelled texts must not push the neutral prompts out of a split.
+    kind = pl.col("kind") if "kind" in frame.columns else pl.lit(None, pl.String)
+    sizes: dict[str, Counter[Stratum]] = {}
+    for name, emotion, other in frame.select("group", "emotion", kind.alias("kind")).iter_rows():
         if name not in fixed:
-            sizes.setdefault(name, Counter())[emotion] += 1
+            sizes.setdefault(name, Counter())[emotion, other if emotion is None else None] += 1
     place = fixed | _deal(sizes, fractions, seed)
     split = pl.Series([place[name] for name in frame["group"]], dtype=pl.String)
     return frame.with_columns(split=pl.when(pl.col("split") == "").then(split).otherwise(pl.col("split")))
@@ -70,22 +75,22 @@ def _given(frame: "pl.DataFrame") -> dict[str, str]:
 
 
 def _deal(
-    sizes: dict[str, "Counter[str | None]"], fractions: tuple[float, float, float], seed: int
+    sizes: dict[str, "Counter[Stratum]"], fractions: tuple[float, float, float], seed: int
 ) -> dict[str, str]:
     """Group -> split. ``sizes``: rows of every group per emotion (None: without one)."""
-    total: Counter[str | None] = Counter()
-    n_groups: Counter[str | None] = Counter()
+    total: Counter[Stratum] = Counter()
+    n_groups: Counter[Stratum] = Counter()
     for counts in sizes.values():
         total.update(counts)
         n_groups.update(counts.keys())
-    for emotion, count in n_groups.items():
+    for (emotion, _), count in n_groups.items():
         if emotion is not None and count < len(DEALT):
             raise BadInput(
                 f"splits: {emotion!r} has {count} group{'s' if count > 1 else ''}; train, val and test need at least one "
                 "group each, so give 3 or more (texts of one group are never split)"
             )
     goals = [{emotion: share * rows for emotion, rows in total.items()} for share in fractions]
-    needed = [emotion for emotion in total if emotion is not None]
+    needed = [emotion for emotion in total if emotion[0] is not None]
     for restart in range(_RESTARTS):
         order = sorted(sizes)
         random.Random(f"{seed}/{restart}").shuffle(order)
@@ -99,9 +104,9 @@ def _deal(
 
 def _greedy(
     order: list[str],
-    sizes: dict[str, "Counter[str | None]"],
-    goals: list[dict[str | None, float]],
-    n_groups: "Counter[str | None]",
+    sizes: dict[str, "Counter[Stratum]"],
+    goals: list[dict[Stratum, float]],
+    n_groups: "Counter[Stratum]",
 ) -> dict[str, str]:
     lacking = [dict(goal) for goal in goals]
     empty = {emotion: set(range(len(DEALT))) for emotion in n_groups}
@@ -112,7 +117,7 @@ def _greedy(
         allowed = set(range(len(DEALT)))
         for emotion in counts:
             # The last groups of an emotion belong to the splits that have none of it yet.
-            if emotion is not None and empty[emotion] and left[emotion] <= len(empty[emotion]):
+            if emotion[0] is not None and empty[emotion] and left[emotion] <= len(empty[emotion]):
                 allowed = allowed & empty[emotion] or allowed
         # Adding s rows of an emotion changes the squared error by s (s - 2 lacking).
         best = max(sorted(allowed), key=lambda split: sum(n * lacking[split][e] for e, n in counts.items()))
