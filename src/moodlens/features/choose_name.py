@@ -124,11 +124,12 @@ def _carries_over(
 
     They would if, among their rows that match, the odds of firing are ``min_lift`` times those among all rows.
     """
-    n_groups = int(group.max()) + 1
-    matched, hit = np.zeros((n_groups, matches.shape[1])), np.zeros((n_groups, matches.shape[1]))
+    shape = (int(group.max()) + 1, matches.shape[1])
     row, column = np.nonzero(matches)
-    np.add.at(matched, (group[row], column), weights[row])
-    np.add.at(hit, (group[row], column), weights[row] * fires[row])
+    cell = group[row] * shape[1] + column
+    size = shape[0] * shape[1]
+    matched = np.bincount(cell, weights[row], size).reshape(shape)
+    hit = np.bincount(cell, weights[row] * fires[row], size).reshape(shape)
     others, hits = matched.sum(axis=0) - matched, hit.sum(axis=0) - hit
     return _lifts(hits, others, fires, weights, settings)
 

@@ -53,19 +53,19 @@ def name_features(
     seed: int,
     progress: Progress | None = None,
 ) -> Names:
-    """Name every feature that leans to an emotion, and judge the names of the emotion features.
+    """Name the emotion features, and others to compare with, and judge the names of the emotion features.
 
     Args:
         table: one row per feature with ``feature``, ``emotion`` and ``emotion_feature``.
         codes: (n, d_sae) activations of the rows of ``prompts``.
         prompts: the study's texts; negations and mixtures take no part.
         emotions: names of the emotions.
-        seed: of the shuffled names.
+        seed: of the other features that are named, and of the shuffled names.
 
     Raises:
         BadInput: shapes disagree, or there are no texts to make names from or to test them on.
     """
-    made = make_names(table, codes, prompts, emotions, settings, progress=progress)
+    made = make_names(table, codes, prompts, emotions, settings, seed=seed, progress=progress)
     return judge_names(made, table, codes, prompts, emotions, settings, seed=seed)
 
 
@@ -76,9 +76,14 @@ def make_names(
     emotions: tuple[str, ...],
     settings: NameSettings,
     *,
+    seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Made]:
-    """The first half of :func:`name_features`: names from train + val texts alone."""
+    """The first half of :func:`name_features`: names from train + val texts alone.
+
+    Besides the emotion features, ``n_controls`` other features of each emotion are drawn by ``seed`` and named: their
+    names are what an own name has to beat.
+    """
     progress = progress or silent
     _check(table, codes, prompts)
     rows = plain_rows(prompts, ("train", "val"))
@@ -86,7 +91,7 @@ def make_names(
     fires = codes[rows] > 0
     texts = mine["text"].to_list()
     lean = {f: e for f, e in table.select("feature", "emotion").iter_rows() if e is not None}
-    features = [f for f in sorted(lean) if fires[:, f].sum() >= settings.min_firings]
+    features = _drawn(table, fires.sum(axis=0) >= settings.min_firings, settings.n_controls, seed)
 
     words = vocabulary(texts, longest=settings.longest, min_texts=settings.min_texts)
     kinds = kinds_of(mine, emotions, min_texts=settings.min_texts)
@@ -200,6 +205,18 @@ def _check(table: "pl.DataFrame", codes: np.ndarray, prompts: "pl.DataFrame") ->
         raise BadInput(
             f"names: codes of shape {codes.shape} do not fit {len(prompts)} prompts and {len(table)} features"
         )
+
+
+def _drawn(table: "pl.DataFrame", active: np.ndarray, n_controls: int, seed: int) -> list[int]:
+    """The emotion features that are ``active`` (d,) bool, and up to ``n_controls`` others that lean to each emotion."""
+    rng = np.random.default_rng([seed, 0x4A3E])
+    found = table["emotion_feature"].to_numpy().astype(bool)
+    emotion = np.array([e or "" for e in table["emotion"]])
+    kept = found & active & (emotion != "")
+    for name in sorted(set(emotion) - {""}):
+        others = np.flatnonzero((emotion == name) & active & ~found)
+        kept[rng.permutation(others)[:n_controls]] = True
+    return np.flatnonzero(kept).tolist()
 
 
 def _make(

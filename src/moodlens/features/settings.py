@@ -105,6 +105,11 @@ class NameSettings(BaseModel):
         description="ask of every name that it tells, among texts of its emotion, which ones fire; otherwise only of "
         "names that do not claim the emotion",
     )
+    n_controls: int = Field(
+        default=60,
+        ge=0,
+        description="other features of each emotion that are named too, for an own name to beat (count)",
+    )
     n_shuffles: int = Field(
         default=100, ge=1, description="full repeats of the test with names dealt at random"
     )

@@ -50,7 +50,7 @@ class Table(_Frozen):
 class PromptSettings(_Frozen):
     """Which texts the study is about."""
 
-    generate: int = Field(default=15_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
+    generate: int = Field(default=18_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
     neutral_share: float = Field(
         default=0.2, ge=0, lt=1, description="share of generated prompts without an emotion"
     )
@@ -58,7 +58,7 @@ class PromptSettings(_Frozen):
         default=0.1, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
     )
     held_out_share: float = Field(
-        default=0.1,
+        default=0.08,
         ge=0,
         lt=1,
         description="share of generated prompts made of held-out words, scenes and templates",
@@ -82,7 +82,7 @@ class PromptSettings(_Frozen):
         default=None, description="folder with embeddings.npy and labels.npy, instead of texts"
     )
     fractions: tuple[float, float, float] = Field(
-        default=(0.64, 0.05, 0.31), description="train, val, test shares of the groups"
+        default=(0.66, 0.04, 0.3), description="train, val, test shares of the groups"
     )
 
     @field_validator("fractions")
