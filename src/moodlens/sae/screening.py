@@ -13,6 +13,7 @@ from moodlens.sae.config import SAESettings
 from moodlens.sae.threads import Crew
 
 SLACK = 2.0**-6  # how far below the bound candidates are taken, relative to it; bfloat16 rounds by 2^-9
+LAG_SLACK = 2.0**-5  # the same where screening sees weights of some steps ago
 BINS = 4096
 SPARE = 8  # blocks of features per active code at least, so that a block rarely holds two
 
@@ -93,7 +94,7 @@ class Screen:
         threshold = np.zeros(groups, dtype=np.float32)
         pre = self.product(z)
         self.crew.run(kernels.block_maxima, n, pre, self.bias, maxima, top)
-        slack = SLACK
+        slack = SLACK if catch_up is None else LAG_SLACK
         while True:
             if rowwise:
                 self.crew.run(kernels.row_cuts, n, maxima, count, np.float32(slack), cut)

@@ -31,7 +31,7 @@ from moodlens.sae.screening import Pairs, Screen
 from moodlens.sae.state import TrainingState
 from moodlens.sae.threads import Crew
 
-LONGEST_WAIT = 16  # steps by which a feature that is only screened may lag behind dense Adam
+LONGEST_WAIT = 4  # steps by which a feature that is only screened may lag behind dense Adam
 SMALL = 6e7  # multiply-adds of the encoder product below which a step is over before a second thread helps
 DENSE = 0.08  # share of active codes above which l1 takes dense steps
 
