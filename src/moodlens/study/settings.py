@@ -50,12 +50,12 @@ class Table(_Frozen):
 class PromptSettings(_Frozen):
     """Which texts the study is about."""
 
-    generate: int = Field(default=18_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
+    generate: int = Field(default=20_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
     neutral_share: float = Field(
-        default=0.2, ge=0, lt=1, description="share of generated prompts without an emotion"
+        default=0.12, ge=0, lt=1, description="share of generated prompts without an emotion"
     )
     twin_share: float = Field(
-        default=0.1, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
+        default=0.05, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
     )
     held_out_share: float = Field(
         default=0.08,
@@ -82,7 +82,7 @@ class PromptSettings(_Frozen):
         default=None, description="folder with embeddings.npy and labels.npy, instead of texts"
     )
     fractions: tuple[float, float, float] = Field(
-        default=(0.66, 0.04, 0.3), description="train, val, test shares of the groups"
+        default=(0.58, 0.04, 0.38), description="train, val, test shares of the groups"
     )
 
     @field_validator("fractions")
@@ -113,6 +113,10 @@ class EncoderSettings(_Frozen):
     shard_rows: int = Field(default=65_536, ge=1, description="rows in one shard of the embedding store")
 
 
+QUICKSTART_SAE = SAESettings(expansion_factor=10, learning_rate=1.5e-3, epochs=12)
+"""Measured on generated prompts with the bundled encoder (docs/choosing.md)."""
+
+
 class Study(_Frozen):
     """Everything that decides the result of a study. The defaults are the quickstart."""
 
@@ -126,7 +130,10 @@ class Study(_Frozen):
     )
     prompts: PromptSettings = PromptSettings()
     encoder: EncoderSettings = EncoderSettings()
-    sae: SAESettings = SAESettings()
+    sae: SAESettings = Field(
+        default=QUICKSTART_SAE,
+        description="of the SAE; a file with its own sae section starts from SAESettings, the roadmap's defaults",
+    )
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
     )
@@ -204,7 +211,8 @@ def read_study(path: Path | str | None, changes: tuple[str, ...] | list[str] = (
     Raises:
         BadInput: the file is missing or not YAML, or a setting is wrong.
     """
-    values: dict[str, Any] = {}
+    # Changes to the quickstart change its SAE, and leave the rest of it as it is.
+    values: dict[str, Any] = {"sae": QUICKSTART_SAE.model_dump(exclude_unset=True)}
     where = "study"
     if path is not None:
         where = str(path)
