@@ -4,19 +4,25 @@ VENV   := .venv
 BENCH  := .venv-bench
 OUT    ?= runs/quickstart
 
-.PHONY: study test lint bench-env clean
+.PHONY: study test browser lint bench-env clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,audio]'
+	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,audio,saelens]'
 	touch $@
 
 study: $(VENV)/.ready
 	$(VENV)/bin/moodlens run --out $(OUT)
 
-test: $(VENV)/.ready
+test: $(VENV)/.ready browser
 	$(VENV)/bin/python -m pytest
+
+# The listening page is tested in a real browser; without one its tests are skipped and say so.
+browser:
+	@command -v chromium google-chrome chromium-browser >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; } \
+	|| echo "no browser found and none could be installed: browser tests will be skipped"
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
