@@ -100,7 +100,20 @@ def score_frame(
         study.validation,
         seed=study.seed,
     )
-    return Scored(result, scores)
+    known = frame.filter(pl.Series(labels >= 0))["text"].to_list()
+    return Scored(result | {"n_seen": count_seen(known, folder.prompts)}, scores)
+
+
+def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
+    """How many texts the study trained on: as a whole or by a sentence, they are among its train + val prompts.
+
+    Labels played no part for them unless the study's own table has them; their words did.
+    """
+    from moodlens.embed.segments import segments
+
+    rows = prompts.filter(pl.col("split").is_in(["train", "val"]))
+    trained = {" ".join(text.split()) for text in rows["text"]}
+    return sum(not trained.isdisjoint([" ".join(text.split()), *segments(text)]) for text in texts)
 
 
 def study_encoder(folder: StudyFolder) -> "Encoder":

@@ -50,7 +50,7 @@ def _transfer_blocks(e: Evidence, place: int, texts: dict[str, Any]) -> list[Blo
     name = plain_text(texts["name"])
     caption = f"AUROC on {name}: {texts['n']:,} texts in {texts['n_groups']:,} groups, read {plain_text(texts['reading'])}"
     return [
-        _areas(e, caption, texts["auroc"]),
+        _areas(e, caption, texts["auroc"], texts.get("n_seen") or 0),
         Picture(
             f"transfer-{place}",
             "SAE families and single features beside two dense baselines that see the whole embedding.",
@@ -59,7 +59,10 @@ def _transfer_blocks(e: Evidence, place: int, texts: dict[str, Any]) -> list[Blo
     ]
 
 
-def _areas(e: Evidence, caption: str, auroc: dict[str, Any]) -> Table:
+def _areas(e: Evidence, caption: str, auroc: dict[str, Any], n_seen: int = 0) -> Table:
+    judged = "nothing on these"
+    if n_seen:
+        judged = f"and {n_seen:,} of these texts, or sentences of them, were among those: not new to the SAE"
     columns = [*[x for x in e.emotions if any(x in of for of in auroc.values())], "mean"]
     rows = []
     for method, label in METHOD_NAMES.items():
@@ -71,7 +74,7 @@ def _areas(e: Evidence, caption: str, auroc: dict[str, Any]) -> Table:
         ("Method", *(plain_text(c) if c != "mean" else "mean of emotions" for c in columns)),
         tuple(rows),
         numeric=frozenset(range(1, len(columns) + 1)),
-        note="0.5 is chance. Everything was fitted on the study's train and validation texts, nothing on these. In "
+        note=f"0.5 is chance. Everything was fitted on the study's train and validation texts, {judged}. In "
         "brackets: 95 % interval, bootstrap over groups.",
     )
 
