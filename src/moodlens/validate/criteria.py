@@ -306,5 +306,5 @@ def dead_features(metrics: Mapping[str, Any] | None, s: VerdictSettings) -> dict
         value=metrics["dead_share"],
         control=("a dictionary that is all dead", 1.0),
         met=metrics["dead_share"] < s.max_dead_share,
-        note="on held-out rows" if metrics.get("held_out", True) else "",
+        note="silent on every training row",
     )

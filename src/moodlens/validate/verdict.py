@@ -40,7 +40,8 @@ def judge(
     Args:
         sae: name of the chosen SAE.
         emotions: names, in order.
-        reconstruction: ``mse, explained_variance, l0, active_share, dead_share`` (and ``d_sae``) on held-out rows.
+        reconstruction: ``mse, explained_variance, l0, active_share, dead_share`` (and ``d_sae``) on held-out rows; ``dead_share``
+            counts features that fire on no training row.
         baselines: ``{"mean": {mse, explained_variance}, "pca": {..., n_components}}`` on the same rows.
         selection: selection.json.
         features: features.parquet; columns that are absent or all null count as not measured.
