@@ -67,7 +67,7 @@ def test_evidence_weights_are_the_lead_times_the_log_selectivity(made):
     weight = lead * np.log(ratio)
     found = _families(made).families[0]
     np.testing.assert_allclose(found.weights, (weight / weight.sum())[list(found.features)])
-    assert list(found.features) == sorted(range(3), key=lambda f: -weight[f])
+    assert list(found.features) == sorted(range(3), key=lambda f: -lead[f])
 
 
 def test_size_and_stability_keep_members_out(made):

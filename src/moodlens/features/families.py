@@ -135,7 +135,7 @@ def families(
         active = mine[:, members] > 0
         scales = mine[:, members].sum(axis=0, dtype=np.float64) / np.maximum(active.sum(axis=0), 1)
         scales = np.where(scales > 0, scales, 1.0)
-        weights = _weights(mine[:, members] / scales, own == c, lead, settings)
+        weights = _weights(mine[:, members] / scales, own == c, merit, settings)
         out.append(Family(name, *(tuple(a.tolist()) for a in (members, weights, scales))))
     return Families(tuple(out))
 
@@ -147,14 +147,14 @@ def _log_selectivity(fires: np.ndarray, labels: np.ndarray, c: int, n_emotions: 
     return np.log(np.maximum(selectivity(rates)[c], 1.0))
 
 
-def _weights(scaled: np.ndarray, own: np.ndarray, lead: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Weights of scaled activations (n, k), from labels ``own`` (n,) bool and the leads (k,) >= 0."""
+def _weights(scaled: np.ndarray, own: np.ndarray, merit: np.ndarray, settings: FeatureSettings) -> np.ndarray:
+    """Weights of scaled activations (n, k), from labels ``own`` (n,) bool and each feature's merit (k,) >= 0."""
     if settings.family_weights == "logistic":
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
         return model.fit(scaled, own).coef_[0].astype(np.float64)
-    weights = np.ones(len(lead)) if settings.family_weights == "equal" else lead
+    weights = np.ones(len(merit)) if settings.family_weights == "equal" else merit
     if not weights.sum():
-        weights = np.ones(len(lead))
+        weights = np.ones(len(merit))
     return weights / weights.sum()
