@@ -125,13 +125,14 @@ def families(
         if not len(pool):
             out.append(Family(name, (), (), ()))
             continue
-        lead = np.maximum(
-            auroc(mine[:, pool], np.where(own == c, 0, -1), 1, neutral_as_negative=True)[0] - 0.5, 0
-        )
+        lead = auroc(mine[:, pool], np.where(own == c, 0, -1), 1, neutral_as_negative=True)[0] - 0.5
+        merit = np.maximum(lead, 0.0)
         if settings.family_weights == "evidence":
-            lead = lead * _log_selectivity(mine[:, pool] > 0, own, c, len(emotions))
-        kept = np.argsort(-lead, kind="stable")[: settings.family_size]
-        members, lead = pool[kept], lead[kept]
+            merit = merit * _log_selectivity(mine[:, pool] > 0, own, c, len(emotions))
+        kept = np.argsort(-merit, kind="stable")[: settings.family_size]
+        # Alone, a feature is worth what it reaches: the first of a family is the one with the largest lead.
+        kept = kept[np.argsort(-lead[kept], kind="stable")]
+        members, merit = pool[kept], merit[kept]
         active = mine[:, members] > 0
         scales = mine[:, members].sum(axis=0, dtype=np.float64) / np.maximum(active.sum(axis=0), 1)
         scales = np.where(scales > 0, scales, 1.0)
