@@ -8,21 +8,27 @@ from moodlens.engine import Progress, read_json, read_table, write_json, write_t
 from moodlens.study.folder import StudyFolder
 from moodlens.study.training import MAIN
 
+JUDGES = 2500
+"""Test rows on which activations are correlated; each more costs d_sae^2 products for every seed."""
+
 
 def measure_stability(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     """Look for every feature in the SAEs of other seeds -> stability.parquet.
 
     Comes before the features are chosen and knows no labels, so that stability may decide who joins a family.
     """
+    from moodlens.sae import encode_rows
     from moodlens.validate.stability import stability
 
     names = folder.seed_names()
     judges = folder.rows("test")
+    judges = judges[:: max(1, len(judges) // JUDGES)]
     others, codes = [], []
     for done, name in enumerate(names):
         progress("stability", done, len(names))
         others.append(folder.decoder(name))
-        codes.append(folder.codes(name)[judges])
+        # Only these rows: the codes of every seed on all of them would fill the memory.
+        codes.append(encode_rows(folder.sae(name), folder.x[judges]))
     table = stability(
         folder.decoder(MAIN),
         others,

@@ -2,7 +2,7 @@
 
 Each finished stage leaves ``.stages/NAME.json`` with the key it was made for: a hash of its settings and of the
 keys of the stages it reads. A stage is done when its key is unchanged and its files are there. Starting a stage
-first removes the records of everything after it, so a killed run never mistakes old results for new ones.
+first removes its record and those of all that depends on it, so a killed run never mistakes old results for new.
 """
 
 from collections.abc import Iterable
@@ -50,8 +50,12 @@ class StudyFolder:
     def write_settings(self, provenance: dict) -> None:
         """Write study.yaml: the settings in full, and the versions they ran with."""
         values = self.study.model_dump(mode="json") | {"provenance": provenance}
-        with atomic_write(self.path / "study.yaml") as tmp:
-            tmp.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        path = self.path / "study.yaml"
+        if path.is_file() and path.read_bytes() == text.encode():
+            return  # a run that changes nothing leaves every file as it was
+        with atomic_write(path) as tmp:
+            tmp.write_text(text, encoding="utf-8")
 
     def _record(self, stage: str) -> Path:
         return self.path / ".stages" / f"{stage}.json"

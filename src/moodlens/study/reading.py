@@ -69,5 +69,6 @@ def notes(folder: StudyFolder) -> Notes:
 def record_reading(
     folder: StudyFolder, feature: int, *, name: str, clarity: str, note: str, author: str
 ) -> None:
-    """Keep a person's reading of a feature in notes.db; the report shows the newest."""
+    """Keep a person's reading of a feature in notes.db; the next report is made anew and shows it."""
     notes(folder).add(feature, sae=sae_key(folder), name=name, clarity=clarity, note=note, author=author)
+    folder.forget(["report"])

@@ -86,13 +86,13 @@ def run(
     folder.write_settings(provenance())
     wanted = _wanted(STAGES, until)
     key_of = keys(study, STAGES)
-    for position, stage in enumerate(STAGES):
+    for stage in STAGES:
         if stage.name not in wanted:
             continue
         redo = force and (until is None or stage.name == until)
         if folder.is_done(stage.name, key_of[stage.name]) and not redo:
             continue
-        folder.forget(names[position:])
+        folder.forget(_dependents(STAGES, stage.name))
         start = time.perf_counter()
         files = list(stage.work(folder, progress))
         folder.mark_done(stage.name, key_of[stage.name], files, time.perf_counter() - start)
@@ -110,6 +110,15 @@ def _wanted(stages: tuple[Stage, ...], until: str | None) -> set[str]:
         if name not in found:
             found.add(name)
             todo.extend(by_name[name].needs)
+    return found
+
+
+def _dependents(stages: tuple[Stage, ...], first: str) -> list[str]:
+    """``first`` and every stage that reads what it leaves, directly or through others (stages come in order)."""
+    found = [first]
+    for stage in stages:
+        if not set(found).isdisjoint(stage.needs):
+            found.append(stage.name)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moodlens.engine import BadInput, Progress, digest, file_sha256, read_json, write_json, write_table
+from moodlens.engine import BadInput, Progress, digest, file_sha256, write_json, write_table
 from moodlens.study.folder import StudyFolder
 from moodlens.study.settings import Study, expand_path
 
@@ -164,39 +164,66 @@ def embed_prompts(folder: StudyFolder, progress: Progress) -> Iterable[str]:
         EmbeddingStore.create(target, info, "float32").append(data.x)
     else:
         encoder = get_encoder(study.encoder.id, dtype=study.encoder.dtype)
-        _drop_other(target, encoder.info(), folder.texts)
         shard_rows = study.encoder.shard_rows
+        _drop_other(target, encoder.info(), folder.texts, shard_rows)
         embed_to_store(
             encoder, folder.texts, target, shard_rows=shard_rows, dtype="float32", progress=progress
         )
     return ["embeddings/manifest.json"]
 
 
-def _drop_other(target: Path, info: dict[str, Any], texts: list[str]) -> None:
-    """Remove embeddings of other texts or of another encoder; keep what a killed run has finished of these."""
-    manifest = target / "manifest.json"
-    if manifest.is_file():
-        found = read_json(manifest)
-        same = found.get("info") == info and (found.get("source") or {}).get("texts") == digest(list(texts))
-        if not same:
-            shutil.rmtree(target)
+def _drop_other(target: Path, info: dict[str, Any], texts: list[str], shard_rows: int) -> None:
+    """Remove embeddings of other texts, of another encoder or damaged; keep what a killed run has finished of these."""
+    from moodlens.embed import EmbeddingStore
+
+    if not (target / "manifest.json").is_file():
+        return
+    source = {"texts": digest(list(texts)), "n": len(texts), "shard_rows": shard_rows}
+    try:
+        store = EmbeddingStore.open(target)
+        same = store.info == info and store.source == source
+        if same and store.rows:
+            store.array()
+    except BadInput:  # damaged: what `moodlens embed DIR --force` is for
+        same = False
+    if not same:
+        shutil.rmtree(target)
 
 
 def probe_embeddings(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     """Phase 0 over every plain labelled row -> phase0.json."""
-    from moodlens.validate.probe import phase0
-
     rows = np.flatnonzero((folder.labels >= 0) & (folder.kinds == "plain"))
-    settings = folder.study.validation
-    result = phase0(
-        folder.x[rows],
-        folder.labels[rows],
-        folder.groups[rows],
-        folder.study.emotions,
-        seed=folder.study.seed,
-        n_permutations=settings.probe_permutations,
-        n_shuffles=settings.probe_shuffles,
-    )
+    result = _phase0(folder.study, folder.x[rows], folder.labels[rows], folder.groups[rows])
     write_json(folder.path / "phase0.json", result)
     progress("phase 0", 1, 1)
     return ["phase0.json"]
+
+
+def probe_precomputed(study: Study) -> dict[str, Any]:
+    """Phase 0 of ``prompts.precomputed`` without a study folder; the same numbers that a study of it finds.
+
+    Raises:
+        BadInput: the embeddings or labels cannot be used.
+    """
+    from moodlens.embed import read_precomputed
+
+    assert study.prompts.precomputed is not None
+    data = read_precomputed(expand_path(study.prompts.precomputed))
+    rows = np.flatnonzero(data.labels >= 0)
+    # As in a study: nothing is known of how these prompts were built, so each row is its own group.
+    groups = np.unique([f"row-{i}" for i in range(len(data.x))], return_inverse=True)[1]
+    return _phase0(study, data.x[rows], data.labels[rows], groups[rows])
+
+
+def _phase0(study: Study, x: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> dict[str, Any]:
+    from moodlens.validate.probe import phase0
+
+    return phase0(
+        x,
+        labels,
+        groups,
+        study.emotions,
+        seed=study.seed,
+        n_permutations=study.validation.probe_permutations,
+        n_shuffles=study.validation.probe_shuffles,
+    )
