@@ -4,9 +4,12 @@ import errno
 import os
 import sys
 
-import click
+import typer
 
 from moodlens.engine.errors import BadInput
+
+# Newer versions of typer bring a click of their own, so its errors are found through what typer exports.
+UsageError: type = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
 
 
 def main() -> None:
@@ -20,12 +23,12 @@ def _run(arguments: list[str]) -> int:
     try:
         result = app(args=arguments, prog_name="moodlens", standalone_mode=False)
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.UsageError as error:
+    except UsageError as error:
         command = error.ctx.command_path if error.ctx else "moodlens"
         return _fail(f"{error.format_message()} (see {command} --help)")
-    except click.Abort:
+    except typer.Abort:
         return 130
     except BadInput as error:
         return _fail(str(error))

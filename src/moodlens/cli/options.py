@@ -7,7 +7,6 @@ import typer
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Find emotion features in the text embeddings that drive text-to-music models, prove that they are real, "

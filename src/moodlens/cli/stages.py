@@ -10,19 +10,22 @@ from moodlens.cli.output import emit, progress_bars
 
 
 @app.callback(invoke_without_command=True)
-def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _top(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     if version:
         import moodlens
 
         print(moodlens.__version__)
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
 def run(
-    study: Annotated[
-        Path | None, typer.Argument(metavar="[STUDY.yaml]", help="None: the quickstart.")
-    ] = None,
+    study: Annotated[Path | None, typer.Argument(metavar="STUDY.yaml", help="None: the quickstart.")] = None,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The study folder.")] = ...,  # type: ignore[assignment]
     changes: Set = [],  # noqa: B006
     force: Force = False,
@@ -79,7 +82,6 @@ def _stage_verb(stage: str, text: str) -> None:
 for _name, _text in {
     "prompts": "Make or read the prompts and split them by group.",
     "embed": "Encode the prompts into the embedding store.",
-    "probe": "Phase 0: is the emotion in the embeddings at all?",
     "sweep": "Train SAEs over a grid of settings and choose one.",
     "train": "Train the chosen SAE and its twins with other seeds.",
     "features": "Find emotion features: choose on train and val, judge on test.",
@@ -89,6 +91,33 @@ for _name, _text in {
     "report": "Verdict, figures, report.html and report.md.",
 }.items():
     _stage_verb(_name, _text)
+
+
+@app.command()
+def probe(
+    data: Data,
+    out: Out = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    group_column: GroupColumn = None,
+    changes: Set = [],  # noqa: B006
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Phase 0: is the emotion in the embeddings at all? A folder with embeddings.npy needs no --out.
+
+    Runs what it needs first; skips what has not changed.
+    """
+    from moodlens.cli.summaries import phase0
+    from moodlens.cli.target import embeddings_alone
+    from moodlens.study.texts import probe_precomputed
+
+    alone = embeddings_alone(data, out, changes)
+    if alone is None:
+        _stage("probe", data, out, changes, force, as_json, (text_column, label_column, group_column))
+        return
+    value, lines = phase0(probe_precomputed(alone))
+    emit(value, as_json, lines)
 
 
 @app.command()

@@ -86,7 +86,11 @@ def embed(folder: StudyFolder) -> Summary:
 
 def probe(folder: StudyFolder) -> Summary:
     """Phase 0."""
-    value = read_json(folder.path / "phase0.json")
+    return phase0(read_json(folder.path / "phase0.json"))
+
+
+def phase0(value: dict[str, Any]) -> Summary:
+    """Phase 0, of a study or of embeddings alone."""
     similarity, linear = value["similarity"], value["linear_probe"]
     return value, [
         f"{value['n']} texts, {value['n_groups']} groups, {value['d_in']} dimensions",

@@ -54,6 +54,13 @@ def study_for(
     return validate_study(apply_changes(values, changes), str(data)), out
 
 
+def embeddings_alone(data: Path, out: Path | None, changes: list[str]) -> Study | None:
+    """Settings for a folder in the roadmap's layout that is to be looked at and not made a study of; else None."""
+    if out is not None or (data / "study.yaml").is_file() or not (data / "embeddings.npy").is_file():
+        return None
+    return validate_study(apply_changes(precomputed_values(data), changes), str(data))
+
+
 def precomputed_values(data: Path) -> dict:
     """Study settings for a folder in the roadmap's layout; its own labels become the emotions."""
     from moodlens.embed import read_precomputed

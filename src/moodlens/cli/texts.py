@@ -14,9 +14,7 @@ def transfer(
     data: Data,
     texts: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[TEXTS]", help="Labelled texts to judge the features on; kept in study.yaml."
-        ),
+        typer.Argument(metavar="TEXTS", help="Labelled texts to judge the features on; kept in study.yaml."),
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
