@@ -95,7 +95,12 @@ def phase0(e: Evidence) -> Section:
             percent(probe["mean"], 1),
             "largest class",
             percent(probe["chance"], 1),
-            "5-fold accuracy; texts of one group sit on both sides, so it rewards remembering words",
+            "5-fold accuracy; texts of one group sit on both sides, so it rewards remembering words"
+            + (
+                f"; on {probe['n']:,} texts, whole groups drawn at random"
+                if probe.get("n", p["n"]) < p["n"]
+                else ""
+            ),
         )
     )
     if grouped:
@@ -250,7 +255,7 @@ def sweep(e: Evidence) -> Section:
         _, why = choose(e.sweep)
         blocks.append(
             Paragraph(
-                f"{frame.height} SAEs trained. Chosen: {plain_text(chosen['name'])}. Rule, in order: {signs(why)}."
+                f"{frame.height} SAE{'s' if frame.height > 1 else ''} trained. Chosen: {plain_text(chosen['name'])}. Rule, in order: {signs(why)}."
             )
         )
         hints = advice(chosen)
