@@ -17,10 +17,10 @@ STUDY = ROOT / "studies" / "steer-musicgen.yaml"
 @pytest.mark.parametrize(
     ("changes", "hours"),
     [
-        ({}, (73, 48)),
+        ({}, (70, 46)),
         (
             {"seeds": (0, 1), "coefficients": (1.0, 2.0), "controls": ("random", "matched_random_feature")},
-            (18, 12),
+            (29, 20),
         ),
         (
             {
