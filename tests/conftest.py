@@ -9,6 +9,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import settings
 
 settings.register_profile("moodlens", deadline=None, max_examples=40, derandomize=True)
@@ -31,3 +32,30 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+SMALL = {
+    "name": "small",
+    "seeds": 2,
+    "prompts": {"generate": 1200, "held_out_share": 0.15},
+    "sae": {"d_sae": 128, "k": 6, "epochs": 30, "batch_size": 64, "learning_rate": 3e-3},
+    "features": {"n_permutations": 1000, "n_shuffles": 20},
+    "validation": {"n_bootstrap": 100, "probe_permutations": 50, "probe_shuffles": 2},
+}
+"""Settings of a whole study of some seconds that finds emotion features, if too few for a go."""
+
+
+@pytest.fixture(scope="session")
+def small_settings(tmp_path_factory) -> Path:
+    """A study file with :data:`SMALL`."""
+    path = tmp_path_factory.mktemp("settings") / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_study(small_settings, tmp_path_factory) -> Path:
+    """The folder of that study, run to the end with the bundled encoder. Copy it before changing anything."""
+    from moodlens.study import read_study, run
+
+    return run(read_study(small_settings), tmp_path_factory.mktemp("study") / "small").path

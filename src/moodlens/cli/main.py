@@ -9,7 +9,9 @@ import typer
 from moodlens.engine.errors import BadInput
 
 # Newer versions of typer bring a click of their own, so its errors are found through what typer exports.
-UsageError: type = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+UsageError: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
+)
 
 
 def main() -> None:

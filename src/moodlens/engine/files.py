@@ -90,8 +90,13 @@ def read_json(path: Path | str) -> Any:
 
 def write_table(path: Path | str, frame: "pl.DataFrame") -> None:
     """Write a polars frame as Parquet, whole or not at all."""
+    import polars as pl
+
     with atomic_write(path) as tmp:
-        frame.write_parquet(tmp)
+        try:
+            frame.write_parquet(tmp)
+        except pl.exceptions.ComputeError as error:  # how polars reports a full disk
+            raise OSError(str(error)) from error
 
 
 def read_table(path: Path | str) -> "pl.DataFrame":
