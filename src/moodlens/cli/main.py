@@ -9,7 +9,7 @@ import typer
 from moodlens.engine.errors import BadInput
 
 # Newer versions of typer bring a click of their own, so its errors are found through what typer exports.
-UsageError: type[Exception] = next(
+UsageError: type[typer.BadParameter] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
 )
 
