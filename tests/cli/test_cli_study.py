@@ -333,8 +333,5 @@ def test_the_roadmap_embeddings(roadmap):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(
-    strict=True, reason="263 features pass with q < 0.05; the bare threshold passes 4 when shuffled"
-)
 def test_the_roadmap_threshold_is_uninformative(roadmap):
     assert criterion(roadmap[0], "selectivity")["uninformative"] is True

@@ -159,3 +159,21 @@ def test_too_sparse_and_too_dense_get_opposite_advice():
     sparse = _judge(reconstruction=base | {"active_share": 0.001})[0]["next_steps"][0]
     assert "raise l1_coefficient" in dense
     assert "lower l1_coefficient" in sparse
+
+
+def test_without_groups_a_threshold_that_shuffled_labels_meet_says_nothing():
+    grouped = {
+        "n_emotion_features": 80, "shuffled": {"p95": 0.0, "mean": 0.0}, "n_groups_test": 12, "n_rows_test": 36,
+        "threshold_only": {"count": 400, "shuffled_mean": 180.0},
+    }  # fmt: skip
+    kwargs = {"reconstruction": None, "baselines": None, "features": None}
+
+    def selectivity(selection):
+        verdict = judge("main", ("a", "b"), selection=selection, **kwargs)
+        return next(c for c in verdict["criteria"] if c["id"] == "selectivity")
+
+    assert selectivity(grouped)["passed"]
+    alone = selectivity(grouped | {"n_groups_test": 36})
+    assert alone["uninformative"]
+    assert not alone["passed"]
+    assert "no groups are known" in alone["note"]

@@ -101,13 +101,20 @@ def selectivity(selection: Mapping[str, Any] | None, s: VerdictSettings) -> dict
     met = n >= s.min_emotion_features
     beaten = n > shuffled["p95"]
     alone_fooled = (alone.get("shuffled_mean") or 0) >= s.min_emotion_features
-    control_met = shuffled["p95"] >= s.min_emotion_features or (alone_fooled and not (met and beaten))
+    # Every row a group of its own: nobody said which rows depend on each other, so the test may count some twice.
+    groupless = selection.get("n_groups_test") == selection.get("n_rows_test")
+    control_met = shuffled["p95"] >= s.min_emotion_features or (
+        alone_fooled and (groupless or not (met and beaten))
+    )
     notes = [f"{selection['n_groups_test']} independent groups judge"] if "n_groups_test" in selection else []
+    if groupless and notes:
+        notes = [f"{selection['n_groups_test']} rows judge as if independent, because no groups are known"]
     if alone:
         verb = "reaches" if alone_fooled else "does not reach"
         notes.append(
             f"the threshold alone (selectivity > 2, 5 firings, no test) counts {alone['count']}, and "
             f"{alone['shuffled_mean']:.0f} under shuffled labels, which {verb} the threshold"
+            + (", so that it is uninformative by itself" if alone_fooled else "")
         )
     return _criterion(
         "selectivity",
