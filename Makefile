@@ -16,7 +16,7 @@ study: $(VENV)/.ready
 	$(VENV)/bin/moodlens run --out $(OUT)
 
 test: $(VENV)/.ready browser
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 # The listening page is tested in a real browser; without one its tests are skipped and say so.
 browser:

@@ -28,7 +28,8 @@ def test_the_study_file_is_the_second_phase():
         "pca",
     }
     assert settings.directions.n_random >= 20
-    assert len(settings.seeds) >= 5
+    assert len(settings.prompts) >= 8  # a prompt is one observation
+    assert len(settings.seeds) >= 3
     assert len(settings.prompts) >= 5
 
 
