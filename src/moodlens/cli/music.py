@@ -23,7 +23,10 @@ def steer(
     source: Annotated[
         Path, typer.Argument(metavar="DIR", help="A study folder, or a folder of saved directions.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the clips go.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where the clips go; none: DIR/steer, for the report."),
+    ] = None,
     settings: Annotated[
         Path | None,
         typer.Option("--settings", metavar="FILE", help="A study file with a steer: section; none: DIR's."),
@@ -36,6 +39,7 @@ def steer(
         list[str], typer.Option("--emotion", help="Steer towards this; may be repeated.")
     ] = [],  # noqa: B006
     method: Annotated[list[str], typer.Option("--method", help="Use this method; may be repeated.")] = [],  # noqa: B006
+    control: Annotated[list[str], typer.Option("--control", help="Use this control; may be repeated.")] = [],  # noqa: B006
     coefficient: Annotated[
         list[float],
         typer.Option("--coefficient", help="Strength in difference-in-means norms; may be repeated."),
@@ -60,10 +64,12 @@ def steer(
         prompts=None if prompts is None else read_prompts(prompts),
         emotions=tuple(emotion) or None,
         methods=tuple(method) or None,
+        controls=tuple(control) or None,
         coefficients=tuple(coefficient) or None,
         seeds=tuple(seed) or None,
         seconds=seconds,
     )
+    out = source / "steer" if out is None else out
     with progress_bars(as_json) as progress:
         made = run_steer(source, out, chosen, progress)
         results = judge_run(out, clap=clap, acoustics=acoustics, progress=progress) if judge else None
