@@ -80,7 +80,7 @@ def name_with_model(
         BadInput: the key is not set, or the endpoint cannot be reached or answers something else.
     """
     progress = progress or silent
-    made = make_names(table, codes, prompts, emotions, settings)
+    made = make_names(table, codes, prompts, emotions, settings, seed=seed)
     strong = set(table.filter(table["emotion_feature"])["feature"].to_list())
     rows = plain_rows(prompts, ("train", "val"))
     texts = prompts["text"][rows].to_list()

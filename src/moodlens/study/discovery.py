@@ -77,18 +77,15 @@ def find_features(folder: StudyFolder, progress: Progress) -> Iterable[str]:
 
 def give_names(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     """Name the emotion features and test the names on text that did not make them -> names.parquet, names.json."""
+    from moodlens.features.namer_llm import name_with_model
     from moodlens.features.names import name_features
 
     study = folder.study
-    named = name_features(
-        features(folder),
-        folder.codes(MAIN),
-        folder.prompts,
-        study.emotions,
-        study.names,
-        seed=study.seed,
-        progress=progress,
-    )
+    inputs = (features(folder), folder.codes(MAIN), folder.prompts, study.emotions, study.names)
+    if study.namer is None:
+        named = name_features(*inputs, seed=study.seed, progress=progress)
+    else:
+        named = name_with_model(*inputs, study.namer, seed=study.seed, progress=progress)
     write_table(folder.path / "names.parquet", named.table)
     write_json(folder.path / "names.json", named.summary)
     return ["names.parquet", "names.json"]

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from moodlens.engine import BadInput
+from moodlens.features.namer_llm import NamerSettings
 from moodlens.features.settings import FeatureSettings, NameSettings
 from moodlens.sae.config import SAESettings
 from moodlens.steer.settings import SteerSettings
@@ -142,6 +143,9 @@ class Study(_Frozen):
     )
     features: FeatureSettings = FeatureSettings()
     names: NameSettings = NameSettings()
+    namer: NamerSettings | None = Field(
+        default=None, description="a language model that names features instead; scored by the same detection"
+    )
     validation: ValidateSettings = ValidateSettings()
     transfer: tuple[Table, ...] = Field(
         default=(), description="labelled texts the features are judged on and never chosen from"

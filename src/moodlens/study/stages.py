@@ -53,7 +53,9 @@ STAGES: tuple[Stage, ...] = (
     Stage("train", ("sweep",), lambda s: s.seeds, training.train_saes),
     Stage("stability", ("train",), lambda s: s.validation.reappearance, discovery.measure_stability),
     Stage("features", ("stability",), lambda s: _dump(s.features), discovery.find_features),
-    Stage("names", ("features",), lambda s: _dump(s.names), discovery.give_names),
+    Stage(
+        "names", ("features",), lambda s: [_dump(s.names), s.namer and _dump(s.namer)], discovery.give_names
+    ),
     Stage("causal", ("features",), lambda s: _dump(s.validation), evidence.intervene),
     Stage("transfer", ("features",), lambda s: [s.validation.n_bootstrap, *_transfer(s)], evidence.transfer),
     Stage(
