@@ -123,3 +123,21 @@ def test_arrays_of_another_study_are_refused(planted, quick):
         _run(planted, quick, codes=planted.codes[:, :-1])
     with pytest.raises(BadInput, match="no test rows"):
         _run(planted, quick, splits=np.full(len(planted.x), "train"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "readout"), [(k, r) for k in ("transplant", "clamp") for r in ("probe", "centroid")]
+)
+def test_one_wrong_sign_in_any_reading_is_not_causal(kind, readout):
+    from moodlens.validate.causal import _rule
+    from moodlens.validate.trials import Measured, Trials
+
+    def told(effect: float) -> Measured:
+        row = np.full(2, effect)
+        return Measured(row, row, row, np.zeros(2), np.full(2, 0.1), np.full(2, 0.001))
+
+    signs = {"transplant": 1.0, "clamp": -1.0}
+    measured = {(k, r): told(sign) for k, sign in signs.items() for r in ("probe", "centroid")}
+    measured[kind, readout].effect[1] *= -1
+    trial = Trials(np.arange(2), 0, np.ones(2), np.zeros((2, 1), dtype=int), measured)
+    assert _rule([trial], ValidateSettings()).causal[0].tolist() == [True, False]

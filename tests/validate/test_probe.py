@@ -96,3 +96,18 @@ def test_bad_rows_are_named():
         phase0(x, labels, groups, ("a", "b", "c"), seed=0)
     with pytest.raises(BadInput, match="at least two emotions"):
         phase0(_rows()[0], np.zeros(48, dtype=int), groups, ("a", "b"), seed=0)
+
+
+def test_a_large_probe_reads_whole_groups_of_every_emotion(monkeypatch):
+    from moodlens.validate import probe
+
+    monkeypatch.setattr(probe, "PROBE_ROWS", 60)
+    groups = np.repeat(np.arange(40), 5)
+    labels = groups % 4
+    x = np.arange(200, dtype=np.float64)[:, None]
+    rows, mine, own = probe._whole_groups(x, labels, groups, seed=0)
+    assert 60 <= len(rows) <= 64
+    assert all((own == g).sum() == 5 for g in np.unique(own))
+    assert set(mine) == {0, 1, 2, 3}
+    assert np.array_equal(labels[rows[:, 0].astype(int)], mine)
+    assert len(probe._whole_groups(x[:50], labels[:50], groups[:50], seed=0)[0]) == 50
