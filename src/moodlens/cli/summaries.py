@@ -22,14 +22,14 @@ def run_summary(folder: StudyFolder) -> Summary:
         "go": verdict["go"],
         "verdict": verdict,
         "report": str(folder.path / "report.html"),
-        "seconds": seconds | {"total": round(sum(seconds.values()), 2)},
+        "seconds": seconds | {"total": folder.elapsed()},
     }
     times = ", ".join(f"{name} {took:.0f}" for name, took in seconds.items() if took >= 0.5)
     lines = [
         *_verdict_lines(folder, verdict),
         "",
         f"report:  {folder.path / 'report.html'}",
-        f"seconds: {sum(seconds.values()):.0f} ({times})",
+        f"seconds: {folder.elapsed():.0f} ({times})",
     ]
     return value, lines
 

@@ -5,6 +5,7 @@ keys of the stages it reads. A stage is done when its key is unchanged and its f
 first removes its record and those of all that depends on it, so a killed run never mistakes old results for new.
 """
 
+import threading
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -22,14 +23,19 @@ if TYPE_CHECKING:
     from moodlens.sae import SAE
 
 
+_ARRAYS_OF = {"prompts": ("prompts", "labels", "groups", "splits", "kinds", "texts"), "embed": ("x",)}
+"""Stage -> the cached arrays that come from its files."""
+
+
 class StudyFolder:
-    """Paths and cached arrays of one study."""
+    """Paths and cached arrays of one study. Stages that run side by side share it."""
 
     def __init__(self, path: Path | str, study: Study):
         self.path = Path(path)
         self.study = study
         self._codes: dict[str, np.ndarray] = {}
         self._saes: dict[str, SAE] = {}
+        self._reading = threading.RLock()  # what takes long or much memory is made once, not once a thread
 
     @classmethod
     def open(cls, path: Path | str, changes: Iterable[str] = ()) -> "StudyFolder":
@@ -67,23 +73,49 @@ class StudyFolder:
         record = read_json(self._record(stage))
         return record["key"] == key and all((self.path / file).exists() for file in record["files"])
 
-    def mark_done(self, stage: str, key: str, files: Iterable[str], seconds: float) -> None:
-        """Record that ``stage`` is finished."""
-        write_json(self._record(stage), {"key": key, "files": sorted(files), "seconds": round(seconds, 2)})
+    def mark_done(
+        self, stage: str, key: str, files: Iterable[str], seconds: float, began: float | None = None
+    ) -> None:
+        """Record that ``stage`` is finished; ``began``: when, in seconds since 1970."""
+        record = {"key": key, "files": sorted(files), "seconds": round(seconds, 2)}
+        if began is not None:
+            record["began"] = round(began, 2)
+        write_json(self._record(stage), record)
 
     def forget(self, stages: Iterable[str]) -> None:
         """Remove the records of ``stages``, and the arrays read from their files."""
+        stages = set(stages)
         for stage in stages:
             self._record(stage).unlink(missing_ok=True)
-        self._codes.clear()
-        self._saes.clear()
-        for name in ("prompts", "x", "labels", "groups", "splits", "kinds", "texts"):
-            self.__dict__.pop(name, None)
+        with self._reading:
+            for stage, names in _ARRAYS_OF.items():
+                if stage in stages:
+                    for name in names:
+                        self.__dict__.pop(name, None)
+            for name in self._saes.keys() | self._codes.keys():
+                if "sweep" in stages or ("train" in stages and name != "main"):
+                    self._saes.pop(name, None)
+                    self._codes.pop(name, None)
 
     def seconds(self) -> dict[str, float]:
         """How long each finished stage took."""
-        records = sorted((self.path / ".stages").glob("*.json"))
-        return {file.stem: read_json(file)["seconds"] for file in records}
+        return {name: record["seconds"] for name, record in self._records().items()}
+
+    def elapsed(self) -> float:
+        """Seconds in which any of the finished stages was at work; stages that ran side by side count once."""
+        total, end = 0.0, float("-inf")
+        records = self._records().values()
+        for record in sorted(records, key=lambda one: one.get("began", 0.0)):
+            if "began" not in record:  # of an earlier version
+                total += record["seconds"]
+                continue
+            begin, stop = max(record["began"], end), record["began"] + record["seconds"]
+            total += max(stop - begin, 0.0)
+            end = max(end, stop)
+        return round(total, 2)
+
+    def _records(self) -> dict[str, dict]:
+        return {file.stem: read_json(file) for file in sorted((self.path / ".stages").glob("*.json"))}
 
     # -- arrays ----------------------------------------------------------------------------------------------------
 
@@ -137,11 +169,12 @@ class StudyFolder:
 
     def sae(self, name: str = "main") -> "SAE":
         """The SAE in ``sae/NAME``, checked against the study's encoder."""
-        if name not in self._saes:
-            from moodlens.sae import load_sae
+        from moodlens.sae import load_sae
 
-            self._saes[name] = load_sae(self.path / "sae" / name, encoder_id=self.encoder_info["encoder"])
-        return self._saes[name]
+        with self._reading:
+            if name not in self._saes:
+                self._saes[name] = load_sae(self.path / "sae" / name, encoder_id=self.encoder_info["encoder"])
+            return self._saes[name]
 
     def decoder(self, name: str = "main") -> np.ndarray:
         """``W_dec`` of an SAE, ``(d_sae, d_in)`` float32."""
@@ -154,11 +187,12 @@ class StudyFolder:
 
     def codes(self, name: str = "main") -> np.ndarray:
         """Activations of every prompt, ``(n, d_sae)`` float32."""
-        if name not in self._codes:
-            from moodlens.sae import encode_rows
+        from moodlens.sae import encode_rows
 
-            self._codes[name] = encode_rows(self.sae(name), self.x)
-        return self._codes[name]
+        with self._reading:
+            if name not in self._codes:
+                self._codes[name] = encode_rows(self.sae(name), self.x)
+            return self._codes[name]
 
     def seed_names(self) -> list[str]:
         """Names of the SAEs trained with other seeds."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import moodlens
 from moodlens.engine import BadInput, Progress, digest, read_json, silent
+from moodlens.study.crew import run_all
 from moodlens.study.folder import StudyFolder
 from moodlens.study.settings import Study
 
@@ -24,6 +25,8 @@ class Stage:
     settings: Callable[[Study], Any]
     work: Callable[[StudyFolder, Progress], Iterable[str]]
     """Writes the files and returns their paths relative to the study folder."""
+    wide: bool = False
+    """Keeps every core busy by itself, so it runs alone. Others run two at a time (:mod:`moodlens.study.crew`)."""
 
 
 def keys(study: Study, stages: tuple[Stage, ...]) -> dict[str, str]:
@@ -86,16 +89,22 @@ def run(
     folder.write_settings(provenance())
     wanted = _wanted(STAGES, until)
     key_of = keys(study, STAGES)
+    by_name = {stage.name: stage for stage in STAGES}
+    todo: list[Stage] = []
     for stage in STAGES:
-        if stage.name not in wanted:
-            continue
         redo = force and (until is None or stage.name == until)
-        if folder.is_done(stage.name, key_of[stage.name]) and not redo:
-            continue
-        folder.forget(_dependents(STAGES, stage.name))
-        start = time.perf_counter()
-        files = list(stage.work(folder, progress))
-        folder.mark_done(stage.name, key_of[stage.name], files, time.perf_counter() - start)
+        # What reads the files of a stage that runs has to run after it.
+        redo = redo or any(other.name in stage.needs for other in todo)
+        if stage.name in wanted and (redo or not folder.is_done(stage.name, key_of[stage.name])):
+            todo.append(stage)
+
+    def do(name: str, progress: Progress) -> None:
+        folder.forget(_dependents(STAGES, name))
+        began, start = time.time(), time.perf_counter()
+        files = list(by_name[name].work(folder, progress))
+        folder.mark_done(name, key_of[name], files, time.perf_counter() - start, began)
+
+    run_all(todo, do, progress)
     return folder
 
 

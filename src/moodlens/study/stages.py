@@ -37,7 +37,7 @@ STAGES: tuple[Stage, ...] = (
         lambda s: [s.seed, s.emotions, s.control, _dump(s.prompts), texts.input_hashes(s)],
         texts.make_prompts,
     ),
-    Stage("embed", ("prompts",), lambda s: _dump(s.encoder), texts.embed_prompts),
+    Stage("embed", ("prompts",), lambda s: _dump(s.encoder), texts.embed_prompts, wide=True),
     Stage(
         "probe",
         ("embed",),
@@ -49,8 +49,9 @@ STAGES: tuple[Stage, ...] = (
         ("embed",),
         lambda s: [_dump(s.sae), s.sweep, s.features.min_firings, s.features.min_selectivity],
         training.run_sweep,
+        wide=True,
     ),
-    Stage("train", ("sweep",), lambda s: s.seeds, training.train_saes),
+    Stage("train", ("sweep",), lambda s: s.seeds, training.train_saes, wide=True),
     Stage("stability", ("train",), lambda s: s.validation.reappearance, discovery.measure_stability),
     Stage("features", ("stability",), lambda s: _dump(s.features), discovery.find_features),
     Stage(
