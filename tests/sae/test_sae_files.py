@@ -14,6 +14,7 @@ from moodlens.sae import (
     encode_rows,
     jsonl_writer,
     load_sae,
+    pre_activation_rows,
     read_history,
     save_sae,
     train,
@@ -76,6 +77,7 @@ def test_what_the_files_say_by_hand(trained, small, tmp_path, architecture):
     if architecture == "topk":
         codes = codes * (pre >= np.sort(pre, axis=1)[:, [-3]])
     assert encode_rows(trained[architecture].sae, small[1]) == pytest.approx(codes, abs=1e-5)
+    assert pre_activation_rows(trained[architecture].sae, small[1], chunk=7) == pytest.approx(pre, abs=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -14,6 +14,8 @@ from moodlens.validate.areas import GroupResamples
 from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.transfer import generalization, max_over_segments, special_rows, transfer_set
 
+FROM_PRE, FROM_CODES = ("family", "top_feature"), ("family_active", "top_feature_active")
+
 
 @given(st.integers(0, 2**32 - 1))
 def test_auroc_and_resamples_equal_sklearn(seed):
@@ -60,6 +62,15 @@ def baselines(planted):
     return DenseBaselines.fit(planted.x[dev], planted.labels[dev], THREE, 0)
 
 
+def _pre(planted):
+    """Below the threshold, features are nearer to firing on texts of their emotion."""
+    rng = np.random.default_rng(1)
+    pre = -0.4 + 0.1 * rng.normal(size=planted.codes.shape)
+    for c, family in enumerate(planted.families.families):
+        pre[np.ix_(planted.labels == c, family.features)] += 0.1
+    return np.where(planted.codes > 0, planted.codes, pre).astype(np.float32)
+
+
 def _texts(planted):
     """Test rows as texts of two segments, the second a neutral row."""
     rows = np.flatnonzero(planted.splits == "test")
@@ -75,22 +86,27 @@ def test_transfer_set_judges_every_method_per_text(planted, baselines, quick):
     labels = planted.labels[rows].copy()
     labels[:3] = -1  # partly labelled
     out = transfer_set(
-        "captions", planted.codes[segments], planted.x[segments], owner, labels, planted.groups[rows],
-        planted.families, planted.table, baselines, quick, seed=0,
+        "captions", _pre(planted)[segments], planted.codes[segments], planted.x[segments], owner, labels, planted.groups[rows],
+        planted.families, baselines, quick, seed=0,
     )  # fmt: skip
     assert out["n"] == len(rows) - 3
     assert out["n_texts"] == len(rows)
     assert out["reading"] == "per segment, max"
     assert out["n_groups"] == len(np.unique(planted.groups[rows[3:]]))
-    assert set(out["auroc"]) == {"family", "top_feature", "difference_in_means", "linear_probe"}
-    score = max_over_segments(planted.families.scores(planted.codes[segments]), owner, len(rows))[3:]
-    for c, emotion in enumerate(THREE):
-        cell = out["auroc"]["family"][emotion]
-        assert cell["value"] == pytest.approx(roc_auc_score(labels[3:] == c, score[:, c]), abs=1e-6)
-        assert cell["ci"][0] <= cell["value"] <= cell["ci"][1]
+    assert set(out["auroc"]) == {*FROM_PRE, *FROM_CODES, "difference_in_means", "linear_probe"}
+    first = [family.features[0] for family in planted.families.families]
+    for (family, top), values in ((FROM_PRE, _pre(planted)), (FROM_CODES, planted.codes)):
+        for method, scores in ((family, planted.families.scores(values)), (top, values[:, first])):
+            score = max_over_segments(scores[segments], owner, len(rows))[3:]
+            for c, emotion in enumerate(THREE):
+                cell = out["auroc"][method][emotion]
+                assert cell["value"] == pytest.approx(roc_auc_score(labels[3:] == c, score[:, c]), abs=1e-6)
+                assert cell["ci"][0] <= cell["value"] <= cell["ci"][1]
     values = [out["auroc"]["family"][e]["value"] for e in THREE]
     assert out["auroc"]["family"]["mean"]["value"] == pytest.approx(np.mean(values))
-    assert out["auroc"]["family"]["mean"]["value"] > out["auroc"]["top_feature"]["mean"]["value"] > 0.5
+    mean = {method: cells["mean"]["value"] for method, cells in out["auroc"].items()}
+    assert mean["family"] > mean["family_active"] > mean["top_feature_active"] > 0.5
+    assert mean["family"] > mean["top_feature"] > mean["top_feature_active"]
 
 
 def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, baselines, quick):
@@ -99,8 +115,8 @@ def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, basel
     keep = planted.labels[rows] != 1
     keep_segments = np.repeat(keep, 2)
     out = transfer_set(
-        "t", planted.codes[segments[keep_segments]], planted.x[segments[keep_segments]],
-        np.repeat(np.arange(keep.sum()), 2), planted.labels[rows[keep]], None, families, None, baselines,
+        "t", _pre(planted)[segments[keep_segments]], planted.codes[segments[keep_segments]], planted.x[segments[keep_segments]],
+        np.repeat(np.arange(keep.sum()), 2), planted.labels[rows[keep]], None, families, baselines,
         quick, seed=0,
     )["auroc"]  # fmt: skip
     assert out["family"]["calm"]["value"] is None
@@ -112,20 +128,25 @@ def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, basel
 def test_transfer_needs_two_labels(planted, baselines, quick):
     with pytest.raises(BadInput, match="at least two emotions"):
         transfer_set(
-            "t", planted.codes[:2], planted.x[:2], np.arange(2), np.array([0, -1]), None, planted.families,
-            None, baselines, quick, seed=0,
+            "t", planted.codes[:2], planted.codes[:2], planted.x[:2], np.arange(2), np.array([0, -1]), None, planted.families,
+            baselines, quick, seed=0,
         )  # fmt: skip
 
 
 def test_families_generalise_beyond_random_families(planted, baselines, quick):
     args = (planted.codes, planted.x, planted.labels, planted.groups)
+    pre = _pre(planted)
+    held_out = planted.splits == "held_out"
     rest = (planted.families, planted.table, THREE, baselines, quick)
-    out = generalization(*args, planted.splits, *rest, seed=0)
+    out = generalization(pre[held_out], *args, planted.splits, *rest, seed=0)
     assert out["family_auroc"] > 0.8
     assert 0.45 < out["control_mean"] < out["control_auroc"] < out["family_auroc"]
     assert out["ci"][0] < out["family_auroc"] < out["ci"][1]
     assert out["auroc"]["family"]["mean"]["value"] == out["family_auroc"]
-    none = generalization(*args, np.full(len(planted.x), "train"), *rest, seed=0)
+    assert out["family_auroc"] > out["auroc"]["family_active"]["mean"]["value"]
+    with pytest.raises(BadInput, match="not those of the held-out rows"):
+        generalization(pre, *args, planted.splits, *rest, seed=0)
+    none = generalization(pre[:0], *args, np.full(len(planted.x), "train"), *rest, seed=0)
     assert none["family_auroc"] is None
     assert none["note"]
 
@@ -140,12 +161,13 @@ def test_special_rows_are_placed_among_plain_rows(planted):
     codes[fake] = 0
     codes[fake[:, None], list(planted.families.families[0].features)] = 5  # read as if the word alone counted
     codes[mixed] = 0
+    scores = planted.families.scores(codes)
     labels = np.where(np.isin(np.arange(n), [*fake, *mixed]), -1, planted.labels)
     prompts = pl.DataFrame(
         {"kind": kinds.tolist(), "about": about.tolist(), "split": planted.splits, "group": planted.groups}
     )
     rows = {
-        (r["kind"], r["emotion"]): r for r in special_rows(codes, prompts, labels, planted.families, THREE)
+        (r["kind"], r["emotion"]): r for r in special_rows(scores, prompts, labels, planted.families, THREE)
     }
     assert set(rows) == {
         ("negation", "joy"), ("mixed", "joy"), ("mixed", "fear"), *(("neutral", e) for e in THREE),

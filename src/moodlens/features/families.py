@@ -40,13 +40,16 @@ class Families:
         """Names of the emotions, the columns of :meth:`scores`."""
         return tuple(family.emotion for family in self.families)
 
-    def scores(self, codes: np.ndarray) -> np.ndarray:
-        """Weighted sums of scaled activations. codes (n, d_sae) -> (n, n_emotions) float32; 0 if empty."""
-        out = np.zeros((len(codes), len(self.families)), dtype=np.float32)
+    def scores(self, values: np.ndarray) -> np.ndarray:
+        """Weighted sums of scaled activations or pre-activations.
+
+        values (n, d_sae) -> (n, n_emotions) float32; 0 for an empty family.
+        """
+        out = np.zeros((len(values), len(self.families)), dtype=np.float32)
         for c, family in enumerate(self.families):
             if family.features:
                 weight = np.array(family.weights, dtype=np.float32) / np.array(family.scales, np.float32)
-                out[:, c] = codes[:, list(family.features)] @ weight
+                out[:, c] = values[:, list(family.features)] @ weight
         return out
 
     def annotate(self, table: "pl.DataFrame") -> "pl.DataFrame":

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moodlens.sae.model import SAE as SAE
     from moodlens.sae.model import decode_rows as decode_rows
     from moodlens.sae.model import encode_rows as encode_rows
+    from moodlens.sae.model import pre_activation_rows as pre_activation_rows
     from moodlens.sae.sweep import advice as advice
     from moodlens.sae.sweep import choose as choose
     from moodlens.sae.sweep import grid as grid
@@ -37,6 +38,7 @@ _HOME = {
     "choose": "sweep",
     "decode_rows": "model",
     "encode_rows": "model",
+    "pre_activation_rows": "model",
     "explained_variance": "metrics",
     "grid": "sweep",
     "jsonl_writer": "history",

@@ -1,5 +1,6 @@
 """The sparse autoencoder as it is used: raw embeddings in, codes out."""
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -113,17 +114,31 @@ def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
     Raises:
         BadInput: the width is wrong or a row is not finite.
     """
+    return _by_chunks(sae, sae.encode, x, chunk)
+
+
+@torch.no_grad()
+def pre_activation_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
+    """Pre-activations ``(n, d_sae)`` float32, of either sign, of raw embeddings ``(n, d_in)``.
+
+    Raises:
+        BadInput: as :func:`encode_rows`.
+    """
+    return _by_chunks(sae, sae.pre_activations, x, chunk)
+
+
+def _by_chunks(sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk: int) -> np.ndarray:
     if x.ndim != 2:
         raise BadInput(f"embeddings must have shape (n, d_in), got {x.shape}")
-    codes = np.empty((len(x), sae.d_sae), dtype=np.float32)
+    out = np.empty((len(x), sae.d_sae), dtype=np.float32)
     for start in range(0, len(x), chunk):
         block = np.ascontiguousarray(x[start : start + chunk], dtype=np.float32)
         bad = np.flatnonzero(~np.isfinite(block).all(1))
         if len(bad):
             raise BadInput(f"embedding row {start + bad[0]} holds NaN or infinity")
         tensor = torch.tensor(block, device=sae.W_enc.device)
-        codes[start : start + chunk] = sae.encode(tensor).float().cpu().numpy()
-    return codes
+        out[start : start + chunk] = apply(tensor).float().cpu().numpy()
+    return out
 
 
 @torch.no_grad()

@@ -45,15 +45,20 @@ def load_families(folder: StudyFolder) -> Families:
 
 def transfer(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     """Held-out words and templates, negations and mixtures, the user's labelled texts -> transfer.json."""
+    from moodlens.sae import pre_activation_rows
     from moodlens.study.scoring import score_table
     from moodlens.validate.transfer import generalization, special_rows
 
     study = folder.study
     families = load_families(folder)
     table = discovery.features(folder)
-    codes = folder.codes(MAIN)
+    codes, sae = folder.codes(MAIN), folder.sae(MAIN)
+    # A part at a time: the pre-activations of all rows are as large as the codes.
+    parts = np.array_split(folder.x, max(1, len(folder.x) // 4096))
+    scores = np.concatenate([families.scores(pre_activation_rows(sae, part)) for part in parts])
     result = {
         "held_out": generalization(
+            pre_activation_rows(sae, folder.x[folder.rows("held_out")]),
             codes,
             folder.x,
             folder.labels,
@@ -66,7 +71,7 @@ def transfer(folder: StudyFolder, progress: Progress) -> Iterable[str]:
             study.validation,
             seed=study.seed,
         ),
-        "special": special_rows(codes, folder.prompts, folder.labels, families, study.emotions),
+        "special": special_rows(scores, folder.prompts, folder.labels, families, study.emotions),
         "sets": [],
     }
     for done, one in enumerate(study.transfer):

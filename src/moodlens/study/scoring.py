@@ -25,7 +25,10 @@ class Scored:
     result: dict[str, Any]
     """``name, n, n_texts, n_groups, reading`` and, where there are labels, ``auroc``."""
     table: pl.DataFrame
-    """One row per text: id, text, emotion, ``family_EMOTION`` and ``feature_N`` for every emotion feature."""
+    """One row per text: id, text, emotion, ``family_EMOTION`` and the activation ``feature_N`` of every emotion feature.
+
+    Families are read from pre-activations (:mod:`moodlens.validate.transfer`), so that their scores may be negative.
+    """
 
 
 def table_hashes(tables: Iterable[Table]) -> list[str]:
@@ -59,7 +62,7 @@ def score_frame(
 ) -> Scored:
     """As :func:`score_table`, for texts that are read already (columns id, text, emotion, group)."""
     from moodlens.embed import encode_segments
-    from moodlens.sae import encode_rows
+    from moodlens.sae import encode_rows, pre_activation_rows
     from moodlens.validate.transfer import max_over_segments, transfer_set
 
     if not (folder.path / "families.json").is_file():
@@ -73,12 +76,13 @@ def score_frame(
         )
     labels = np.array([index.get(emotion, -1) for emotion in frame["emotion"]], dtype=np.int64)
     x, owner = encode_segments(study_encoder(folder), frame["text"].to_list(), progress=progress)
-    codes = encode_rows(folder.sae(MAIN), x)
+    sae = folder.sae(MAIN)
+    codes, pre = encode_rows(sae, x), pre_activation_rows(sae, x)
     families = load_families(folder)
     features = read_table(folder.path / "features.parquet")
     found = features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
 
-    per_text = {"family": max_over_segments(families.scores(codes), owner, frame.height)}
+    per_text = {"family": max_over_segments(families.scores(pre), owner, frame.height)}
     per_text["feature"] = max_over_segments(codes[:, found], owner, frame.height)
     scores = frame.select("id", "text", "emotion").with_columns(
         *(pl.Series(f"family_{e}", per_text["family"][:, c]) for c, e in enumerate(study.emotions)),
@@ -89,13 +93,13 @@ def score_frame(
         return Scored({"name": name, "n": frame.height, "n_texts": frame.height, "reading": reading}, scores)
     result = transfer_set(
         name,
+        pre,
         codes,
         x,
         owner,
         labels,
         np.unique(frame["group"].to_numpy(), return_inverse=True)[1] if grouped else None,
         families,
-        features,
         baselines(folder),
         study.validation,
         seed=study.seed,

@@ -2,6 +2,11 @@
 
 Nothing here is fitted on the texts it is judged on. Long texts are read segment by segment, and a text's score is
 the largest of its segments: a caption of 49 words mentions its mood once.
+
+Families and single features are read from *pre-activations*. An SAE's threshold is set so that a given number of
+features is active on its training rows; a sentence of another writer points the same way less strongly, falls below it
+and then says nothing. The same scores from activations are given beside them (``family_active``,
+``top_feature_active``).
 """
 
 from typing import TYPE_CHECKING, Any
@@ -19,34 +24,50 @@ from moodlens.validate.settings import ValidateSettings
 if TYPE_CHECKING:
     import polars as pl
 
-METHODS = ("family", "top_feature", "difference_in_means", "linear_probe")
+METHODS = (
+    "family",
+    "top_feature",
+    "family_active",
+    "top_feature_active",
+    "difference_in_means",
+    "linear_probe",
+)
 DRAWS = 200
 """Sets of random families the families are compared with."""
 
 
 def method_scores(
-    codes: np.ndarray, x: np.ndarray, families: Families, baselines: DenseBaselines
+    pre: np.ndarray, codes: np.ndarray, x: np.ndarray, families: Families, baselines: DenseBaselines
 ) -> dict[str, np.ndarray]:
     """Scores of every method for every emotion, ``(n, C)`` each; NaN where an emotion has no family.
 
-    ``family``: weighted sum of the family's scaled activations. ``top_feature``: activation of its first member,
-    the best on train + val. ``difference_in_means`` and ``linear_probe``: :class:`DenseBaselines`.
+    ``family``: weighted sum of the family's scaled pre-activations. ``top_feature``: pre-activation of its first
+    member, the best on train + val. ``family_active`` and ``top_feature_active``: the same of activations, which are 0
+    below the SAE's threshold. ``difference_in_means`` and ``linear_probe``: :class:`DenseBaselines`.
+
+    Args:
+        pre: ``(n, d_sae)`` pre-activations.
+        codes: ``(n, d_sae)`` activations of the same rows.
+        x: ``(n, d_in)`` their raw embeddings.
 
     Raises:
-        BadInput: the families and the baselines are of other emotions, or codes and embeddings do not match.
+        BadInput: the families and the baselines are of other emotions, or the arrays do not match.
     """
     if families.emotions != baselines.emotions:
         raise BadInput(f"families are of {families.emotions}, the dense baselines of {baselines.emotions}")
-    if len(codes) != len(x):
-        raise BadInput(f"{len(codes)} rows of activations for {len(x)} embeddings")
-    family = families.scores(codes).astype(np.float64)
-    top = np.full(family.shape, np.nan)
-    for c, one in enumerate(families.families):
-        if one.features:
-            top[:, c] = codes[:, one.features[0]]
-        else:
-            family[:, c] = np.nan
-    return {"family": family, "top_feature": top, **baselines.scores(x)}
+    if len(codes) != len(x) or pre.shape != codes.shape:
+        raise BadInput(f"activations {codes.shape}, pre-activations {pre.shape}, {len(x)} embeddings")
+    out = {}
+    for ending, values in (("", pre), ("_active", codes)):
+        family = families.scores(values).astype(np.float64)
+        top = np.full(family.shape, np.nan)
+        for c, one in enumerate(families.families):
+            if one.features:
+                top[:, c] = values[:, one.features[0]]
+            else:
+                family[:, c] = np.nan
+        out |= {f"family{ending}": family, f"top_feature{ending}": top}
+    return out | baselines.scores(x)
 
 
 def max_over_segments(scores: np.ndarray, owner: np.ndarray, n_texts: int) -> np.ndarray:
@@ -66,13 +87,13 @@ def max_over_segments(scores: np.ndarray, owner: np.ndarray, n_texts: int) -> np
 
 def transfer_set(
     name: str,
+    segment_pre: np.ndarray,
     segment_codes: np.ndarray,
     segment_x: np.ndarray,
     owner: np.ndarray,
     labels: np.ndarray,
     groups: np.ndarray | None,
     families: Families,
-    table: "pl.DataFrame | None",
     baselines: DenseBaselines,
     settings: ValidateSettings,
     *,
@@ -82,13 +103,13 @@ def transfer_set(
 
     Args:
         name: of the set of texts.
-        segment_codes: ``(s, d_sae)`` activations of all segments.
+        segment_pre: ``(s, d_sae)`` pre-activations of all segments.
+        segment_codes: ``(s, d_sae)`` their activations.
         segment_x: ``(s, d_in)`` their raw embeddings.
         owner: ``(s,)`` int, text of every segment, 0..n-1.
         labels: ``(n,)`` int, -1 where a text has no label; such texts are left out.
         groups: ``(n,)``, e.g. the annotator; None: every text is its own.
         families: of the study. Its first members are the single features.
-        table: features.parquet; nothing is read from it (families hold what counts), kept for callers that filter.
         baselines: fitted on the study's train + val prompts.
         settings: ``n_bootstrap``.
         seed: of the resamples.
@@ -114,7 +135,9 @@ def transfer_set(
         raise BadInput(f"{name}: label {labels.max()} but only {len(emotions)} emotions are named")
     scores = {
         method: max_over_segments(values, np.asarray(owner), n)[known]
-        for method, values in method_scores(segment_codes, segment_x, families, baselines).items()
+        for method, values in method_scores(
+            segment_pre, segment_codes, segment_x, families, baselines
+        ).items()
     }
     own_groups = known if groups is None else np.asarray(groups)[known]
     per_text = len(segment_codes) == n
@@ -151,6 +174,7 @@ def _judge(
 
 
 def generalization(
+    pre: np.ndarray,
     codes: np.ndarray,
     x: np.ndarray,
     labels: np.ndarray,
@@ -171,7 +195,8 @@ def generalization(
     the control is above 0.5 where any ten features say something; choosing them must give more.
 
     Args:
-        codes, x, labels, groups, splits: of the study's rows; labels -1 for none.
+        pre: ``(h, d_sae)`` pre-activations of the h rows of the held-out split, in their order.
+        codes, x, labels, groups, splits: of all the study's rows; labels -1 for none.
         families: of the study.
         table: features.parquet (its length is checked against the codes).
         emotions: names in label order.
@@ -189,6 +214,9 @@ def generalization(
     if table.height != codes.shape[1]:
         raise BadInput(f"features.parquet has {table.height} features, the codes have {codes.shape[1]}")
     held_out = (labels >= 0) & (splits == "held_out")
+    if pre.shape != (int((splits == "held_out").sum()), codes.shape[1]):
+        raise BadInput(f"pre-activations {pre.shape} are not those of the held-out rows")
+    pre = pre[labels[splits == "held_out"] >= 0]
     out: dict[str, Any] = {
         "family_auroc": None,
         "ci": None,
@@ -200,12 +228,12 @@ def generalization(
     }
     if len(np.unique(labels[held_out])) < 2:
         return out | {"note": "no held-out texts of two emotions"}
-    scores = method_scores(codes[held_out], x[held_out], families, baselines)
+    scores = method_scores(pre, codes[held_out], x[held_out], families, baselines)
     judged, means = _judge(scores, labels[held_out], groups[held_out], emotions, settings, seed)
     out |= {"auroc": judged}
     if not np.isfinite(means["family"].value):
         return out | {"note": "no emotion has a family"}
-    drawn = _random_families(codes, labels, splits, held_out, families, seed)
+    drawn = _random_families(pre, codes, labels, splits, held_out, families, seed)
     cell = means["family"].to_json()
     missing = [family.emotion for family in families.families if not family.features]
     note = f"control: 95th percentile of {DRAWS} draws, mean {drawn.mean():.2f}; difference-in-means " + (
@@ -223,6 +251,7 @@ def generalization(
 
 
 def _random_families(
+    pre: np.ndarray,
     codes: np.ndarray,
     labels: np.ndarray,
     splits: np.ndarray,
@@ -248,13 +277,13 @@ def _random_families(
             picks = rng.choice(len(live), min(len(family.features), len(live)), replace=False)
             weight = np.maximum(lead[picks] - 0.5, 0.0)
             weights[picks, draw] = (weight if weight.sum() else np.ones(len(picks))) / sizes[picks]
-        scores = codes[held_out][:, live] @ weights
+        scores = pre[:, live] @ weights
         total += auroc(scores, np.where(labels[held_out] == c, 0, -1), 1, neutral_as_negative=True)[0]
     return total / max(n_emotions, 1)
 
 
 def special_rows(
-    codes: np.ndarray,
+    scores: np.ndarray,
     prompts: "pl.DataFrame",
     labels: np.ndarray,
     families: Families,
@@ -266,7 +295,7 @@ def special_rows(
     family that reads meaning puts "not sad" among the others, one that reads words puts it among the sad.
 
     Args:
-        codes: ``(n, d_sae)``.
+        scores: ``(n, C)`` of the families.
         prompts: the prompt table; reads ``kind, about, split, group``.
         labels: ``(n,)`` int, -1 for none.
         families: of the study.
@@ -283,7 +312,6 @@ def special_rows(
     about = [set((text or "").split("|")) for text in prompts["about"].to_list()]
     unseen = np.isin(splits, ("test", "held_out"))
     plain = (kinds == "plain") & unseen
-    scores = families.scores(codes)
     out = []
     for kind in ("negation", "mixed", "neutral"):
         for c, family in enumerate(families.families):

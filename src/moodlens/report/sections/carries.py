@@ -10,6 +10,8 @@ from moodlens.report.sections.proof import lead
 METHOD_NAMES = {
     "family": "SAE family (up to 10 features)",
     "top_feature": "Best single SAE feature",
+    "family_active": "SAE family, active features only",
+    "top_feature_active": "Best single SAE feature, active only",
     "difference_in_means": "Dense: difference-in-means",
     "linear_probe": "Dense: linear probe",
 }
@@ -74,8 +76,9 @@ def _areas(e: Evidence, caption: str, auroc: dict[str, Any], n_seen: int = 0) ->
         ("Method", *(plain_text(c) if c != "mean" else "mean of emotions" for c in columns)),
         tuple(rows),
         numeric=frozenset(range(1, len(columns) + 1)),
-        note=f"0.5 is chance. Everything was fitted on the study's train and validation texts, {judged}. In "
-        "brackets: 95 % interval, bootstrap over groups.",
+        note="0.5 is chance. Families and single features are read before the SAE's threshold; the rows named active "
+        "count only texts in which a feature passes it. Everything was fitted on the study's train and validation "
+        f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups.",
     )
 
 
