@@ -31,6 +31,20 @@ class RankScores:
         return sparse.csr_array(member @ self.excess).toarray() + rows[:, None] * self.zero
 
 
+def sparse_rows(codes: np.ndarray) -> sparse.csr_array:
+    """The entries of ``codes (n, d)`` that are not zero, row by row. Several times as fast as scipy's own reading."""
+    n, d = codes.shape
+    flat = np.ascontiguousarray(codes).reshape(-1)
+    place = np.flatnonzero(
+        flat != 0
+    )  # numpy lists the true of booleans far faster than the non-zero of floats
+    row = place // max(d, 1)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=n))])
+    small = np.int32 if max(len(place), d) < np.iinfo(np.int32).max else np.int64
+    index = (place - row * d).astype(small)
+    return sparse.csr_array((flat[place], index, starts.astype(small)), shape=(n, d))
+
+
 def rank_scores(codes: np.ndarray) -> RankScores:
     """Rank every column of ``codes`` once, ties averaged.
 
@@ -38,7 +52,7 @@ def rank_scores(codes: np.ndarray) -> RankScores:
         codes: (n, d) real, finite.
     """
     n, d = codes.shape
-    columns = sparse.csc_array(codes)
+    columns = sparse_rows(codes).tocsc()
     column = np.repeat(np.arange(d), np.diff(columns.indptr))
     order = np.lexsort((columns.data, column))
     row, value = columns.indices[order], columns.data[order]  # `column` is sorted already

@@ -44,6 +44,8 @@ class Evidence:
     """``results`` (steer/results.json or None) and ``clips`` (facts of the run's clips that are there)."""
     readings: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Feature -> what a person read in it: ``name``, ``state`` (clear or unclear), ``note``, ``by``."""
+    given_codes: np.ndarray | None = None
+    """Activations of every prompt, where the caller had them."""
 
     @property
     def name(self) -> str:
@@ -79,6 +81,8 @@ class Evidence:
         Raises:
             BadInput: the embeddings are not those of the prompts, or belong to another encoder than the SAE.
         """
+        if self.given_codes is not None:
+            return self.given_codes
         sae_folder, store_folder = self.folder / "sae" / self.sae_name, self.folder / "embeddings"
         if self.prompts is None or self.sae_config is None or not (store_folder / "manifest.json").is_file():
             return None
@@ -93,8 +97,8 @@ class Evidence:
         return encode_rows(load_sae(sae_folder, encoder_id=self.encoder.get("encoder")), store.array())
 
 
-def read_evidence(study_dir: Path | str) -> Evidence:
-    """Read a study folder.
+def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> Evidence:
+    """Read a study folder; ``codes`` are the activations of its prompts, where they are at hand.
 
     Raises:
         BadInput: it is not a study folder, or one of its files is damaged.
@@ -127,6 +131,7 @@ def read_evidence(study_dir: Path | str) -> Evidence:
         verdict=verdict,
         steering=steering_files(folder / "steer"),
         readings=read_readings(folder / "notes.db", sae_name, _weights(folder, sae_name)),
+        given_codes=codes,
     )
 
 

@@ -11,6 +11,7 @@ from moodlens.report.evidence import Evidence, read_evidence
 from moodlens.report.sections import carries, data, found, methods, opening, proof, steering
 
 if TYPE_CHECKING:
+    import numpy as np
     from markupsafe import Markup
 
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
@@ -33,10 +34,14 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
 )
 
 
-def render(study_dir: Path | str) -> tuple[Path, Path]:
+def render(study_dir: Path | str, *, codes: "np.ndarray | None" = None) -> tuple[Path, Path]:
     """Write the report of a study: ``report.html``, ``report.md`` and the figures as PNG.
 
     The same folder gives the same bytes. What was not measured is said, with the command that measures it.
+
+    Args:
+        study_dir: the study folder.
+        codes: ``(n, d_sae)`` activations of its prompts, where they are at hand; computed otherwise.
 
     Returns:
         The paths of ``report.html`` and ``report.md``.
@@ -48,7 +53,7 @@ def render(study_dir: Path | str) -> tuple[Path, Path]:
     from moodlens.report.figures.build import write_png
     from moodlens.report.figures.svg import inline_svg
 
-    evidence = read_evidence(study_dir)
+    evidence = read_evidence(study_dir, codes=codes)
     report = compose(evidence)
     drawn = build(evidence)
     write_png(drawn, evidence.folder / "figures")

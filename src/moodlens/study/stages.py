@@ -8,6 +8,7 @@ from moodlens.study import discovery, evidence, texts, training
 from moodlens.study.folder import StudyFolder
 from moodlens.study.run import Stage
 from moodlens.study.settings import Study
+from moodlens.study.training import MAIN
 
 
 def _dump(model: Any) -> Any:
@@ -25,7 +26,7 @@ def _report(folder: StudyFolder, progress: Progress) -> Iterable[str]:
 
     files = evidence.judge_study(folder)
     progress("report", 0, 1)
-    render(folder.path)
+    render(folder.path, codes=folder.codes(MAIN))
     progress("report", 1, 1)
     return [*files, "report.html", "report.md"]
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moodlens.validate.correlation import Standard
 from moodlens.validate.settings import ValidateSettings
 
 if TYPE_CHECKING:
@@ -38,20 +39,21 @@ def orthogonality(
         and each as ``control_...``; ``within_share`` and ``between_share``, the share among pairs of one emotion
         and of two.
     """
-    fires = (codes > 0).any(axis=0) & (codes.std(axis=0) > 0)
+    standard = Standard.of(codes)
+    fires = standard.varies & (codes.max(axis=0, initial=0.0) > 0)
     found = np.flatnonzero(table["emotion_feature"].to_numpy().astype(bool) & fires)
     out: dict[str, Any] = {"share": None, "control_share": None, "n_features": len(found), "n_pairs": 0}
     if len(found) < 2:
         return out
     emotion = table["emotion"].to_numpy()[found]
     first, second = np.triu_indices(len(found), 1)
-    correlation, cosine = _pairs(W_dec, codes, found)
+    correlation, cosine = _pairs(W_dec, standard, found)
     below = correlation < settings.max_correlation
     same = emotion[first] == emotion[second]
     live = np.flatnonzero(fires)
     rng = np.random.default_rng([seed, 0x0127])
     drawn = [
-        _describe(*_pairs(W_dec, codes, rng.choice(live, len(found), replace=False)), settings)
+        _describe(*_pairs(W_dec, standard, rng.choice(live, len(found), replace=False)), settings)
         for _ in range(DRAWS)
     ]
     described = _describe(correlation, cosine, settings)
@@ -64,15 +66,13 @@ def orthogonality(
     }
 
 
-def _pairs(W_dec: np.ndarray, codes: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(W_dec: np.ndarray, standard: Standard, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """|correlation| and |cosine| of all pairs of ``features``, ``(pairs,)`` each."""
-    own = codes[:, features].astype(np.float32)
-    own = own - own.mean(axis=0)
-    own /= np.linalg.norm(own, axis=0)
+    own = standard.take(features)
     rows = W_dec[features].astype(np.float32)
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     pairs = np.triu_indices(len(features), 1)
-    return np.abs(own.T @ own)[pairs], np.abs(rows @ rows.T)[pairs]
+    return np.abs(own.correlations(own))[pairs], np.abs(rows @ rows.T)[pairs]
 
 
 def _describe(correlation: np.ndarray, cosine: np.ndarray, settings: ValidateSettings) -> dict[str, float]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.engine import BadInput
+from moodlens.validate.correlation import Standard
 from moodlens.validate.settings import ValidateSettings
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def stability(
             )
     d, n_seeds, bar = len(W_dec), len(seeds), settings.reappearance
     alive = np.flatnonzero((codes > 0).any(axis=0))
-    mine, mine_z = _unit(W_dec[alive]), _standard(codes[:, alive])
+    mine, mine_z = _unit(W_dec[alive]), Standard.of(codes).take(alive)
     means = {
         name: np.zeros(d) for name in ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
     }
@@ -80,7 +81,7 @@ def stability(
         if not len(there) or not len(alive):
             continue
         cosine = mine @ _unit(other[there]).T
-        correlation = mine_z.T @ _standard(own[:, there])
+        correlation = mine_z.correlations(Standard.of(own).take(there))
         both = np.minimum(cosine, correlation)
         by_cosine, by_correlation, by_both = (_matched(s) for s in (cosine, correlation, both))
         for name, value in (
@@ -182,9 +183,12 @@ def _matched(score: np.ndarray) -> np.ndarray:
         rows, columns = linear_sum_assignment(score, maximize=True)
         out[rows] = score[rows, columns]
         return out
+    # A pair is mutual where the row's best is also its column's. Of rows that tie for a column, the first has it.
     best = score.argmax(axis=1)
-    mutual = score.argmax(axis=0)[best] == np.arange(len(score))
-    out[mutual] = score[np.arange(len(score)), best][mutual]
+    own = score[np.arange(len(score)), best]
+    rows = np.flatnonzero(own >= score.max(axis=0)[best])
+    rows = rows[np.unique(best[rows], return_index=True)[1]]
+    out[rows] = own[rows]
     return out
 
 
@@ -192,10 +196,3 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     """Rows at norm 1, float32; a row of zeros stays."""
     rows = np.asarray(rows, dtype=np.float32)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-def _standard(codes: np.ndarray) -> np.ndarray:
-    """Columns about their mean at norm 1, so that products are correlations; a constant column is 0."""
-    centred = np.asarray(codes, dtype=np.float32) - codes.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norm = np.linalg.norm(centred, axis=0)
-    return centred * np.where(norm > 1e-9, 1 / np.maximum(norm, 1e-9), 0).astype(np.float32)
