@@ -4,7 +4,7 @@ One sparse feature covers some of an emotion's words; a weighted sum of up to te
 activation is divided by its typical size on train + val first, so that no feature leads by scale.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,13 @@ class Families:
                 weight = np.array(family.weights, dtype=np.float32) / np.array(family.scales, np.float32)
                 out[:, c] = values[:, list(family.features)] @ weight
         return out
+
+    def apart(self) -> "tuple[np.ndarray, Families]":
+        """All members ``(m,)`` int, rising, and families whose features are places among these."""
+        members = np.unique([feature for family in self.families for feature in family.features]).astype(int)
+        place = {feature: i for i, feature in enumerate(members.tolist())}
+        few = (replace(one, features=tuple(place[f] for f in one.features)) for one in self.families)
+        return members, Families(tuple(few))
 
     def annotate(self, table: "pl.DataFrame") -> "pl.DataFrame":
         """``table`` with family_rank (1 is first) and family_weight filled in, null outside the families."""

@@ -118,13 +118,25 @@ def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
 
 
 @torch.no_grad()
-def pre_activation_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
+def pre_activation_rows(
+    sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 2048
+) -> np.ndarray:
     """Pre-activations ``(n, d_sae)`` float32, of either sign, of raw embeddings ``(n, d_in)``.
+
+    Args:
+        sae: whose.
+        x: the embeddings.
+        features: ``(m,)`` int, the only ones that are computed; then the result is ``(n, m)``.
+        chunk: rows at a time.
 
     Raises:
         BadInput: as :func:`encode_rows`.
     """
-    return _by_chunks(sae, sae.pre_activations, x, chunk)
+    if features is None:
+        return _by_chunks(sae, sae.pre_activations, x, chunk)
+    few = torch.as_tensor(np.asarray(features), device=sae.W_enc.device)
+    part = SAE(sae.W_enc[:, few], sae.W_dec[few], sae.b_enc[few], sae.b_dec, activation="relu")
+    return _by_chunks(part, part.pre_activations, x, chunk)
 
 
 def _by_chunks(sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk: int) -> np.ndarray:

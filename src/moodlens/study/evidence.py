@@ -53,9 +53,8 @@ def transfer(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     families = load_families(folder)
     table = discovery.features(folder)
     codes, sae = folder.codes(MAIN), folder.sae(MAIN)
-    # A part at a time: the pre-activations of all rows are as large as the codes.
-    parts = np.array_split(folder.x, max(1, len(folder.x) // 4096))
-    scores = np.concatenate([families.scores(pre_activation_rows(sae, part)) for part in parts])
+    members, few = families.apart()
+    scores = few.scores(pre_activation_rows(sae, folder.x, features=members))
     result = {
         "held_out": generalization(
             pre_activation_rows(sae, folder.x[folder.rows("held_out")]),

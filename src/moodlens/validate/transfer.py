@@ -15,7 +15,7 @@ import numpy as np
 
 from moodlens.engine import BadInput
 from moodlens.features.families import Families
-from moodlens.features.rates import auroc
+from moodlens.features.rates import auroc, sparse_rows
 from moodlens.validate.areas import GroupResamples, Resampled, areas_json, mean_of
 from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.resampling import check_rows, dense_codes
@@ -263,21 +263,23 @@ def _random_families(
     rng = np.random.default_rng([seed, 0x6E0])
     dev = np.isin(splits, ("train", "val"))
     mine, own_labels = codes[dev], labels[dev]
-    fires = np.count_nonzero(mine > 0, axis=0)
+    active, d = sparse_rows(mine), mine.shape[1]
+    fires = np.bincount(active.indices, minlength=d)
     live = np.flatnonzero(fires)
-    sizes = mine[:, live].sum(axis=0, dtype=np.float64) / fires[live]
+    sizes = np.bincount(active.indices, active.data.astype(np.float64), d)[live] / fires[live]
+    leads = auroc(mine, own_labels, len(families.families), neutral_as_negative=True)[:, live]
     total, n_emotions = np.zeros(DRAWS), 0
     for c, family in enumerate(families.families):
         if not family.features or not (labels[held_out] == c).any():
             continue
         n_emotions += 1
-        lead = auroc(mine[:, live], np.where(own_labels == c, 0, -1), 1, neutral_as_negative=True)[0]
-        weights = np.zeros((len(live), DRAWS), dtype=np.float32)
+        lead = leads[c]
+        weights = np.zeros((d, DRAWS), dtype=np.float32)
         for draw in range(DRAWS):
             picks = rng.choice(len(live), min(len(family.features), len(live)), replace=False)
             weight = np.maximum(lead[picks] - 0.5, 0.0)
-            weights[picks, draw] = (weight if weight.sum() else np.ones(len(picks))) / sizes[picks]
-        scores = pre[:, live] @ weights
+            weights[live[picks], draw] = (weight if weight.sum() else np.ones(len(picks))) / sizes[picks]
+        scores = pre @ weights
         total += auroc(scores, np.where(labels[held_out] == c, 0, -1), 1, neutral_as_negative=True)[0]
     return total / max(n_emotions, 1)
 
