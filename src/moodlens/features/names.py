@@ -15,7 +15,7 @@ from moodlens.engine import BadInput, Progress, silent
 from moodlens.features.choose_name import Candidates, choose
 from moodlens.features.contrast import group_weights, log_odds_z
 from moodlens.features.naming_evidence import evidence, names_table, summarise
-from moodlens.features.ngrams import Vocabulary, vocabulary
+from moodlens.features.ngrams import StemIndex, Vocabulary, read_words
 from moodlens.features.phrases import EMOTION, Kind, Name, holds, kinds_of, predictions
 from moodlens.features.settings import NameSettings
 
@@ -93,10 +93,9 @@ def make_names(
     lean = {f: e for f, e in table.select("feature", "emotion").iter_rows() if e is not None}
     features = _drawn(table, fires.sum(axis=0) >= settings.min_firings, settings.n_controls, seed)
 
-    words = vocabulary(texts, longest=settings.longest, min_texts=settings.min_texts)
+    words, of_word = read_words(texts, longest=settings.longest, min_texts=settings.min_texts)
     kinds = kinds_of(mine, emotions, min_texts=settings.min_texts)
     of_kind = np.array([holds(kind, mine) for kind in kinds]).T.reshape(len(mine), len(kinds))
-    of_word = words.matrix(texts, settings.longest)
     terms = sparse.csc_array(sparse.hstack([of_word, sparse.csc_array(of_kind.astype(np.float64))]))
     group = group_codes(mine)
     weights = group_weights(group)
@@ -146,9 +145,10 @@ def judge_names(
     emotion = np.array([emotions.index(lean[f]) for f in features], dtype=int)
     strong = set(table.filter(table["emotion_feature"])["feature"].to_list())
     active = codes[rows][:, features]
-    predicted = predictions(names, mine)
+    index = StemIndex(mine["text"].to_list())
+    predicted = predictions(names, mine, index)
     scores = score_all(predicted, active > 0)
-    inner = predictions([name.without_emotion() for name in names], mine)
+    inner = predictions([name.without_emotion() for name in names], mine, index)
     within = np.full(scores.balanced.shape, np.nan)
     for c, name in enumerate(emotions):
         own, texts = emotion == c, mine["emotion"].eq_missing(name).to_numpy()
@@ -165,7 +165,7 @@ def judge_names(
         specific_only=settings.specific_only,
         rng=np.random.default_rng(seed),
     )
-    bare = predictions([Name(kinds=(Kind(((EMOTION, e),)),)) for e in emotions], mine)
+    bare = predictions([Name(kinds=(Kind(((EMOTION, e),)),)) for e in emotions], mine, index)
     alone = score_all(bare, active > 0).balanced[emotion, np.arange(len(features))]
     notes = evidence(
         made, group_codes(mine), predicted, active, scores, found, np.diagonal(within), emotion, alone
@@ -241,8 +241,10 @@ def _make(
     order = np.argsort(-np.round(z[:n_words], 9), kind="stable")[: settings.candidates]
     order = order[z[order] > 0]
     columns = np.r_[order, n_words + np.array(own_kinds, dtype=int)].astype(int)
+    matches = terms[:, columns]
     candidates = Candidates(
-        terms[:, columns].toarray() > 0,
+        matches.indices,
+        np.repeat(np.arange(len(columns)), np.diff(matches.indptr)),
         columns < n_words,
         (columns >= n_words) | (z[columns] >= settings.min_z),
         tuple(frozenset(words.terms[i].split()) if i < n_words else frozenset() for i in columns),
@@ -252,15 +254,15 @@ def _make(
     classes = [kinds[columns[i] - n_words] for i in chosen if columns[i] >= n_words]
 
     def learned(i: int) -> dict[str, Any]:
-        rows = candidates.matches[:, i]
-        hit = rows & fires
+        rows = candidates.rows_of(i)
+        hit = rows[fires[rows]]
         column = columns[i]
         return {
             "term": words.said[column] if column < n_words else str(kinds[column - n_words]),
             "kind": "word" if column < n_words else "class",
             "z": round(float(z[column]), 2),
-            "texts": int(rows.sum()),
-            "firing": int(hit.sum()),
+            "texts": len(rows),
+            "firing": len(hit),
             "groups": len(np.unique(group[hit])),
             "carries_over": i in chosen,
         }

@@ -26,13 +26,15 @@ class Vocabulary:
 
     def matrix(self, texts: Sequence[str], longest: int = 3) -> sparse.csc_array:
         """(n, n_terms) float64, 1 where a text holds a term. Texts with none of the terms are rows of zeros."""
+        return self._matrix([dict(_ngrams(text, longest)) for text in texts])
+
+    def _matrix(self, found: Sequence[dict[str, str]]) -> sparse.csc_array:
         place = {term: column for column, term in enumerate(self.terms)}
         pointer, column = [0], []
-        for text in texts:
-            found = {place[term] for term, _ in _ngrams(text, longest) if term in place}
-            column.extend(sorted(found))
+        for terms in found:
+            column.extend(sorted(place[term] for term in terms if term in place))
             pointer.append(len(column))
-        shape = (len(texts), len(self.terms))
+        shape = (len(found), len(self.terms))
         rows = sparse.csr_array((np.ones(len(column)), column, pointer), shape=shape)
         return sparse.csc_array(rows)
 
@@ -47,14 +49,29 @@ def vocabulary(texts: Sequence[str], *, longest: int = 3, min_texts: int = 3) ->
         longest: words in the longest n-gram.
         min_texts: texts that must hold a term.
     """
+    return _collect([dict(_ngrams(text, longest)) for text in texts], min_texts)
+
+
+def read_words(
+    texts: Sequence[str], *, longest: int = 3, min_texts: int = 3
+) -> tuple[Vocabulary, sparse.csc_array]:
+    """:func:`vocabulary` of the texts and its :meth:`Vocabulary.matrix` of the same texts, read once."""
+    found = [dict(_ngrams(text, longest)) for text in texts]
+    words = _collect(found, min_texts)
+    return words, words._matrix(found)
+
+
+def _collect(found: Sequence[dict[str, str]], min_texts: int) -> Vocabulary:
+    """The terms that enough texts hold; found: term -> wording, for every text."""
     count: Counter[str] = Counter()
-    wording: dict[str, Counter[str]] = {}
-    for text in texts:
-        found = dict(_ngrams(text, longest))
-        count.update(found.keys())
-        for term, said in found.items():
-            wording.setdefault(term, Counter())[said] += 1
+    for one in found:
+        count.update(one.keys())
     terms = sorted(term for term, n in count.items() if n >= min_texts)
+    wording: dict[str, dict[str, int]] = {term: {} for term in terms}
+    for one in found:
+        for term, said in one.items():
+            if term in wording:
+                wording[term][said] = wording[term].get(said, 0) + 1
     # Ties go to the shorter wording, then to the alphabet: the name must not depend on the order of texts.
     said = (
         min(wording[term].items(), key=lambda item: (-item[1], len(item[0]), item[0]))[0] for term in terms
@@ -67,28 +84,40 @@ def stems_of(phrase: str) -> tuple[str, ...]:
     return tuple(_stem(word.removesuffix("'s")) for word in words(phrase))
 
 
-def texts_with(phrases: Sequence[str], texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """For each phrase, the indices of the texts that hold its stems in a row, whatever the inflections."""
-    index: dict[str, list[int]] = {}
-    stemmed = []
-    for row, text in enumerate(texts):
-        clauses = [stems_of(clause) for clause in _PUNCTUATION.split(text)]
-        stemmed.append(clauses)
-        for item in {item for clause in clauses for item in clause}:
-            index.setdefault(item, []).append(row)
-    out = {}
-    for phrase in phrases:
+class StemIndex:
+    """Where stems stand in a set of texts, to look phrases up in."""
+
+    def __init__(self, texts: Sequence[str]):
+        self._clauses: list[list[tuple[str, ...]]] = []
+        self._holding: dict[str, list[int]] = {}
+        for row, text in enumerate(texts):
+            clauses = [stems_of(clause) for clause in _PUNCTUATION.split(text)]
+            self._clauses.append(clauses)
+            for item in {item for clause in clauses for item in clause}:
+                self._holding.setdefault(item, []).append(row)
+
+    def rows(self, phrase: str) -> np.ndarray:
+        """Indices of the texts that hold the phrase's stems in a row, whatever the inflections, rising."""
         wanted = stems_of(phrase)
         n = len(wanted)
-        rows = min((index.get(item, []) for item in wanted), key=len, default=[])
+        rows = min((self._holding.get(item, []) for item in wanted), key=len, default=[])
         found = [
             row
             for row in rows
             if n == 1
-            or any(clause[i : i + n] == wanted for clause in stemmed[row] for i in range(len(clause) - n + 1))
+            or any(
+                clause[i : i + n] == wanted
+                for clause in self._clauses[row]
+                for i in range(len(clause) - n + 1)
+            )
         ]
-        out[phrase] = np.array(found, dtype=np.int64)
-    return out
+        return np.array(found, dtype=np.int64)
+
+
+def texts_with(phrases: Sequence[str], texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """For each phrase, the indices of the texts that hold its stems in a row, whatever the inflections."""
+    index = StemIndex(texts)
+    return {phrase: index.rows(phrase) for phrase in phrases}
 
 
 def _ngrams(text: str, longest: int) -> list[tuple[str, str]]:

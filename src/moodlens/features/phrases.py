@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.features.ngrams import stems_of, texts_with
+from moodlens.features.ngrams import StemIndex, stems_of
 from moodlens.prompts import FACTORS
 
 if TYPE_CHECKING:
@@ -78,9 +78,13 @@ def holds(kind: Kind, prompts: "pl.DataFrame") -> np.ndarray:
     return found
 
 
-def predictions(names: Sequence[Name], prompts: "pl.DataFrame") -> np.ndarray:
-    """Where each name says that its feature fires. Returns (n_names, n_prompts) bool."""
-    words = texts_with(sorted({word for name in names for word in name.words}), prompts["text"].to_list())
+def predictions(names: Sequence[Name], prompts: "pl.DataFrame", index: StemIndex | None = None) -> np.ndarray:
+    """Where each name says that its feature fires. Returns (n_names, n_prompts) bool.
+
+    ``index`` is of the prompts' texts, for who asks more than once.
+    """
+    index = index or StemIndex(prompts["text"].to_list())
+    words = {word: index.rows(word) for word in sorted({word for name in names for word in name.words})}
     kinds = {kind: holds(kind, prompts) for name in names for kind in name.kinds}
     out = np.zeros((len(names), len(prompts)), dtype=bool)
     for i, name in enumerate(names):
