@@ -152,7 +152,9 @@ def test_score_with_labels(cli, small_study, texts):
     assert (status, err) == (0, "")
     value = json.loads(out)
     assert value["n"] == 12
-    assert set(value["auroc"]) == {"family", "top_feature", "difference_in_means", "linear_probe"}
+    assert set(value["auroc"]) == {
+        "family", "top_feature", "family_active", "top_feature_active", "difference_in_means", "linear_probe",
+    }  # fmt: skip
     assert value["auroc"]["difference_in_means"]["sad"] > 0.9
     assert {"happy", "sad", "calm"} <= set(value["auroc"]["family"])
 

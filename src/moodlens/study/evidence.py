@@ -1,6 +1,7 @@
 """The stages that put features to the proof, and the verdict over everything."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,29 +14,47 @@ from moodlens.study.training import MAIN, reconstruction
 
 
 def intervene(folder: StudyFolder, progress: Progress) -> Iterable[str]:
-    """Clamp, transplant and keep features -> interventions.parquet, causal.parquet, causal.json."""
-    from moodlens.validate.causal import causality
+    """Clamp, transplant and keep features, add families in pairs -> interventions.parquet, causal.parquet, causal.json.
 
-    study = folder.study
+    Also pairs.json: what the verdict reads of pairs of families and of features.
+    """
+    from moodlens.validate.causal import causality
+    from moodlens.validate.compositionality import compositionality
+    from moodlens.validate.orthogonality import orthogonality
+    from moodlens.validate.readouts import make_panel
+
+    study, settings = folder.study, folder.study.validation
+    table, families = discovery.features(folder), load_families(folder)
+    decoder, codes = folder.decoder(MAIN), folder.codes(MAIN)
+    rows = (folder.x, folder.labels, folder.groups, folder.splits)
+    usable = np.isin(folder.kinds, ("plain", "neutral"))
+    shared: dict[str, Any] = {
+        "seed": study.seed,
+        "kinds": folder.kinds,
+        "panel": make_panel(*rows, usable, study.emotions, seed=study.seed),
+    }
     result = causality(
-        folder.decoder(MAIN),
-        folder.codes(MAIN),
-        folder.x,
-        folder.labels,
-        folder.groups,
-        folder.splits,
-        folder.kinds,
-        discovery.features(folder),
-        load_families(folder),
-        study.emotions,
-        study.validation,
-        seed=study.seed,
+        decoder,
+        codes,
+        *rows,
+        table=table,
+        families=families,
+        emotions=study.emotions,
+        settings=settings,
         progress=progress,
+        **shared,
     )
+    pairs = {
+        "compositionality": compositionality(
+            decoder, codes, *rows, families, table, study.emotions, settings, **shared
+        ),
+        "orthogonality": orthogonality(decoder, codes[folder.rows("test")], table, settings, seed=study.seed),
+    }
     write_table(folder.path / "interventions.parquet", result.interventions)
     write_table(folder.path / "causal.parquet", result.features)
     write_json(folder.path / "causal.json", result.summary)
-    return ["interventions.parquet", "causal.parquet", "causal.json"]
+    write_json(folder.path / "pairs.json", pairs)
+    return ["interventions.parquet", "causal.parquet", "causal.json", "pairs.json"]
 
 
 def load_families(folder: StudyFolder) -> Families:
@@ -92,8 +111,6 @@ def baselines(folder: StudyFolder):
 
 def judge_study(folder: StudyFolder) -> list[str]:
     """Bring everything that was measured together -> features.parquet (whole), verdict.json."""
-    from moodlens.validate.compositionality import compositionality
-    from moodlens.validate.orthogonality import orthogonality
     from moodlens.validate.stability import stability_summary
     from moodlens.validate.verdict import judge
 
@@ -103,7 +120,7 @@ def judge_study(folder: StudyFolder) -> list[str]:
         table = table.join(read_table(path / name), on="feature", how="left", maintain_order="left")
     write_table(path / "features.parquet", table)
     found = table["emotion_feature"].to_numpy()
-    measured = reconstruction(folder)
+    measured, pairs = reconstruction(folder), read_json(path / "pairs.json")
     summary = stability_summary(read_table(path / "stability.parquet"), found, study.validation)
     verdict = judge(
         MAIN,
@@ -115,27 +132,8 @@ def judge_study(folder: StudyFolder) -> list[str]:
         causality=read_json(path / "causal.json"),
         stability=summary,
         generalization=read_json(path / "transfer.json")["held_out"],
-        compositionality=compositionality(
-            folder.decoder(MAIN),
-            folder.codes(MAIN),
-            folder.x,
-            folder.labels,
-            folder.groups,
-            folder.splits,
-            load_families(folder),
-            table,
-            study.emotions,
-            study.validation,
-            seed=study.seed,
-            kinds=folder.kinds,
-        ),
-        orthogonality=orthogonality(
-            folder.decoder(MAIN),
-            folder.codes(MAIN)[folder.rows("test")],
-            table,
-            study.validation,
-            seed=study.seed,
-        ),
+        compositionality=pairs["compositionality"],
+        orthogonality=pairs["orthogonality"],
         settings=study.validation.verdict,
     )
     write_json(path / "verdict.json", verdict)

@@ -58,7 +58,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "names", ("features",), lambda s: [_dump(s.names), s.namer and _dump(s.namer)], discovery.give_names
     ),
-    Stage("causal", ("features",), lambda s: _dump(s.validation), evidence.intervene),
+    Stage("causal", ("features",), lambda s: [_dump(s.validation), "pairs"], evidence.intervene),
     Stage("transfer", ("features",), lambda s: [s.validation.n_bootstrap, *_transfer(s)], evidence.transfer),
     Stage(
         "report",

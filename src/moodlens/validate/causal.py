@@ -23,7 +23,7 @@ from moodlens.features.fdr import benjamini_hochberg
 from moodlens.validate.controls import activity, allowed_controls, random_directions
 from moodlens.validate.family_trials import row, try_family
 from moodlens.validate.interventions import GroupMeans
-from moodlens.validate.readouts import READOUTS, make_panel
+from moodlens.validate.readouts import READOUTS, Panel, make_panel
 from moodlens.validate.resampling import bootstrap_weights, check_rows, dense_codes
 from moodlens.validate.settings import ValidateSettings
 from moodlens.validate.trials import KINDS, Setup, Trials, try_features
@@ -70,6 +70,7 @@ def causality(
     *,
     seed: int,
     progress: Progress | None = None,
+    panel: Panel | None = None,
 ) -> Causality:
     """Intervene on every emotion feature and every family.
 
@@ -86,6 +87,7 @@ def causality(
         emotions: names in label order.
         settings: doses, counts of controls, quantile and q.
         seed: of the controls and resamples.
+        panel: the rows that are judged and their readouts, if :func:`make_panel` has made them; made here otherwise.
 
     Raises:
         BadInput: shapes disagree, or the test rows cannot judge (see :func:`make_panel`).
@@ -111,7 +113,7 @@ def causality(
         np.asarray(W_dec, dtype=np.float32),
         codes,
         labels,
-        make_panel(x, labels, groups, splits, usable, emotions, seed=seed),
+        panel or make_panel(x, labels, groups, splits, usable, emotions, seed=seed),
         GroupMeans(group, bootstrap_weights(group, settings.n_bootstrap, seed)),
         density,
         size,

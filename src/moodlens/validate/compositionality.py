@@ -9,7 +9,7 @@ from moodlens.features.families import Families
 from moodlens.validate.controls import activity, allowed_controls, matched_features, random_families
 from moodlens.validate.family_trials import family_direction, scaled_families, typical_members
 from moodlens.validate.interventions import Bank, GroupMeans, constant_effects
-from moodlens.validate.readouts import make_panel
+from moodlens.validate.readouts import Panel, make_panel
 from moodlens.validate.resampling import bootstrap_weights, dense_codes
 from moodlens.validate.settings import ValidateSettings
 
@@ -31,6 +31,7 @@ def compositionality(
     *,
     seed: int,
     kinds: np.ndarray | None = None,
+    panel: Panel | None = None,
 ) -> dict[str, Any]:
     """Add the families of every pair of emotions to test rows of neither, each at its typical size.
 
@@ -54,6 +55,7 @@ def compositionality(
         settings: counts of controls and resamples, ``control_quantile``.
         seed: of the controls and resamples.
         kinds: ``(n,)``; only plain and neutral rows take part. None: no unlabelled held-out row does.
+        panel: the rows that are judged and their readouts, if :func:`make_panel` has made them; made here otherwise.
 
     Returns:
         ``share`` of pairs that move both (None with fewer than two families, or two classes in all),
@@ -73,7 +75,7 @@ def compositionality(
     rng = np.random.default_rng([seed, 0xC035])
     # Without kinds, unlabelled held-out rows may be negations and mixtures: no part of a readout.
     usable = (labels >= 0) | (splits != "held_out") if kinds is None else np.isin(kinds, ("plain", "neutral"))
-    panel = make_panel(x, labels, np.asarray(groups), splits, usable, emotions, seed=seed)
+    panel = panel or make_panel(x, labels, np.asarray(groups), splits, usable, emotions, seed=seed)
     if min(fold.readout.n_classes for fold in panel.folds) < 3:
         # Of two classes, one falls where the other rises.
         return out | {"control_rise_share": None, "pairs": []}

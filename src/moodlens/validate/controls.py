@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moodlens.features.rates import sparse_rows
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -27,8 +29,9 @@ def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
 
 def activity(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Density (share of rows in which it fires) and mean activation where it fires, ``(d_sae,)`` each."""
-    fires = np.count_nonzero(codes > 0, axis=0)
-    total = codes.sum(axis=0, dtype=np.float64)
+    active, d = sparse_rows(codes), codes.shape[1]
+    fires = np.bincount(active.indices, minlength=d)
+    total = np.bincount(active.indices, active.data.astype(np.float64), d)
     return fires / max(len(codes), 1), np.divide(total, fires, out=np.zeros(len(total)), where=fires > 0)
 
 

@@ -161,9 +161,7 @@ def _clamp(
     setup: Setup, members: np.ndarray, target: int, emotions: tuple[str, ...], picks: np.ndarray
 ) -> list[dict[str, Any]]:
     """All members set to zero in the emotion's own rows in which any of them fires."""
-    panel = setup.panel.take((setup.labels == target) & (setup.codes[:, members] > 0).any(axis=1))
-    bank = Bank.of(panel, np.concatenate([setup.W_dec, setup.directions]))
-    drawn = np.arange(len(setup.W_dec), len(bank.square))
+    panel, bank = setup.seen_by((setup.labels == target) & (setup.codes[:, members] > 0).any(axis=1))
     own, random, directions = [], [], []
     for place, fold in enumerate(panel.folds):
         height = -setup.codes[np.ix_(fold.rows, members)]
@@ -171,7 +169,7 @@ def _clamp(
         own.append(member_effects(fold, bank, place, members[None], height[None], target))
         random.append(_in_blocks(fold, bank, place, picks, lambda _, h=height: h[None], target, norm=norm))
         away = -norm[None, :, None]
-        directions.append(_in_blocks(fold, bank, place, drawn[:, None], lambda _, a=away: a, target))
+        directions.append(_in_blocks(fold, bank, place, setup.drawn[:, None], lambda _, a=away: a, target))
     return _fixed(setup, "clamp", target, emotions, panel.rows, own, random, directions, rises=False)
 
 
@@ -182,8 +180,7 @@ def _keep(
 
     Beside it: random families kept in the same way, and nothing kept at all (``zero_rest``).
     """
-    panel = setup.panel.take(setup.labels == target)
-    bank = Bank.of(panel, setup.W_dec)
+    panel, bank = setup.seen_by(setup.labels == target)
     own, random, nothing = [], [], []
     for place, fold in enumerate(panel.folds):
         mine = setup.codes[fold.rows]

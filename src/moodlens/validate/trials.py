@@ -1,6 +1,7 @@
 """Every feature on trial: clamped where it fires and added where it does not belong, beside its controls."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -41,6 +42,21 @@ class Setup:
     directions: np.ndarray
     """(r, d_in) random unit directions."""
     settings: ValidateSettings
+
+    @cached_property
+    def bank(self) -> Bank:
+        """All features, then the random directions, as the panel sees them."""
+        return Bank.of(self.panel, np.concatenate([self.W_dec, self.directions]))
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Places of the random directions in the bank."""
+        return np.arange(len(self.W_dec), len(self.W_dec) + len(self.directions))
+
+    def seen_by(self, wanted: np.ndarray) -> tuple[Panel, Bank]:
+        """The rows for which ``wanted`` (n,) is true, and the bank for them."""
+        keep = tuple(wanted[fold.rows] for fold in self.panel.folds)
+        return self.panel.take(wanted), self.bank.part(np.arange(len(self.bank.square)), keep)
 
 
 @dataclass
@@ -117,26 +133,24 @@ def try_features(
     )
     if not m:
         return trials
-    bank = Bank.of(setup.panel, np.concatenate([setup.W_dec, setup.directions]))
-    d_sae, n_controls = len(setup.W_dec), controls.shape[1]
-    drawn = np.arange(d_sae, d_sae + len(setup.directions))
-    away = tuple(setup.labels[fold.rows] != target for fold in setup.panel.folds)
-    others, other_bank = (
-        setup.panel.take(setup.labels != target),
-        bank.part(np.arange(len(bank.square)), away),
-    )
+    n_controls = controls.shape[1]
+    others, other_bank = setup.seen_by(setup.labels != target)
+    clamped = [np.zeros((m, setup.means.weights.shape[1]), dtype=np.float32) for _ in (*READOUTS, "counts")]
     for i, feature in enumerate(features):
-        which = np.concatenate([[feature], controls[i], drawn])
+        which = np.concatenate([[feature], controls[i], setup.drawn])
         amount = np.full(len(which), amounts[i])
         by_probe = probe_means(others, other_bank, which, amount, target)
         _judge(trials.measured["transplant", "probe"], i, by_probe, n_controls, s, rises=True)
         beside = len(which) if intervals else 1
         by_centroid = centroid_means(others, other_bank, which[:beside], amount[:beside], target)
         _judge(trials.measured["transplant", "centroid"], i, by_centroid, n_controls, s, rises=True)
-        _clamp(setup, bank, which if intervals else which[:1], trials, i)
+        _clamp(setup, which if intervals else which[:1], trials, i, clamped)
         if progress is not None:
             progress("causality", i + 1, m)
     if intervals:
+        for readout, sums in zip(READOUTS, clamped, strict=False):
+            out = trials.measured["clamp", readout]
+            _, out.low, out.high = setup.means.interval(sums, clamped[-1])
         _doses(setup, others, other_bank, trials)
     return trials
 
@@ -160,8 +174,11 @@ def _reached(own: float, controls: np.ndarray) -> float:
     return (1 + int((controls >= own).sum())) / (1 + len(controls))
 
 
-def _clamp(setup: Setup, bank: Bank, which: np.ndarray, trials: Trials, i: int) -> None:
-    """Zero feature i where it fires, and take as much away along every control's direction."""
+def _clamp(setup: Setup, which: np.ndarray, trials: Trials, i: int, clamped: list[np.ndarray]) -> None:
+    """Zero feature i where it fires, and take as much away along every control's direction.
+
+    Row i of ``clamped``, ``(m, g)`` each, gets the sums over groups of both readouts' changes and the counts of rows.
+    """
     feature, n_controls = trials.features[i], trials.controls.shape[1]
     fires = tuple(setup.codes[fold.rows, feature] > 0 for fold in setup.panel.folds)
     trials.n_groups.setdefault("clamp", np.zeros(len(trials.features), dtype=np.int64))
@@ -169,19 +186,20 @@ def _clamp(setup: Setup, bank: Bank, which: np.ndarray, trials: Trials, i: int) 
     if not len(rows):
         return
     trials.n_groups["clamp"][i] = len(np.unique(setup.means.group[rows]))
-    few = bank.part(which, fires)
+    few = setup.bank.part(which, fires)
     picks = np.arange(len(which))[:, None]
     changes = []
     for place, (fold, mask) in enumerate(zip(setup.panel.folds, fires, strict=True)):
         mine = fold.take(mask)
         height = -setup.codes[mine.rows, feature]
         changes.append(member_effects(mine, few, place, picks, height[None, :, None], trials.target))
-    for readout, parts in zip(READOUTS, zip(*changes, strict=True), strict=True):
+    group, n_groups = setup.means.group[rows], setup.means.weights.shape[1]
+    for place, parts in enumerate(zip(*changes, strict=True)):
         values = np.concatenate(parts, axis=1)
-        out = trials.measured["clamp", readout]
+        out = trials.measured["clamp", READOUTS[place]]
         _judge(out, i, values.mean(axis=1), n_controls, setup.settings, rises=False)
-        sums, counts = setup.means.sums(rows, values[:1])
-        _, out.low[i : i + 1], out.high[i : i + 1] = setup.means.interval(sums, counts)
+        clamped[place][i] = np.bincount(group, values[0], n_groups)
+    clamped[-1][i] = np.bincount(group, minlength=n_groups)
 
 
 def _doses(setup: Setup, others: Panel, bank: Bank, trials: Trials) -> None:
