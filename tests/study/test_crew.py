@@ -234,7 +234,7 @@ def test_a_stage_that_fails_is_not_marked_and_its_neighbours_are_kept(
     import shutil
 
     copy = shutil.copytree(small_study, tmp_path / "copy")
-    for name in ("names", "causal", "transfer", "report"):
+    for name in ("names", "causal", "transfer", "pairs", "report"):
         (copy / ".stages" / f"{name}.json").unlink()
 
     def broken(folder, progress):

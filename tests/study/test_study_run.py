@@ -102,9 +102,13 @@ def test_a_second_run_touches_nothing(copy, small_settings):
     ("change", "until", "again"),
     [
         ("name=other", None, {"report"}),
-        ("validation.probe_permutations=60", "probe", {"probe", "causal", "report"}),
+        ("validation.probe_permutations=60", "probe", {"probe", "causal", "pairs", "report"}),
         ("names.longest=2", "names", {"names", "report"}),
-        ("features.family_size=4", "features", {"features", "names", "causal", "transfer", "report"}),
+        (
+            "features.family_size=4",
+            "features",
+            {"features", "names", "causal", "transfer", "pairs", "report"},
+        ),
     ],
 )
 def test_a_setting_reruns_what_depends_on_it(copy, small_settings, change, until, again):

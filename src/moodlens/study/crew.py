@@ -7,10 +7,11 @@ busy by itself and runs alone; two of the others run at a time, on half of the c
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Protocol
+from typing import Any, Protocol
 
 from moodlens.engine import Progress
 
@@ -176,6 +177,18 @@ class _Crew:
             if error is not None:
                 self.errors.append(error)
             self._changed.notify_all()
+
+
+@contextmanager
+def pool() -> Iterator[Callable[..., Iterable[Any]]]:
+    """``map`` for a wide stage: on as many threads as there are cores, each of which has one to itself."""
+    n_cores = cores()
+    if n_cores < 2:
+        yield map
+        return
+    with ThreadPoolExecutor(n_cores, initializer=_take_cores, initargs=(1,)) as threads, _limits(n_cores):
+        _take_cores(1)
+        yield threads.map
 
 
 def _take_cores(n: int) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from moodlens.engine import Progress, read_json, read_table, write_json, write_table
+from moodlens.study.crew import pool
 from moodlens.study.folder import StudyFolder
 from moodlens.study.training import MAIN
 
@@ -23,22 +24,22 @@ def measure_stability(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     names = folder.seed_names()
     judges = folder.rows("test")
     judges = judges[:: max(1, len(judges) // JUDGES)]
-    others, codes = [], []
-    for done, name in enumerate(names):
-        progress("stability", done, len(names))
-        others.append(folder.decoder(name))
-        # Only these rows: the codes of every seed on all of them would fill the memory.
-        codes.append(encode_rows(folder.sae(name), folder.x[judges]))
-    table = stability(
-        folder.decoder(MAIN),
-        others,
-        folder.codes(MAIN)[judges],
-        codes,
-        folder.x[folder.rows("train")],
-        folder.study.validation,
-        seed=folder.study.seed,
-    )
-    progress("stability", len(names), len(names))
+    progress("stability", 0, len(names) + 1)
+    # Only these rows: the codes of every seed on all of them would fill the memory.
+    codes, x = folder.codes(MAIN)[judges], folder.x[judges]
+    saes = [folder.sae(name) for name in names]
+    with pool() as each:
+        table = stability(
+            folder.decoder(MAIN),
+            [folder.decoder(name) for name in names],
+            codes,
+            list(each(lambda sae: encode_rows(sae, x), saes)),
+            folder.x[folder.rows("train")],
+            folder.study.validation,
+            seed=folder.study.seed,
+            each=each,
+            progress=progress,
+        )
     write_table(folder.path / "stability.parquet", table)
     return ["stability.parquet"]
 

@@ -1,7 +1,6 @@
 """The stages that put features to the proof, and the verdict over everything."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,47 +13,61 @@ from moodlens.study.training import MAIN, reconstruction
 
 
 def intervene(folder: StudyFolder, progress: Progress) -> Iterable[str]:
-    """Clamp, transplant and keep features, add families in pairs -> interventions.parquet, causal.parquet, causal.json.
-
-    Also pairs.json: what the verdict reads of pairs of families and of features.
-    """
+    """Clamp, transplant and keep features -> interventions.parquet, causal.parquet, causal.json."""
     from moodlens.validate.causal import causality
-    from moodlens.validate.compositionality import compositionality
-    from moodlens.validate.orthogonality import orthogonality
-    from moodlens.validate.readouts import make_panel
 
-    study, settings = folder.study, folder.study.validation
-    table, families = discovery.features(folder), load_families(folder)
-    decoder, codes = folder.decoder(MAIN), folder.codes(MAIN)
-    rows = (folder.x, folder.labels, folder.groups, folder.splits)
-    usable = np.isin(folder.kinds, ("plain", "neutral"))
-    shared: dict[str, Any] = {
-        "seed": study.seed,
-        "kinds": folder.kinds,
-        "panel": make_panel(*rows, usable, study.emotions, seed=study.seed),
-    }
+    study = folder.study
     result = causality(
-        decoder,
-        codes,
-        *rows,
-        table=table,
-        families=families,
-        emotions=study.emotions,
-        settings=settings,
+        folder.decoder(MAIN),
+        folder.codes(MAIN),
+        folder.x,
+        folder.labels,
+        folder.groups,
+        folder.splits,
+        folder.kinds,
+        discovery.features(folder),
+        load_families(folder),
+        study.emotions,
+        study.validation,
+        seed=study.seed,
         progress=progress,
-        **shared,
+        panel=folder.panel,
     )
-    pairs = {
-        "compositionality": compositionality(
-            decoder, codes, *rows, families, table, study.emotions, settings, **shared
-        ),
-        "orthogonality": orthogonality(decoder, codes[folder.rows("test")], table, settings, seed=study.seed),
-    }
     write_table(folder.path / "interventions.parquet", result.interventions)
     write_table(folder.path / "causal.parquet", result.features)
     write_json(folder.path / "causal.json", result.summary)
-    write_json(folder.path / "pairs.json", pairs)
-    return ["interventions.parquet", "causal.parquet", "causal.json", "pairs.json"]
+    return ["interventions.parquet", "causal.parquet", "causal.json"]
+
+
+def pair(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Families added in pairs, and correlations of pairs of features -> pairs.json, which the verdict reads."""
+    from moodlens.validate.compositionality import compositionality
+    from moodlens.validate.orthogonality import orthogonality
+
+    study = folder.study
+    table = discovery.features(folder)
+    decoder, codes = folder.decoder(MAIN), folder.codes(MAIN)
+    progress("pairs", 0, 2)
+    together = compositionality(
+        decoder,
+        codes,
+        folder.x,
+        folder.labels,
+        folder.groups,
+        folder.splits,
+        load_families(folder),
+        table,
+        study.emotions,
+        study.validation,
+        seed=study.seed,
+        kinds=folder.kinds,
+        panel=folder.panel,
+    )
+    progress("pairs", 1, 2)
+    apart = orthogonality(decoder, codes[folder.rows("test")], table, study.validation, seed=study.seed)
+    progress("pairs", 2, 2)
+    write_json(folder.path / "pairs.json", {"compositionality": together, "orthogonality": apart})
+    return ["pairs.json"]
 
 
 def load_families(folder: StudyFolder) -> Families:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from moodlens.sae import SAE
+    from moodlens.validate.readouts import Panel
 
 
 _ARRAYS_OF = {"prompts": ("prompts", "labels", "groups", "splits", "kinds", "texts"), "embed": ("x",)}
@@ -35,6 +36,7 @@ class StudyFolder:
         self.study = study
         self._codes: dict[str, np.ndarray] = {}
         self._saes: dict[str, SAE] = {}
+        self._panel: Panel | None = None
         self._reading = threading.RLock()  # what takes long or much memory is made once, not once a thread
 
     @classmethod
@@ -92,6 +94,8 @@ class StudyFolder:
                 if stage in stages:
                     for name in names:
                         self.__dict__.pop(name, None)
+            if "embed" in stages:
+                self._panel = None
             for name in self._saes.keys() | self._codes.keys():
                 if "sweep" in stages or ("train" in stages and name != "main"):
                     self._saes.pop(name, None)
@@ -193,6 +197,25 @@ class StudyFolder:
             if name not in self._codes:
                 self._codes[name] = encode_rows(self.sae(name), self.x)
             return self._codes[name]
+
+    @property
+    def panel(self) -> "Panel":
+        """The test rows that interventions are judged on, and readouts of other groups."""
+        from moodlens.validate.readouts import make_panel
+
+        with self._reading:
+            if self._panel is None:
+                usable = np.isin(self.kinds, ("plain", "neutral"))
+                self._panel = make_panel(
+                    self.x,
+                    self.labels,
+                    self.groups,
+                    self.splits,
+                    usable,
+                    self.study.emotions,
+                    seed=self.study.seed,
+                )
+            return self._panel
 
     def seed_names(self) -> list[str]:
         """Names of the SAEs trained with other seeds."""

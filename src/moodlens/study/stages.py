@@ -53,16 +53,23 @@ STAGES: tuple[Stage, ...] = (
         wide=True,
     ),
     Stage("train", ("sweep",), lambda s: s.seeds, training.train_saes, wide=True),
-    Stage("stability", ("train",), lambda s: s.validation.reappearance, discovery.measure_stability),
+    Stage(
+        "stability",
+        ("train",),
+        lambda s: s.validation.reappearance,
+        discovery.measure_stability,
+        wide=True,
+    ),
     Stage("features", ("stability",), lambda s: _dump(s.features), discovery.find_features),
     Stage(
         "names", ("features",), lambda s: [_dump(s.names), s.namer and _dump(s.namer)], discovery.give_names
     ),
-    Stage("causal", ("features",), lambda s: [_dump(s.validation), "pairs"], evidence.intervene),
+    Stage("causal", ("features",), lambda s: _dump(s.validation), evidence.intervene),
     Stage("transfer", ("features",), lambda s: [s.validation.n_bootstrap, *_transfer(s)], evidence.transfer),
+    Stage("pairs", ("features",), lambda s: _dump(s.validation), evidence.pair),
     Stage(
         "report",
-        ("probe", "names", "causal", "transfer"),
+        ("probe", "names", "causal", "transfer", "pairs"),
         lambda s: [s.name, _dump(s.validation.verdict)],
         _report,
     ),

@@ -9,11 +9,12 @@ The null: unit differences of two data rows, looked up in the other decoders. Em
 such directions come closer to a dictionary than isotropic ones would.
 """
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.engine import BadInput, Progress
 from moodlens.validate.correlation import Standard
 from moodlens.validate.settings import ValidateSettings
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 HUNGARIAN_FEATURES = 2500
 """Live features above which matches are mutual nearest neighbours: the Hungarian method takes n^3."""
 NULL_DIRECTIONS = 2000
+WITH_BAR = {
+    "decoder_cosine": "reappears_decoder",
+    "correlation": "reappears_activation",
+    "both": "reappears",
+}
+"""Score of the matched partner -> the share of seeds in which it reaches the bar."""
 
 
 def stability(
@@ -34,6 +41,8 @@ def stability(
     settings: ValidateSettings,
     *,
     seed: int,
+    each: Callable[..., Iterable[Any]] = map,
+    progress: Progress | None = None,
 ) -> "pl.DataFrame":
     """Look for every feature in the SAEs of other seeds. Knows no labels.
 
@@ -45,6 +54,8 @@ def stability(
         x_train: ``(m, d_in)`` raw embeddings, whose differences are the null.
         settings: ``reappearance``, the bar; ``verdict.min_reappearance``, the share of seeds that counts as stable.
         seed: of the null directions.
+        each: ``map``, or one that calls the function on several threads.
+        progress: called after every seed.
 
     Returns:
         One row per feature. Shares of the other seeds: ``reappears_decoder``, ``reappears_activation`` (one to one on
@@ -76,28 +87,22 @@ def stability(
         name: np.zeros(d) for name in ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
     }
     shares = {name: np.zeros(d) for name in ("reappears_decoder", "reappears_activation", "reappears")}
-    for other, own in zip(seeds, seed_codes, strict=True):
-        there = np.flatnonzero((own > 0).any(axis=0))
-        if not len(there) or not len(alive):
-            continue
-        cosine = mine @ _unit(other[there]).T
-        correlation = mine_z.correlations(Standard.of(own).take(there))
-        both = np.minimum(cosine, correlation)
-        by_cosine, by_correlation, by_both = (_matched(s) for s in (cosine, correlation, both))
-        for name, value in (
-            ("decoder_cosine", by_cosine),
-            ("correlation", by_correlation),
-            ("best_cosine", cosine.max(axis=1)),
-            ("best_correlation", correlation.max(axis=1)),
-        ):
-            means[name][alive] += value / n_seeds
-        for name, value in (
-            ("reappears_decoder", by_cosine),
-            ("reappears_activation", by_correlation),
-            ("reappears", by_both),
-        ):
-            shares[name][alive] += (value >= bar) / n_seeds
-    null = null_cosines(seeds, x_train, seed)
+    drawn = null_directions(x_train, seed)
+
+    def compared(other: np.ndarray, own: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        return _compare(mine, mine_z, other, own), _best_cosines(drawn, other)
+
+    null = []
+    for done, (found, best) in enumerate(each(compared, seeds, seed_codes)):
+        null.append(best)
+        for name, value in found.items():
+            if name in means:
+                means[name][alive] += value / n_seeds
+            if name in WITH_BAR:
+                shares[WITH_BAR[name]][alive] += (value >= bar) / n_seeds
+        if progress is not None:
+            progress("stability", done + 2, n_seeds + 1)
+    null = np.stack(null)
     needed = settings.verdict.min_reappearance - 1e-9
     return pl.DataFrame(
         {
@@ -159,8 +164,24 @@ def stability_summary(table: "pl.DataFrame", found: np.ndarray, settings: Valida
     }
 
 
-def null_cosines(seeds: list[np.ndarray], x_train: np.ndarray, seed: int) -> np.ndarray:
-    """Best cosine of random differences of data rows with each decoder, ``(n_seeds, directions)``.
+def _compare(mine: np.ndarray, mine_z: Standard, other: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+    """How well each of the live features ``mine`` is matched in another SAE; ``(alive,)`` each, nothing if either is dead."""
+    there = np.flatnonzero((own > 0).any(axis=0))
+    if not len(there) or not len(mine):
+        return {}
+    cosine = mine @ _unit(other[there]).T
+    correlation = mine_z.correlations(Standard.of(own).take(there))
+    return {
+        "decoder_cosine": _matched(cosine),
+        "correlation": _matched(correlation),
+        "both": _matched(np.minimum(cosine, correlation)),
+        "best_cosine": cosine.max(axis=1),
+        "best_correlation": correlation.max(axis=1),
+    }
+
+
+def null_directions(x_train: np.ndarray, seed: int) -> np.ndarray:
+    """Unit differences of random pairs of data rows, ``(directions, d_in)`` float32.
 
     Raises:
         BadInput: fewer than two different rows.
@@ -171,7 +192,17 @@ def null_cosines(seeds: list[np.ndarray], x_train: np.ndarray, seed: int) -> np.
     drawn = drawn[np.linalg.norm(drawn, axis=1) > 0]
     if not len(drawn):
         raise BadInput("embeddings: all training rows are the same, so they have no differences")
-    return np.stack([(_unit(drawn) @ _unit(other).T).max(axis=1) for other in seeds])
+    return _unit(drawn)
+
+
+def null_cosines(seeds: list[np.ndarray], x_train: np.ndarray, seed: int) -> np.ndarray:
+    """Best cosine of :func:`null_directions` with each decoder, ``(n_seeds, directions)``."""
+    drawn = null_directions(x_train, seed)
+    return np.stack([_best_cosines(drawn, other) for other in seeds])
+
+
+def _best_cosines(drawn: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (drawn @ _unit(other).T).max(axis=1)
 
 
 def _matched(score: np.ndarray) -> np.ndarray:
