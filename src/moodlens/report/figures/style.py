@@ -99,6 +99,8 @@ _RC = {
     "svg.fonttype": "none",
     "svg.image_inline": True,
     "path.simplify": True,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
 }
 
 
@@ -157,7 +159,8 @@ def arrange(figure: "Figure") -> None:
         for axes in figure.axes:
             axes.apply_aspect()
         engine.execute(figure)
-    figure.set_layout_engine("none")
+        # With any engine, even "none", matplotlib draws everything once more before it saves.
+        figure.set_layout_engine(None)
 
 
 def save_png(figure: "Figure", path: Path) -> None:
