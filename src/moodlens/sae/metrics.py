@@ -39,8 +39,8 @@ def reconstruction_metrics(
     fires = np.zeros(sae.d_sae, dtype=np.int64)
     for start in range(0, len(x), chunk):
         block = np.asarray(x[start : start + chunk], dtype=np.float64)
-        codes = encode_rows(sae, x[start : start + chunk], chunk=chunk)
-        x_hat = decode_rows(sae, codes, chunk=chunk).astype(np.float64)
+        codes = encode_rows(sae, x[start : start + chunk])
+        x_hat = decode_rows(sae, codes).astype(np.float64)
         error += float(np.square(block - x_hat).sum())
         centred = np.linalg.norm(block - mean, axis=1)
         variance += float(np.square(centred).sum())

@@ -108,7 +108,7 @@ class SAE(nn.Module):
 
 
 @torch.no_grad()
-def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
+def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 512) -> np.ndarray:
     """Codes ``(n, d_sae)`` float32 of raw embeddings ``(n, d_in)``, ``chunk`` rows at a time.
 
     Raises:
@@ -119,7 +119,7 @@ def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
 
 @torch.no_grad()
 def pre_activation_rows(
-    sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 2048
+    sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 512
 ) -> np.ndarray:
     """Pre-activations ``(n, d_sae)`` float32, of either sign, of raw embeddings ``(n, d_in)``.
 
@@ -154,7 +154,7 @@ def _by_chunks(sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk
 
 
 @torch.no_grad()
-def decode_rows(sae: SAE, codes: np.ndarray, *, chunk: int = 2048) -> np.ndarray:
+def decode_rows(sae: SAE, codes: np.ndarray, *, chunk: int = 512) -> np.ndarray:
     """Reconstructions ``(n, d_in)`` float32, in raw units, of ``codes`` ``(n, d_sae)``."""
     if codes.ndim != 2 or codes.shape[1] != sae.d_sae:
         raise BadInput(f"codes must have shape (n, {sae.d_sae}), got {codes.shape}")
