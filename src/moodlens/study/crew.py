@@ -1,7 +1,8 @@
 """Stages side by side, on threads: each starts when what it needs is done, and never more than there are cores for.
 
 Most of a stage is products and loops of numpy, which let go of the interpreter lock. A *wide* stage keeps every core
-busy by itself and runs alone; two of the others run at a time, on half of the cores each.
+busy by itself and runs alone; two of the others run at a time, on half of the cores each. They get no more when they
+are alone: their products are small, and threads that wait for each other after each cost more than they bring.
 """
 
 import os
@@ -67,7 +68,7 @@ def run_all(tasks: Sequence[Task], do: Callable[[str, Progress], None], progress
         progress: is called by one thread at a time.
     """
     n_cores = cores()
-    if min(n_cores, sum(not task.wide for task in tasks)) < MOST:
+    if not tasks or n_cores < MOST:
         crew = _Crew(tasks, do, progress)
         crew.work()
         if crew.errors:
@@ -78,7 +79,7 @@ def run_all(tasks: Sequence[Task], do: Callable[[str, Progress], None], progress
         # A daemon: Ctrl-C must not wait for it. Files are renamed when they are whole, so none is left half-written.
         helpers = [
             threading.Thread(target=crew.work, kwargs={"wide": False}, name=f"stages-{i}", daemon=True)
-            for i in range(1, MOST)
+            for i in range(1, min(MOST, sum(not task.wide for task in tasks)))
         ]
         for helper in helpers:
             helper.start()
@@ -181,13 +182,14 @@ class _Crew:
 
 @contextmanager
 def pool() -> Iterator[Callable[..., Iterable[Any]]]:
-    """``map`` for a wide stage: on as many threads as there are cores, each of which has one to itself."""
+    """``map`` for a wide stage: on :data:`MOST` threads that share the cores."""
     n_cores = cores()
-    if n_cores < 2:
+    if n_cores < MOST:
         yield map
         return
-    with ThreadPoolExecutor(n_cores, initializer=_take_cores, initargs=(1,)) as threads, _limits(n_cores):
-        _take_cores(1)
+    each = n_cores // MOST
+    with ThreadPoolExecutor(MOST, initializer=_take_cores, initargs=(each,)) as threads, _limits(n_cores):
+        _take_cores(each)
         yield threads.map
 
 

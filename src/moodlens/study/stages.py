@@ -37,6 +37,7 @@ STAGES: tuple[Stage, ...] = (
         (),
         lambda s: [s.seed, s.emotions, s.control, _dump(s.prompts), texts.input_hashes(s)],
         texts.make_prompts,
+        wide=True,  # nothing can run beside it
     ),
     Stage("embed", ("prompts",), lambda s: _dump(s.encoder), texts.embed_prompts, wide=True),
     Stage(
