@@ -93,7 +93,7 @@ def auroc(
         (n_emotions, d) float64 in 0..1; NaN for an emotion that has no rows or is the only one.
     """
     labels = np.asarray(labels)
-    if not neutral_as_negative:
+    if not neutral_as_negative and (labels < 0).any():
         codes, labels = codes[labels >= 0], labels[labels >= 0]
     n = len(labels)
     # Neutral rows share a bin of their own at the end.
@@ -129,7 +129,9 @@ def firing_rates(codes: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.n
     labels = np.asarray(labels)
     known = labels >= 0
     one_hot = (labels[known] == np.arange(n_emotions)[:, None]).astype(np.float32)
-    fires = one_hot @ (codes[known] > 0).astype(np.float32)
+    fired = sparse_rows(codes if known.all() else codes[known])
+    fired.data = (fired.data > 0).astype(np.float32)
+    fires = one_hot @ fired
     return smoothed_rates(fires, one_hot.sum(axis=1))
 
 

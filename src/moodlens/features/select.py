@@ -20,7 +20,7 @@ import numpy as np
 from moodlens.engine import BadInput, Progress
 from moodlens.features.fdr import benjamini_hochberg
 from moodlens.features.permute import Answer, Question, permutation_p
-from moodlens.features.rates import auroc, firing_rates, selectivity, smoothed_rates
+from moodlens.features.rates import auroc, firing_rates, selectivity, smoothed_rates, sparse_rows
 from moodlens.features.settings import FeatureSettings
 from moodlens.features.units import UnitSums, permuted_labels
 
@@ -246,20 +246,22 @@ def _table(
     emotion, q, found = choice.emotion, *judged
     test = (labels >= 0) & (splits == "test")
     held_out = (labels >= 0) & (splits == "held_out")
-    rates = firing_rates(codes[test], labels[test], n_emotions)
     own = (emotion, feature)  # indexes a (C, d) array at each feature's own emotion
-    seen = codes[splits != "held_out"]
-    fires = seen > 0
-    n_fires = fires.sum(axis=0)
-    total = seen.sum(axis=0, dtype=np.float64)
-    alive = np.any(codes > 0, axis=0)
+    seen = splits != "held_out"
+    active = sparse_rows(codes)
+    on = np.repeat(seen, np.diff(active.indptr))
+    n_fires = np.bincount(active.indices[on], minlength=d)
+    total = np.bincount(active.indices[on], active.data[on].astype(np.float64), d)
+    alive = np.bincount(active.indices, minlength=d) > 0
+    tested = codes[test]
+    rates = firing_rates(tested, labels[test], n_emotions)
 
     columns: dict[str, Any] = {
         "feature": feature,
         "emotion": [emotions[c] if alive[f] else None for f, c in enumerate(emotion)],
         "auroc_dev": choice.auroc,
         "selectivity_dev": choice.selectivity,
-        "auroc": auroc(codes[test], labels[test], n_emotions)[own],
+        "auroc": auroc(tested, labels[test], n_emotions)[own],
         "selectivity": selectivity(rates)[own],
     }
     columns |= {f"rate_{name}": rates[c] for c, name in enumerate(emotions)}
@@ -267,9 +269,9 @@ def _table(
         "p": answer.p,
         "q": q,
         "p_maxt": answer.p_maxt,
-        "density": n_fires / max(len(seen), 1),
+        "density": n_fires / max(int(seen.sum()), 1),
         "mean_activation": np.divide(total, n_fires, out=np.zeros(d), where=n_fires > 0),
-        "n_groups": _groups_of_own_emotion(codes[test], labels[test], groups[test], emotion, n_emotions),
+        "n_groups": _groups_of_own_emotion(tested, labels[test], groups[test], emotion, n_emotions),
         "tested": question.emotion >= 0,
         "emotion_feature": found,
         "family_rank": pl.Series([None] * d, dtype=pl.Int64),
