@@ -106,9 +106,11 @@ def test_one_core_keeps_the_order(monkeypatch):
 
 @pytest.mark.usefixtures("two_cores")
 def test_an_error_lets_its_neighbour_finish_and_starts_nothing_more():
-    failed, done = threading.Event(), []
+    failed, done, both = threading.Event(), [], threading.Barrier(2, timeout=20)
 
     def do(name, progress):
+        if name in ("d", "e"):
+            both.wait()
         if name == "d":
             failed.set()
             raise BadInput("d cannot")
@@ -141,9 +143,10 @@ def test_an_error_on_either_thread_is_raised(where):
 @pytest.mark.usefixtures("two_cores")
 def test_an_interruption_stops_the_neighbour_at_its_next_report():
     both, interrupted, ended = threading.Barrier(2, timeout=20), threading.Event(), threading.Event()
-    main, done = threading.current_thread(), []
+    main, started = threading.current_thread(), []
 
     def do(name, progress):
+        started.append(name)
         both.wait()
         if threading.current_thread() is main:
             interrupted.set()
@@ -159,7 +162,7 @@ def test_an_interruption_stops_the_neighbour_at_its_next_report():
     with pytest.raises(KeyboardInterrupt):
         run_all([Task("a"), Task("b"), Task("c", ("a", "b"))], do, silent)
     assert ended.wait(20)
-    assert done == []
+    assert sorted(started) == ["a", "b"]
 
 
 @pytest.mark.usefixtures("two_cores")
