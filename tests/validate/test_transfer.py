@@ -10,6 +10,9 @@ from sklearn.metrics import roc_auc_score
 
 from moodlens.engine import BadInput
 from moodlens.features import Families, Family
+from moodlens.features.families import families
+from moodlens.features.settings import FeatureSettings
+from moodlens.validate import transfer as room
 from moodlens.validate.areas import GroupResamples
 from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.transfer import generalization, max_over_segments, special_rows, transfer_set
@@ -137,7 +140,7 @@ def test_families_generalise_beyond_random_families(planted, baselines, quick):
     args = (planted.codes, planted.x, planted.labels, planted.groups)
     pre = _pre(planted)
     held_out = planted.splits == "held_out"
-    rest = (planted.families, planted.table, THREE, baselines, quick)
+    rest = (planted.families, planted.table, THREE, baselines, FeatureSettings(), quick)
     out = generalization(pre[held_out], *args, planted.splits, *rest, seed=0)
     assert out["family_auroc"] > 0.8
     assert 0.45 < out["control_mean"] < out["control_auroc"] < out["family_auroc"]
@@ -149,6 +152,30 @@ def test_families_generalise_beyond_random_families(planted, baselines, quick):
     none = generalization(pre[:0], *args, np.full(len(planted.x), "train"), *rest, seed=0)
     assert none["family_auroc"] is None
     assert none["note"]
+
+
+@pytest.mark.parametrize("weights", ["evidence", "auroc", "equal", "logistic"])
+def test_random_families_are_weighted_and_read_by_the_rule_of_the_real_ones(planted, weights, monkeypatch):
+    monkeypatch.setattr(room, "DRAWS", 2)
+    rule = FeatureSettings(family_weights=weights)
+    dev = np.flatnonzero(np.isin(planted.splits, ("train", "val")))
+    held_out = (planted.splits == "held_out") & (planted.labels >= 0)
+    pre, labels = _pre(planted)[held_out], planted.labels[held_out]
+    drawn = room._random_families(
+        pre, planted.codes, planted.labels, planted.splits, held_out, planted.families, rule, 3
+    )
+    rng = np.random.default_rng([3, 0x6E0])
+    live = np.flatnonzero((planted.codes[dev] > 0).any(axis=0))
+    wanted = np.zeros((len(THREE), 2))
+    for c, emotion in enumerate(THREE):
+        for draw in range(2):
+            picks = rng.choice(live, len(planted.families.families[c].features), replace=False)
+            table = pl.DataFrame(
+                {"feature": picks, "emotion": [emotion] * len(picks), "emotion_feature": True}
+            )
+            same = families(table, planted.codes, planted.labels, THREE, dev, rule)
+            wanted[c, draw] = roc_auc_score(labels == c, same.scores(pre)[:, c])
+    np.testing.assert_allclose(drawn, wanted.mean(axis=0), atol=1e-6)
 
 
 def test_special_rows_are_placed_among_plain_rows(planted):

@@ -4,6 +4,7 @@ One sparse feature covers some of an emotion's words; a weighted sum of up to te
 activation is divided by its typical size on train + val first, so that no feature leads by scale.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -135,10 +136,7 @@ def families(
         if not len(pool):
             out.append(Family(name, (), (), ()))
             continue
-        lead = auroc(mine[:, pool], np.where(own == c, 0, -1), 1, neutral_as_negative=True)[0] - 0.5
-        merit = np.maximum(lead, 0.0)
-        if settings.family_weights == "evidence":
-            merit = merit * _log_selectivity(mine[:, pool] > 0, own, c, len(emotions))
+        lead, merit = (each[c] for each in merits(mine[:, pool], own, len(emotions), settings))
         kept = np.argsort(-merit, kind="stable")[: settings.family_size]
         # Alone, a feature is worth what it reaches: the first of a family is the one with the largest lead.
         kept = kept[np.argsort(-lead[kept], kind="stable")]
@@ -146,25 +144,46 @@ def families(
         active = mine[:, members] > 0
         scales = mine[:, members].sum(axis=0, dtype=np.float64) / np.maximum(active.sum(axis=0), 1)
         scales = np.where(scales > 0, scales, 1.0)
-        weights = _weights(mine[:, members] / scales, own == c, merit, settings)
+        scaled = mine[:, members] / scales
+        weights = weigh(merit, own == c, lambda scaled=scaled: scaled, settings)
         out.append(Family(name, *(tuple(a.tolist()) for a in (members, weights, scales))))
     return Families(tuple(out))
 
 
-def _log_selectivity(fires: np.ndarray, labels: np.ndarray, c: int, n_emotions: int) -> np.ndarray:
-    """Log of the selectivity for emotion ``c`` of features that fire at ``fires`` (n, k) bool; at least 0."""
-    known = labels >= 0
-    rates = firing_rates(fires[known].astype(np.float32), labels[known], n_emotions)
-    return np.log(np.maximum(selectivity(rates)[c], 1.0))
+def merits(
+    codes: np.ndarray, labels: np.ndarray, n_emotions: int, settings: FeatureSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lead and merit of every feature for every emotion, ``(C, d)`` each; see :func:`families`.
+
+    Args:
+        codes: (n, d) activations of train + val rows.
+        labels: (n,) int, -1 for neutral: among the negatives of the lead, left out of the selectivity.
+        n_emotions: how many emotions there are.
+        settings: ``family_weights``.
+    """
+    lead = auroc(codes, labels, n_emotions, neutral_as_negative=True) - 0.5
+    merit = np.maximum(lead, 0.0)
+    if settings.family_weights == "evidence":
+        merit *= np.log(np.maximum(selectivity(firing_rates(codes, labels, n_emotions)), 1.0))
+    return lead, merit
 
 
-def _weights(scaled: np.ndarray, own: np.ndarray, merit: np.ndarray, settings: FeatureSettings) -> np.ndarray:
-    """Weights of scaled activations (n, k), from labels ``own`` (n,) bool and each feature's merit (k,) >= 0."""
+def weigh(
+    merit: np.ndarray, own: np.ndarray, scaled: Callable[[], np.ndarray], settings: FeatureSettings
+) -> np.ndarray:
+    """Weights of the members of a family, ``(k,)``.
+
+    Args:
+        merit: (k,) of :func:`merits`.
+        own: (n,) bool, train + val rows of the emotion.
+        scaled: gives the members' scaled activations (n, k) in these rows; asked for logistic regression alone.
+        settings: ``family_weights``.
+    """
     if settings.family_weights == "logistic":
         from sklearn.linear_model import LogisticRegression
 
         model = LogisticRegression(class_weight="balanced", max_iter=1000)
-        return model.fit(scaled, own).coef_[0].astype(np.float64)
+        return model.fit(scaled(), own).coef_[0].astype(np.float64)
     weights = np.ones(len(merit)) if settings.family_weights == "equal" else merit
     if not weights.sum():
         weights = np.ones(len(merit))

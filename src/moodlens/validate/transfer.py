@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.engine import BadInput
-from moodlens.features.families import Families
-from moodlens.features.rates import auroc, sparse_rows
+from moodlens.features.families import Families, merits, weigh
+from moodlens.features.rates import auroc
+from moodlens.features.settings import FeatureSettings
 from moodlens.validate.areas import GroupResamples, Resampled, areas_json, mean_of
 from moodlens.validate.baselines import DenseBaselines
+from moodlens.validate.controls import activity
 from moodlens.validate.resampling import check_rows, dense_codes
 from moodlens.validate.settings import ValidateSettings
 
@@ -184,6 +186,7 @@ def generalization(
     table: "pl.DataFrame",
     emotions: tuple[str, ...],
     baselines: DenseBaselines,
+    rule: FeatureSettings,
     settings: ValidateSettings,
     *,
     seed: int,
@@ -201,6 +204,7 @@ def generalization(
         table: features.parquet (its length is checked against the codes).
         emotions: names in label order.
         baselines: fitted on train + val.
+        rule: ``family_weights``, by which the families were weighted.
         settings: ``n_bootstrap``.
         seed: of the draws and resamples.
 
@@ -233,7 +237,7 @@ def generalization(
     out |= {"auroc": judged}
     if not np.isfinite(means["family"].value):
         return out | {"note": "no emotion has a family"}
-    drawn = _random_families(pre, codes, labels, splits, held_out, families, seed)
+    drawn = _random_families(pre, codes, labels, splits, held_out, families, rule, seed)
     cell = means["family"].to_json()
     missing = [family.emotion for family in families.families if not family.features]
     note = f"control: 95th percentile of {DRAWS} draws, mean {drawn.mean():.2f}; difference-in-means " + (
@@ -257,28 +261,29 @@ def _random_families(
     splits: np.ndarray,
     held_out: np.ndarray,
     families: Families,
+    rule: FeatureSettings,
     seed: int,
 ) -> np.ndarray:
     """Mean held-out AUROC of random families, ``(DRAWS,)``."""
     rng = np.random.default_rng([seed, 0x6E0])
     dev = np.isin(splits, ("train", "val"))
     mine, own_labels = codes[dev], labels[dev]
-    active, d = sparse_rows(mine), mine.shape[1]
-    fires = np.bincount(active.indices, minlength=d)
-    live = np.flatnonzero(fires)
-    sizes = np.bincount(active.indices, active.data.astype(np.float64), d)[live] / fires[live]
-    leads = auroc(mine, own_labels, len(families.families), neutral_as_negative=True)[:, live]
+    density, sizes = activity(mine)
+    live = np.flatnonzero(density)
+    merit = merits(mine, own_labels, len(families.families), rule)[1]
     total, n_emotions = np.zeros(DRAWS), 0
     for c, family in enumerate(families.families):
         if not family.features or not (labels[held_out] == c).any():
             continue
         n_emotions += 1
-        lead = leads[c]
-        weights = np.zeros((d, DRAWS), dtype=np.float32)
+        weights = np.zeros((mine.shape[1], DRAWS), dtype=np.float32)
         for draw in range(DRAWS):
-            picks = rng.choice(len(live), min(len(family.features), len(live)), replace=False)
-            weight = np.maximum(lead[picks] - 0.5, 0.0)
-            weights[live[picks], draw] = (weight if weight.sum() else np.ones(len(picks))) / sizes[picks]
+            picks = rng.choice(live, min(len(family.features), len(live)), replace=False)
+
+            def scaled(picks: np.ndarray = picks) -> np.ndarray:
+                return mine[:, picks] / sizes[picks]
+
+            weights[picks, draw] = weigh(merit[c, picks], own_labels == c, scaled, rule) / sizes[picks]
         scores = pre @ weights
         total += auroc(scores, np.where(labels[held_out] == c, 0, -1), 1, neutral_as_negative=True)[0]
     return total / max(n_emotions, 1)
