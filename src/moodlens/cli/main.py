@@ -4,6 +4,8 @@ import errno
 import gc
 import os
 import sys
+import threading
+from contextlib import suppress
 
 import typer
 
@@ -14,12 +16,21 @@ UsageError: type[typer.BadParameter] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
 )
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 
 def main() -> None:
     """Run the command line and exit."""
     # The libraries make a million objects that stay. Looking through them again and again is a quarter of their loading.
     gc.set_threshold(50_000, 20, 50)
     status = _run(sys.argv[1:])
+    if status == INTERRUPTED and any(one.name.startswith("stages-") for one in threading.enumerate()):
+        # A stage is still at work on its thread (moodlens.study.crew). Taken down under it, torch or polars would abort.
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(status)
     # Before it ends, the interpreter would look through them once more: most of a second.
     gc.freeze()
     sys.exit(status)
@@ -37,7 +48,7 @@ def _run(arguments: list[str]) -> int:
         command = error.ctx.command_path if error.ctx else "moodlens"
         return _fail(f"{error.format_message()} (see {command} --help)")
     except typer.Abort:
-        return 130
+        return INTERRUPTED
     except BadInput as error:
         return _fail(str(error))
     except BrokenPipeError:
