@@ -97,6 +97,17 @@ def test_scores_are_weighted_sums_and_empty_families_score_zero(made):
     assert roc_auc_score(labels == 0, scores[:, 0]) > roc_auc_score(labels == 0, codes[:, 0])
 
 
+def test_families_apart_read_their_members_alone_to_the_same_scores(made):
+    found, codes = _families(made), made[1]
+    members, few = found.apart()
+    assert members.tolist() == sorted({f for family in found.families for f in family.features})
+    np.testing.assert_array_equal(few.scores(codes[:, members]), found.scores(codes))
+    assert few.emotions == found.emotions
+    nothing, empty = Families(found.families[2:]).apart()
+    assert nothing.tolist() == []
+    assert empty.scores(codes[:, nothing]).shape == (len(codes), 1)
+
+
 def test_annotation_ranks_the_members_and_leaves_the_others_empty(made):
     table = _families(made).annotate(made[0])
     assert table["family_rank"].to_list() == [1, 2, 3, 1, None, None]

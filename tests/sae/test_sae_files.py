@@ -78,6 +78,9 @@ def test_what_the_files_say_by_hand(trained, small, tmp_path, architecture):
         codes = codes * (pre >= np.sort(pre, axis=1)[:, [-3]])
     assert encode_rows(trained[architecture].sae, small[1]) == pytest.approx(codes, abs=1e-5)
     assert pre_activation_rows(trained[architecture].sae, small[1], chunk=7) == pytest.approx(pre, abs=1e-5)
+    for few in (np.array([5, 0, 2]), np.array([], dtype=int)):
+        found = pre_activation_rows(trained[architecture].sae, small[1], features=few, chunk=7)
+        assert found == pytest.approx(pre[:, few], abs=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -77,8 +77,9 @@ def score_frame(
     labels = np.array([index.get(emotion, -1) for emotion in frame["emotion"]], dtype=np.int64)
     x, owner = encode_segments(study_encoder(folder), frame["text"].to_list(), progress=progress)
     sae = folder.sae(MAIN)
-    codes, pre = encode_rows(sae, x), pre_activation_rows(sae, x)
-    families = load_families(folder)
+    # Of what is not read nothing is kept: long texts have many segments, and each a row of every feature.
+    members, families = load_families(folder).apart()
+    codes, pre = encode_rows(sae, x), pre_activation_rows(sae, x, features=members)
     features = read_table(folder.path / "features.parquet")
     found = features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
 
@@ -94,7 +95,7 @@ def score_frame(
     result = transfer_set(
         name,
         pre,
-        codes,
+        codes[:, members],
         x,
         owner,
         labels,
