@@ -71,14 +71,19 @@ def _areas(e: Evidence, caption: str, auroc: dict[str, Any], n_seen: int = 0) ->
         if method in auroc:
             cells = [auroc[method].get(column) or {} for column in columns]
             rows.append((label, *(f"{number(c.get('value'))} {_ci(c.get('ci'))}".strip() for c in cells)))
+    reading = ""
+    if "family_active" in auroc:  # studies of earlier versions were read from activations alone
+        reading = (
+            "Families and single features are read before the SAE's threshold; the rows named active count only texts "
+            "in which a feature passes it. "
+        )
     return Table(
         caption,
         ("Method", *(plain_text(c) if c != "mean" else "mean of emotions" for c in columns)),
         tuple(rows),
         numeric=frozenset(range(1, len(columns) + 1)),
-        note="0.5 is chance. Families and single features are read before the SAE's threshold; the rows named active "
-        "count only texts in which a feature passes it. Everything was fitted on the study's train and validation "
-        f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups.",
+        note=f"0.5 is chance. {reading}Everything was fitted on the study's train and validation texts, {judged}. "
+        "In brackets: 95 % interval, bootstrap over groups.",
     )
 
 
