@@ -57,7 +57,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "stability",
         ("train",),
-        lambda s: s.validation.reappearance,
+        lambda s: [s.validation.reappearance, s.validation.verdict.min_reappearance],
         discovery.measure_stability,
         wide=True,
     ),

@@ -1,0 +1,22 @@
+"""What a stage reads of the settings is part of its key, so that a change makes it run again."""
+
+import pytest
+
+from moodlens.study import read_study
+from moodlens.study.run import keys
+from moodlens.study.stages import STAGES
+
+
+@pytest.mark.parametrize(
+    ("change", "stage"),
+    [
+        ("validation.reappearance=0.6", "stability"),
+        ("validation.verdict.min_reappearance=0.6", "stability"),  # decides the share of the null
+        ("features.family_weights=equal", "transfer"),  # by which the control is weighted too
+        ("validation.max_correlation=0.2", "pairs"),
+    ],
+)
+def test_a_setting_changes_the_key_of_what_reads_it(change, stage, small_settings):
+    before, after = (keys(read_study(small_settings, changes), STAGES) for changes in ([], [change]))
+    assert before[stage] != after[stage]
+    assert before["sweep"] == after["sweep"]
