@@ -131,7 +131,8 @@ METHODS: tuple[Method, ...] = (
         _row(_sub(_i("S"), _i("c")), _o("="), _sum(_row(_sub(_i("w"), _i("f")), _frac(_sub(_i("h"), _i("f")), _sub(_i("σ"), _i("f")))), _row(_i("f"), _o("∈"), _i("c")))),
         "S_c = sum over the family's features of w_f h_f / scale_f",
         "At most 10 emotion features of one emotion, each scaled by its typical activation, weighted on train and "
-        "validation texts only. Long texts are read per sentence or clause and combined by max.",
+        "validation texts only. On other texts h is taken before the SAE's threshold (pre-activations). Long texts are "
+        "read per sentence or clause and combined by max.",
     ),
     Method(
         "Stability",
