@@ -1,7 +1,12 @@
 """Small data whose sparse structure is known."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # small_loop.py
 
 
 def planted_data(

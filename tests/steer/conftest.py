@@ -6,8 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # tiny.py and study.py, which child processes import too
+sys.path.insert(0, str(Path(__file__).parent))  # tiny.py and study.py, which child processes import too, and steered.py
 
+from steered import PROMPT, plain_generate, unit
 from tiny import save_tiny_musicgen, tiny_musicgen
 
 from moodlens.embed import EmbeddingStore
@@ -21,6 +22,17 @@ from study import EMOTIONS, tiny_inputs
 def musicgen():
     """Shared: leave no hook on it."""
     return tiny_musicgen()
+
+
+@pytest.fixture(scope="module")
+def vector(musicgen):
+    return unit(musicgen.d_in)
+
+
+@pytest.fixture(scope="module")
+def plain(musicgen):
+    """What transformers' own ``generate`` gives, called as its documentation does."""
+    return plain_generate(musicgen, PROMPT)
 
 
 @pytest.fixture(scope="session")

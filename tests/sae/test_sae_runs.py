@@ -1,0 +1,214 @@
+"""A training as a whole: seeds, settings and schedule, checkpoints, progress, and input that cannot be used."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_loop import ARCHITECTURES, QUICK, same, trainer, weights
+
+from moodlens.engine import BadInput
+from moodlens.sae import SAESettings, train
+from moodlens.sae.config import SAESettings as Settings
+from moodlens.sae.schedule import plan
+from moodlens.sae.state import initial_state
+from moodlens.sae.training import prepare
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_same_seed_same_bytes_other_seed_other_weights(small, architecture):
+    settings = SAESettings(**QUICK, architecture=architecture)
+    a, b, c = (train(*small, settings, seed=seed) for seed in (1, 1, 2))
+    assert same(weights(a.sae), weights(b.sae))
+    assert a.history == b.history
+    assert not same(weights(a.sae), weights(c.sae))
+
+
+def test_a_seed_decides_the_order_of_the_data_too(small):
+    orders = []
+    for seed in (1, 2):
+        t = trainer(small, seed=seed)
+        seen = []
+        original = t.stepper.step
+
+        def watched(data, index, *rest, seen=seen, original=original):
+            seen.append(index.copy())
+            return original(data, index, *rest)
+
+        t.stepper.step = watched
+        t.epoch()
+        orders.append(np.concatenate(seen))
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(110)), "each row once an epoch"
+    assert not np.array_equal(orders[0], orders[1])
+
+
+def test_data_init_draws_other_rows_for_other_seeds(small):
+    data, _, standard, d_in = prepare(*small)
+    settings = SAESettings(**{**QUICK, "d_sae": 10}, data_init=1.0).resolve(110, d_in)
+    z = standard.apply(small[0])
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    rows = []
+    for seed in (1, 2):
+        W_dec = initial_state(settings, d_in, seed, data, standard).parameters["W_dec"].numpy()
+        cosine = W_dec @ z.T
+        assert cosine.max(1) == pytest.approx(np.ones(10), abs=1e-5)
+        rows.append(set(cosine.argmax(1)))
+    assert rows[0] != rows[1]
+
+
+def test_nothing_global_is_seeded(small):
+    before = torch.random.get_rng_state().clone(), np.random.get_state()[1].copy()
+    train(*small, SAESettings(**QUICK), seed=0)
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+RESUME = """
+import sys, os, signal
+import numpy as np
+sys.path.insert(0, {here!r})
+from conftest import planted_data
+import torch
+torch.set_num_threads(1)
+from moodlens.sae import SAESettings, train
+x, _ = planted_data(150, d_in=12, n_features=16)
+settings = SAESettings(architecture={architecture!r}, d_sae=24, k=3, epochs=12, batch_size=32, dead_feature_threshold=1)
+def die(entry):
+    if entry["epoch"] == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+train(x[:110], x[110:], settings, seed=5, checkpoint={path!r}, checkpoint_seconds=0.0, on_epoch=die)
+"""
+
+
+@pytest.mark.parametrize("architecture", ["l1", "batchtopk"])
+def test_a_killed_training_resumes_to_the_same_bits(small, tmp_path, architecture):
+    path = tmp_path / "state.safetensors"
+    code = RESUME.format(here=str(Path(__file__).parent), architecture=architecture, path=str(path))
+    child = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    settings = SAESettings(
+        architecture=architecture, d_sae=24, k=3, epochs=12, batch_size=32, dead_feature_threshold=1
+    )
+    epochs = []
+    resumed = train(
+        *small, settings, seed=5, checkpoint=path, on_epoch=lambda entry: epochs.append(entry["epoch"])
+    )
+    assert epochs == [7, 8, 9, 10, 11], "the killed epoch is done again, the earlier ones are not"
+    whole = train(*small, settings, seed=5)
+    assert same(weights(resumed.sae), weights(whole.sae))
+    assert resumed.history == whole.history
+    again = train(*small, settings, seed=5, checkpoint=path)
+    assert same(weights(again.sae), weights(whole.sae)), (
+        "a finished checkpoint gives the SAE without training"
+    )
+
+
+def test_a_checkpoint_of_another_run_is_refused(small, tmp_path):
+    path = tmp_path / "state.safetensors"
+    train(*small, SAESettings(**QUICK), seed=0, checkpoint=path)
+    for x_train, settings, seed in (
+        (small[0], SAESettings(**QUICK), 1),
+        (small[0], SAESettings(**QUICK, learning_rate=2e-3), 0),
+        (small[0] + 1, SAESettings(**QUICK), 0),
+    ):
+        with pytest.raises(BadInput, match="other data, settings or seed"):
+            train(x_train, small[1], settings, seed=seed, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(BadInput, match="not a readable checkpoint"):
+        train(*small, SAESettings(**QUICK), seed=0, checkpoint=path)
+
+
+def test_progress_counts_epochs(small):
+    seen = []
+    train(*small, SAESettings(**QUICK), seed=0, progress=lambda *args: seen.append(args))
+    assert seen == [("epochs", i + 1, 6) for i in range(6)]
+
+
+def test_a_store_trains_like_its_array(small):
+    class Store:
+        def __init__(self, x):
+            self.x = x.astype(np.float16)
+
+        @property
+        def rows(self):
+            return len(self.x)
+
+        def batch(self, row_indices):
+            return self.x[row_indices]
+
+    x_train, x_val = (x.astype(np.float16).astype(np.float32) for x in small)
+    a = train(Store(small[0]), Store(small[1]), SAESettings(**QUICK), seed=0)
+    b = train(x_train, x_val, SAESettings(**QUICK), seed=0)
+    assert same(weights(a.sae), weights(b.sae))
+
+
+class TestBadInput:
+    def test_rows(self, small):
+        x_train, x_val = small
+        settings = SAESettings(**QUICK)
+        hole = x_train.copy()
+        hole[13, 2] = np.nan
+        with pytest.raises(BadInput, match="x_train row 13 holds NaN"):
+            train(hole, x_val, settings, seed=0)
+        with pytest.raises(BadInput, match="x_val has 11 columns where 12"):
+            train(x_train, x_val[:, :11], settings, seed=0)
+        with pytest.raises(BadInput, match="x_val is missing"):
+            train(x_train, None, settings, seed=0)  # type: ignore[arg-type]
+        with pytest.raises(BadInput, match="x_val has no rows"):
+            train(x_train, x_val[:0], settings, seed=0)
+        with pytest.raises(BadInput, match="all rows are the same"):
+            train(np.ones_like(x_train), x_val, settings, seed=0)
+        with pytest.raises(BadInput, match="float array"):
+            train(np.zeros((3, 4), dtype=int), x_val, settings, seed=0)
+
+    def test_settings(self, small):
+        with pytest.raises(BadInput, match=r"'l1_coeff' does not exist; known: .*l1_coefficient"):
+            Settings.parse({"l1_coeff": 1})
+        with pytest.raises(BadInput, match="learning_rate = -1"):
+            Settings.parse({"learning_rate": -1})
+        with pytest.raises(ValueError, match="Extra inputs"):
+            Settings(l1_coeff=1)  # type: ignore[call-arg]
+        with pytest.raises(BadInput, match="lower k"):
+            train(*small, SAESettings(d_sae=8, k=9), seed=0)
+        with pytest.raises(BadInput, match="must rise and end"):
+            train(*small, SAESettings(architecture="matryoshka", d_sae=8, k=2, prefixes=(4, 4, 8)), seed=0)
+
+    def test_divergence_is_named(self, small):
+        with pytest.raises(BadInput, match="diverged in epoch"):
+            train(*small, SAESettings(**QUICK, decoder_norm=False, learning_rate=1e30), seed=0)
+
+
+def test_defaults_are_the_roadmaps():
+    s = SAESettings()
+    assert (s.l1_coefficient, s.expansion_factor, s.learning_rate) == (1e-3, 8, 1e-3)
+    assert (s.encoder_init_scale, s.patience, s.decoder_norm) == (0.1, 50, True)
+    assert s.resolve(70, 768).d_sae == 6144
+    assert s.resolve(70, 768).batch_size == 16
+
+
+@pytest.mark.parametrize("rows", [70, 1000, 8000, 100_000])
+def test_resolved_schedule_suits_the_number_of_rows(rows):
+    s = SAESettings().resolve(rows, 384)
+    assert s.batch_size is not None
+    assert s.epochs is not None
+    steps = s.epochs * -(-rows // s.batch_size)
+    assert 16 <= s.batch_size <= max(16, rows / 16)
+    assert 1000 <= steps <= 5000
+
+
+def test_schedule():
+    s = SAESettings(learning_rate=1.0, warmup=0.1, decay=0.2, sparsity_warmup=0.5, k=10, d_sae=100)
+    rates = [plan(s, i, 100).learning_rate for i in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:81] == pytest.approx([1.0] * 72)
+    assert 0 < rates[99] == pytest.approx(0.05)
+    ks = [plan(s, i, 100).k for i in range(100)]
+    assert 38 < ks[0] < 40
+    assert ks[49:] == [10] * 51
+    l1 = [plan(s.model_copy(update={"l1_coefficient": 2.0}), i, 100).l1 for i in range(100)]
+    assert l1[24] == pytest.approx(1.0)
+    assert l1[99] == 2.0
