@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # tiny.py and study.py, which child processes import too, and steered.py
+# tiny.py, study.py and steered.py; child processes import the first two as well
+sys.path.insert(0, str(Path(__file__).parent))
 
 from steered import PROMPT, plain_generate, unit
 from tiny import save_tiny_musicgen, tiny_musicgen

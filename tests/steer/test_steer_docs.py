@@ -65,8 +65,8 @@ def test_its_code_runs(study_folder, checkpoint, tmp_path, monkeypatch):
 
 
 def test_every_trap_of_the_page_has_a_test():
-    tests = (ROOT / "tests" / "steer" / "test_steer_site.py").read_text()
+    tests = (ROOT / "tests" / "steer" / "test_steer_traps.py").read_text()
     listed = re.findall(r"^\d+\. ", PAGE[PAGE.index("## Traps") :], re.M)
     assert (
         len(listed) == len(re.findall(r"^def test_trap_", tests, re.M)) + 1
-    )  # the last: the schedule's own test
+    )  # the last, of schedules, is in test_steer_site.py
