@@ -153,10 +153,17 @@ def make_study(
     write_table(folder / "interventions.parquet", interventions(rng, emotions))
     write_table(folder / "stability.parquet", stability_table(rng, d))
     write_json(folder / "transfer.json", transfer(rng, emotions))
+    cell = {
+        "direction": 0.83, "direction_min": 0.71, "direction_control": 0.13, "reading": 0.79, "reading_min": 0.64,
+        "reading_control": 0.24,
+    }  # fmt: skip
+    write_json(
+        folder / "agreement.json", {"n_seeds": 2, "emotions": dict.fromkeys(emotions, cell), "mean": cell}
+    )
     verdict = judge(
         "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
         stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
-                   "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7]},
+                   "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7], "families": cell},
         compositionality={"share": 1.0, "control_share": 0.1, "n_moved": 1, "n_pairs": 1, "pairs": [
             {"emotions": list(emotions[:2]), "effects": dict.fromkeys(emotions[:2], 0.4), "moved": True,
              "ci": {x: [0.3, 0.5] for x in emotions[:2]}, "alone": dict.fromkeys(emotions[:2], 0.6)}]},

@@ -179,6 +179,17 @@ def test_features_show_top_deciles_and_misses(page):
         assert {row[1] for row in rows[1:] if row[0] == "miss"} <= {"0"}
 
 
+def test_families_stand_beside_those_of_other_seeds(study, tmp_path, markdown):
+    assert "Families beside those of 2 other seeds" in markdown
+    assert (
+        "families: direction cosine 0.83 (random families 0.13), reading correlation 0.79 (0.24)" in markdown
+    )
+    assert "0.830 (0.710)" in markdown
+    folder = copy_study(study, tmp_path / "s")
+    (folder / "agreement.json").unlink()
+    assert "Families beside those of" not in written(folder)[1]
+
+
 def test_methods_are_formulas(page, html, markdown):
     assert "math" in page.tags
     assert html.count("<math") >= 8

@@ -59,6 +59,11 @@ def test_every_file_is_there_with_its_keys(small_study):
         assert (small_study / name).exists(), name
     assert set(read_json(small_study / "reconstruction.json")) >= {"held_out", "train", "baselines", "rows"}
     assert set(read_json(small_study / "transfer.json")) >= {"sets", "held_out", "special"}
+    agreement = read_json(small_study / "agreement.json")
+    assert agreement["n_seeds"] == len(list((small_study / "sae").glob("seed-*")))
+    for cell in (*agreement["emotions"].values(), agreement["mean"]):
+        assert -1 <= cell["direction_min"] <= cell["direction"] <= 1
+        assert -1 <= cell["reading_min"] <= cell["reading"] <= 1
     assert set(read_json(small_study / "families.json")["families"][0]) >= {
         "emotion",
         "features",
@@ -107,7 +112,7 @@ def test_a_second_run_touches_nothing(copy, small_settings):
         (
             "features.family_size=4",
             "features",
-            {"features", "names", "causal", "transfer", "pairs", "report"},
+            {"features", "agreement", "names", "causal", "transfer", "pairs", "report"},
         ),
     ],
 )

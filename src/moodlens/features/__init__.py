@@ -9,5 +9,6 @@ from moodlens.features.rates import auroc as auroc
 from moodlens.features.rates import firing_rates as firing_rates
 from moodlens.features.rates import selectivity as selectivity
 from moodlens.features.select import Selection as Selection
+from moodlens.features.select import choose_features as choose_features
 from moodlens.features.select import select_features as select_features
 from moodlens.features.settings import FeatureSettings as FeatureSettings

@@ -29,6 +29,23 @@ class Family:
     scales: tuple[float, ...]
     """Mean activation of each feature over the train + val rows in which it fires."""
 
+    def direction(self, W_dec: np.ndarray) -> np.ndarray:
+        """What the family adds to an embedding: its decoder rows at their weights and typical activations.
+
+        ``(d_sae, d_in)`` -> ``(d_in,)`` float64, zeros if empty. As Concept Steerers (arXiv:2501.19066) decode a
+        concept's own codes: what the features usually add together.
+        """
+        size = np.array(self.weights) * np.array(self.scales)
+        return size @ W_dec[list(self.features)].astype(np.float64)
+
+    def reader(self, W_enc: np.ndarray) -> np.ndarray:
+        """What :meth:`Families.scores` of pre-activations reads, but for a constant: ``x @ reader``.
+
+        ``(d_in, d_sae)`` -> ``(d_in,)`` float64, zeros if empty.
+        """
+        size = np.array(self.weights) / np.array(self.scales)
+        return W_enc[:, list(self.features)].astype(np.float64) @ size
+
 
 @dataclass(frozen=True)
 class Families:
@@ -106,7 +123,7 @@ def families(
     codes: np.ndarray,
     labels: np.ndarray,
     emotions: tuple[str, ...],
-    rows: np.ndarray,
+    rows: np.ndarray | slice,
     settings: FeatureSettings,
 ) -> Families:
     """Gather the emotion features of each emotion into a family.
@@ -121,7 +138,7 @@ def families(
         table: one row per feature, from :func:`select_features`.
         codes: (n, d_sae) activations.
         labels: (n,) int, -1 for neutral. Neutral rows count among the negatives.
-        rows: (n,) bool or (m,) int, the train + val rows from which scales and weights are taken.
+        rows: (n,) bool, (m,) int or a slice, the train + val rows from which scales and weights are taken.
         settings: size, weights and stability of the families.
     """
     import polars as pl

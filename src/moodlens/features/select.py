@@ -135,6 +135,43 @@ def select_features(
     return Selection(table, summary)
 
 
+def choose_features(
+    codes: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    emotions: tuple[str, ...],
+    settings: FeatureSettings,
+) -> "pl.DataFrame":
+    """Step 1 alone: each feature's emotion on the labelled of the given rows, and whether it would be tested.
+
+    Nothing is judged, so these rows say nothing about whether a choice holds.
+
+    Args:
+        codes: (n, d_sae) activations.
+        labels: (n,) int, -1 for none.
+        groups: (n,) int or None.
+        emotions: names of the emotions.
+        settings: what it takes to be tested.
+
+    Returns:
+        feature, emotion, auroc_dev, selectivity_dev, tested; in the order of the codes' columns.
+    """
+    import polars as pl
+
+    known = np.flatnonzero(np.asarray(labels) >= 0)
+    sums = UnitSums.of(codes[known], labels[known], known if groups is None else groups[known])
+    choice = _choose(sums, sums.units.labels, len(emotions), settings)
+    return pl.DataFrame(
+        {
+            "feature": np.arange(codes.shape[1]),
+            "emotion": [emotions[c] for c in choice.emotion],
+            "auroc_dev": choice.auroc,
+            "selectivity_dev": choice.selectivity,
+            "tested": choice.tested,
+        }
+    )
+
+
 def _check(
     codes: np.ndarray,
     labels: np.ndarray,

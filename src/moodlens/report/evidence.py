@@ -38,6 +38,7 @@ class Evidence:
     families: dict[str, Any] | None = None
     interventions: "pl.DataFrame | None" = None
     stability: "pl.DataFrame | None" = None
+    agreement: dict[str, Any] | None = None
     transfer: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
     steering: dict[str, Any] | None = None
@@ -127,6 +128,7 @@ def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> 
         families=json_file(folder, "families.json"),
         interventions=table_file(folder, "interventions.parquet"),
         stability=table_file(folder, "stability.parquet"),
+        agreement=json_file(folder, "agreement.json"),
         transfer=json_file(folder, "transfer.json"),
         verdict=verdict,
         steering=steering_files(folder / "steer"),

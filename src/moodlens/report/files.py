@@ -29,6 +29,7 @@ _JSON: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "families.json": (("families",), "moodlens features"),
     "transfer.json": (("sets",), "moodlens transfer"),
+    "agreement.json": (("n_seeds", "emotions", "mean"), "moodlens report"),
     "verdict.json": (("go", "criteria"), "moodlens report"),
 }  # fmt: skip
 _CRITERION = ("id", "label", "must", "threshold", "value", "passed")

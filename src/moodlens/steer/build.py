@@ -14,7 +14,6 @@ from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.resampling import permuted_labels
 
 if TYPE_CHECKING:
-    from moodlens.features import Family
     from moodlens.steer.musicgen import MusicGen
 
 N_ANCHORS = 8
@@ -36,15 +35,6 @@ def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> n
             raise BadInput(f"difference in means: need rows with and without emotion {c}")
         out[c] = x[own].mean(axis=0) - x[~own].mean(axis=0)
     return out
-
-
-def family_vector(W_dec: np.ndarray, family: "Family") -> np.ndarray:
-    """Sum of a family's decoder rows, each at its weight and typical activation. ``(d_sae, d_in)`` -> ``(d_in,)``.
-
-    As Concept Steerers (arXiv:2501.19066) decode a concept's own codes: what the features usually add together.
-    """
-    size = np.array(family.weights) * np.array(family.scales)
-    return size @ W_dec[list(family.features)].astype(np.float64)
 
 
 def principal_components(x: np.ndarray, n: int) -> np.ndarray:
@@ -167,7 +157,7 @@ def _sae_directions(
         if family is not None and family.features:
             members += list(family.features)
             detail = {"features": family.features, "weights": family.weights, "scales": family.scales}
-            items.append(_direction("sae_family", emotion, family_vector(W_dec, family), detail))
+            items.append(_direction("sae_family", emotion, family.direction(W_dec), detail))
         feature = settings.features.get(emotion, family.features[0] if family and family.features else None)
         if feature is None:
             notes.append(f"{emotion}: no emotion feature, so no SAE feature and no family to steer with")

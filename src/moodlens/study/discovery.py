@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import polars as pl
 
 from moodlens.engine import Progress, read_json, read_table, write_json, write_table
@@ -10,7 +11,7 @@ from moodlens.study.folder import StudyFolder
 from moodlens.study.training import MAIN
 
 JUDGES = 2500
-"""Test rows on which activations are correlated; each more costs d_sae^2 products for every seed."""
+"""Test rows on which seeds are compared; each more costs d_sae^2 products for every seed."""
 
 
 def measure_stability(folder: StudyFolder, progress: Progress) -> Iterable[str]:
@@ -74,6 +75,48 @@ def find_features(folder: StudyFolder, progress: Progress) -> Iterable[str]:
     write_json(folder.path / "families.json", found.to_json())
     write_table(folder.path / "features.parquet", found.annotate(table))
     return ["features.parquet", "selection.json", "families.json"]
+
+
+def compare_families(folder: StudyFolder, progress: Progress) -> Iterable[str]:
+    """Find the families of the other seeds by the same rule, and compare -> agreement.json.
+
+    Theirs are chosen on train + val alone; the study's had to hold on test rows as well.
+    """
+    from moodlens.features import Families, choose_features, families
+    from moodlens.features.rates import sparse_rows
+    from moodlens.sae import encode_rows
+    from moodlens.validate.agreement import SeedFamilies, family_agreement
+
+    study = folder.study
+    rows = folder.rows("train", "val")
+    rows = rows[~np.isin(folder.kinds[rows], ("negation", "mixed"))]
+    labels, groups = folder.labels[rows], folder.groups[rows]
+
+    def of_seed(name: str, found: Families | None = None) -> SeedFamilies:
+        sae = folder.sae(name)
+        codes = folder.codes(name)[rows] if name == MAIN else encode_rows(sae, folder.x[rows])
+        if found is None:
+            table = choose_features(codes, labels, groups, study.emotions, study.features)
+            table = table.rename({"tested": "emotion_feature"})
+            found = families(table, codes, labels, study.emotions, slice(None), study.features)
+        active = sparse_rows(codes)
+        fires = np.bincount(active.indices, minlength=sae.d_sae)
+        sizes = np.bincount(active.indices, active.data, minlength=sae.d_sae) / np.maximum(fires, 1)
+        W_enc, W_dec = sae.W_enc.detach().numpy(), sae.W_dec.detach().numpy()
+        return SeedFamilies(found, W_enc, W_dec, sizes)
+
+    names = folder.seed_names()
+    others = []
+    for done, name in enumerate(names):
+        progress("families of other seeds", done, len(names))
+        others.append(of_seed(name))
+    judges = folder.rows("test")
+    judges = judges[:: max(1, len(judges) // JUDGES)]
+    own = of_seed(MAIN, Families.from_json(read_json(folder.path / "families.json")))
+    result = family_agreement(own, others, folder.x[judges], seed=study.seed)
+    progress("families of other seeds", len(names), len(names))
+    write_json(folder.path / "agreement.json", result)
+    return ["agreement.json"]
 
 
 def give_names(folder: StudyFolder, progress: Progress) -> Iterable[str]:

@@ -136,6 +136,7 @@ def judge_study(folder: StudyFolder) -> list[str]:
     found = table["emotion_feature"].to_numpy()
     measured, pairs = reconstruction(folder), read_json(path / "pairs.json")
     summary = stability_summary(read_table(path / "stability.parquet"), found, study.validation)
+    summary |= {"families": read_json(path / "agreement.json")["mean"]}
     verdict = judge(
         MAIN,
         study.emotions,

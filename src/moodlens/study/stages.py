@@ -62,6 +62,7 @@ STAGES: tuple[Stage, ...] = (
         wide=True,
     ),
     Stage("features", ("stability",), lambda s: _dump(s.features), discovery.find_features),
+    Stage("agreement", ("features",), lambda s: [], discovery.compare_families),
     Stage(
         "names", ("features",), lambda s: [_dump(s.names), s.namer and _dump(s.namer)], discovery.give_names
     ),
@@ -70,7 +71,7 @@ STAGES: tuple[Stage, ...] = (
     Stage("pairs", ("features",), lambda s: _dump(s.validation), evidence.pair),
     Stage(
         "report",
-        ("probe", "names", "causal", "transfer", "pairs"),
+        ("probe", "names", "causal", "transfer", "agreement", "pairs"),
         lambda s: [s.name, _dump(s.validation.verdict)],
         _report,
     ),

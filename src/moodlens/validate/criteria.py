@@ -232,8 +232,18 @@ def stability(stability: Mapping[str, Any] | None, s: VerdictSettings) -> dict[s
         control_met=control >= s.min_stable_share,
         beaten=value > control,
         note=f"{stability['n_stable']} of {stability['n_emotion_features']} over {stability['n_seeds']} seeds; "
-        f"all alive features {stability['alive_share']:.0%}; mean matched correlation {stability['mcc']:.2f}",
+        f"all alive features {stability['alive_share']:.0%}; mean matched correlation {stability['mcc']:.2f}"
+        + _of_families(stability.get("families") or {}),
         details=stability,
+    )
+
+
+def _of_families(mean: Mapping[str, float]) -> str:
+    if not mean:
+        return ""
+    return (
+        f"; families: direction cosine {mean['direction']:.2f} (random families {mean['direction_control']:.2f}), "
+        f"reading correlation {mean['reading']:.2f} ({mean['reading_control']:.2f})"
     )
 
 
