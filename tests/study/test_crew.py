@@ -222,6 +222,7 @@ def test_side_by_side_gives_the_same_results(small_study, small_settings, tmp_pa
         "transfer.json",
         "names.json",
         "causal.json",
+        "agreement.json",
     ):
         assert read_json(out / name) == read_json(small_study / name)
     for name in ("features", "interventions", "stability"):
@@ -238,7 +239,7 @@ def test_a_stage_that_fails_is_not_marked_and_its_neighbours_are_kept(
     import shutil
 
     copy = shutil.copytree(small_study, tmp_path / "copy")
-    for name in ("names", "causal", "transfer", "pairs", "report"):
+    for name in ("agreement", "names", "causal", "transfer", "pairs", "report"):
         (copy / ".stages" / f"{name}.json").unlink()
 
     begun = threading.Event()
@@ -264,7 +265,7 @@ def test_a_stage_that_fails_is_not_marked_and_its_neighbours_are_kept(
     assert not (copy / ".stages" / "names.json").exists()
     assert not (copy / ".stages" / "report.json").exists()
     assert not list(copy.rglob("*.tmp"))
-    beside = ("causal", "transfer", "pairs")
+    beside = ("agreement", "causal", "transfer", "pairs")
     kept = [name for name in beside if (copy / ".stages" / f"{name}.json").exists()]
     assert len(kept) == 1, "the one beside it was finished, and no other was started"
     monkeypatch.undo()
