@@ -13,7 +13,7 @@ from scipy import sparse
 from moodlens.engine import BadInput
 from moodlens.features.contrast import group_weights, log_odds_z
 from moodlens.features.names import make_names, name_features
-from moodlens.features.ngrams import texts_with, vocabulary
+from moodlens.features.ngrams import StemIndex, read_words
 from moodlens.features.phrases import Kind, Name, predictions, read_name
 from moodlens.features.settings import NameSettings
 
@@ -141,21 +141,23 @@ def test_repeating_a_group_changes_no_score(seed):
 
 
 def test_ngrams_stay_within_clauses_and_merge_inflections():
-    words = vocabulary(["a joyful dance, bright sky", "the joyous dances. bright skies"], min_texts=2)
+    texts = ["a joyful dance, bright sky", "the joyous dances. bright skies", "JOYFULLY dancing", "dance", ""]
+    words, found = read_words(texts, min_texts=2)
     assert "joy danc" in words.terms
     assert words.said[words.terms.index("joy danc")] in ("joyful dance", "joyous dances")
     assert not any(term.startswith("danc bright") for term in words.terms)
     assert not any(term in ("a", "the") for term in words.terms)
-    matrix = words.matrix(["JOYFULLY dancing", "dance", ""]).toarray()
-    assert matrix[0, words.terms.index("joy danc")] == 1
-    assert matrix[1, words.terms.index("joy danc")] == 0
-    assert matrix[2].sum() == 0
+    matrix = found.toarray()
+    assert matrix.shape == (5, len(words.terms))
+    assert matrix[:, words.terms.index("joy danc")].tolist() == [1, 1, 1, 0, 0]
+    assert matrix[4].sum() == 0
 
 
 def test_texts_with_a_phrase_hold_its_stems_in_a_row():
-    found = texts_with(["slow river", "rivers"], ["a slowly flowing river", "slow rivers", "slow, river"])
-    assert found["slow river"].tolist() == [1]
-    assert found["rivers"].tolist() == [0, 1, 2]
+    index = StemIndex(["a slowly flowing river", "slow rivers", "slow, river"])
+    assert index.rows("slow river").tolist() == [1]
+    assert index.rows("rivers").tolist() == [0, 1, 2]
+    assert index.rows("lake").tolist() == []
 
 
 def test_a_written_name_is_read_as_words_and_emotions():

@@ -6,7 +6,7 @@ import pytest
 from moodlens.engine import BadInput
 from moodlens.validate import stability as room
 from moodlens.validate.settings import ValidateSettings
-from moodlens.validate.stability import null_cosines, stability, stability_summary
+from moodlens.validate.stability import best_cosines, null_directions, stability, stability_summary
 
 SETTINGS = ValidateSettings()
 
@@ -92,8 +92,8 @@ def test_the_null_is_harder_than_isotropic_where_data_has_low_rank():
     plane = rng.normal(size=(3, 64))
     x = rng.normal(size=(400, 3)) @ plane
     W = rng.normal(size=(100, 3)) @ plane
-    low_rank = null_cosines([W], x, 0)
-    isotropic = null_cosines([W], rng.normal(size=(400, 64)), 0)
+    low_rank = best_cosines(null_directions(x, 0), W)
+    isotropic = best_cosines(null_directions(rng.normal(size=(400, 64)), 0), W)
     assert np.median(low_rank) > 0.9
     assert np.quantile(isotropic, 0.95) < 0.7
 

@@ -24,23 +24,11 @@ class Vocabulary:
     said: tuple[str, ...]
     """The most frequent wording of each term."""
 
-    def matrix(self, texts: Sequence[str], longest: int = 3) -> sparse.csc_array:
-        """(n, n_terms) float64, 1 where a text holds a term. Texts with none of the terms are rows of zeros."""
-        return self._matrix([dict(_ngrams(text, longest)) for text in texts])
 
-    def _matrix(self, found: Sequence[dict[str, str]]) -> sparse.csc_array:
-        place = {term: column for column, term in enumerate(self.terms)}
-        pointer, column = [0], []
-        for terms in found:
-            column.extend(sorted(place[term] for term in terms if term in place))
-            pointer.append(len(column))
-        shape = (len(found), len(self.terms))
-        rows = sparse.csr_array((np.ones(len(column)), column, pointer), shape=shape)
-        return sparse.csc_array(rows)
-
-
-def vocabulary(texts: Sequence[str], *, longest: int = 3, min_texts: int = 3) -> Vocabulary:
-    """Collect the n-grams that enough texts hold.
+def read_words(
+    texts: Sequence[str], *, longest: int = 3, min_texts: int = 3
+) -> tuple[Vocabulary, sparse.csc_array]:
+    """Collect the n-grams that enough texts hold, and where they are.
 
     N-grams stay within a clause and neither begin nor end with a word that says nothing by itself ("of", "the").
 
@@ -48,17 +36,19 @@ def vocabulary(texts: Sequence[str], *, longest: int = 3, min_texts: int = 3) ->
         texts: the texts names may be made of; never those a name is tested on.
         longest: words in the longest n-gram.
         min_texts: texts that must hold a term.
+
+    Returns:
+        The terms, and (n, n_terms) float64, 1 where a text holds a term. Texts with none of them are rows of zeros.
     """
-    return _collect([dict(_ngrams(text, longest)) for text in texts], min_texts)
-
-
-def read_words(
-    texts: Sequence[str], *, longest: int = 3, min_texts: int = 3
-) -> tuple[Vocabulary, sparse.csc_array]:
-    """:func:`vocabulary` of the texts and its :meth:`Vocabulary.matrix` of the same texts, read once."""
     found = [dict(_ngrams(text, longest)) for text in texts]
     words = _collect(found, min_texts)
-    return words, words._matrix(found)
+    place = {term: column for column, term in enumerate(words.terms)}
+    pointer, column = [0], []
+    for terms in found:
+        column.extend(sorted(place[term] for term in terms if term in place))
+        pointer.append(len(column))
+    rows = sparse.csr_array((np.ones(len(column)), column, pointer), shape=(len(found), len(words.terms)))
+    return words, sparse.csc_array(rows)
 
 
 def _collect(found: Sequence[dict[str, str]], min_texts: int) -> Vocabulary:
@@ -112,12 +102,6 @@ class StemIndex:
             )
         ]
         return np.array(found, dtype=np.int64)
-
-
-def texts_with(phrases: Sequence[str], texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """For each phrase, the indices of the texts that hold its stems in a row, whatever the inflections."""
-    index = StemIndex(texts)
-    return {phrase: index.rows(phrase) for phrase in phrases}
 
 
 def _ngrams(text: str, longest: int) -> list[tuple[str, str]]:

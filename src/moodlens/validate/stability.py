@@ -90,7 +90,7 @@ def stability(
     drawn = null_directions(x_train, seed)
 
     def compared(other: np.ndarray, own: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        return _compare(mine, mine_z, other, own), _best_cosines(drawn, other)
+        return _compare(mine, mine_z, other, own), best_cosines(drawn, other)
 
     null = []
     for done, (found, best) in enumerate(each(compared, seeds, seed_codes)):
@@ -195,13 +195,8 @@ def null_directions(x_train: np.ndarray, seed: int) -> np.ndarray:
     return _unit(drawn)
 
 
-def null_cosines(seeds: list[np.ndarray], x_train: np.ndarray, seed: int) -> np.ndarray:
-    """Best cosine of :func:`null_directions` with each decoder, ``(n_seeds, directions)``."""
-    drawn = null_directions(x_train, seed)
-    return np.stack([_best_cosines(drawn, other) for other in seeds])
-
-
-def _best_cosines(drawn: np.ndarray, other: np.ndarray) -> np.ndarray:
+def best_cosines(drawn: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Best cosine of each unit vector ``drawn`` (m, d_in) with the rows of a decoder, ``(m,)``."""
     return (drawn @ _unit(other).T).max(axis=1)
 
 
