@@ -189,7 +189,8 @@ def _agreement(e: Evidence) -> Table | None:
         numeric=frozenset(range(1, 5)),
         note="Every seed's families are found by the same rule on the same texts. Direction: what a family adds when it "
         "steers. Reading: its score of test texts. Random families: 95th percentile of as many live features of the "
-        "other seed with the same weights. Features may differ from seed to seed while their families agree.",
+        "other seed with the same weights. All seeds choose for the same "
+        "labels: agreement says that the rule finds the same thing in every SAE. Features may differ while families agree.",
     )  # fmt: skip
 
 
