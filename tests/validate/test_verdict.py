@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from moodlens.validate.thresholds import NOT_MEASURED
 from moodlens.validate.verdict import LABELS, MUST, NICE, VerdictSettings, judge
 
 EMOTIONS = ("a", "b")
@@ -145,6 +146,20 @@ def test_nothing_found_is_a_result_not_a_crash():
     assert by["generalization"]["note"] == "no emotion has a family"
     for name in ("selectivity", "interpretability", "causality", "stability", "monosemanticity"):
         assert not by[name]["passed"]
+    # To run the stages again would not help: what is missing is something to judge.
+    assert not any("not measured" in step.lower() for step in verdict["next_steps"])
+    assert "Stability: no emotion feature to judge." in verdict["next_steps"]
+
+
+def test_names_of_no_feature_are_nothing_to_judge_and_no_names_are_not_measured():
+    none = _features().with_columns(
+        pl.lit(False).alias("emotion_feature"),
+        *(pl.lit(None, dtype=pl.Float64).alias(c) for c in ("interpretable", "monosemanticity")),
+    )
+    for name in ("interpretability", "monosemanticity"):
+        assert _judge(features=none)[1][name]["note"] == "no emotion feature to judge"
+        some = none.with_columns(pl.lit(True).alias("emotion_feature"))
+        assert _judge(features=some)[1][name]["note"] == NOT_MEASURED
 
 
 def test_a_count_below_its_control_is_not_found_even_above_the_threshold():

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from moodlens.validate.thresholds import NOT_MEASURED
+
 _ADVICE = {
     "reconstruction": (
         "Reconstruction is poor on text the SAE has not seen: add more and more diverse prompts first; then lower "
@@ -29,8 +31,8 @@ _ADVICE = {
     ),
     "monosemanticity": "Features fire for more than their name: raise sparsity, or use a wider dictionary.",
     "stability": (
-        "Few features come back under other seeds: use a narrower dictionary or more text, and trust only the "
-        "features whose stability is high (it is a column and a filter)."
+        "Few features come back under other seeds: use a narrower dictionary or architecture l1, and trust only the "
+        "features whose stability is high (it is a column and a filter), or the families if they agree over seeds."
     ),
     "generalization": (
         "Families do not carry over to held-out words and scenes: vary style as well as emotion in the prompts, add "
@@ -62,7 +64,10 @@ def next_steps(verdict: Mapping[str, Any]) -> list[str]:
             )
             continue
         steps.append(_ADVICE[name])
-    unmeasured = [c["label"].lower() for c in verdict["criteria"] if c["value"] is None]
+    absent = [c for c in verdict["criteria"] if c["value"] is None]
+    unmeasured = [c["label"].lower() for c in absent if c["note"] == NOT_MEASURED]
     if unmeasured:
         steps.append(f"Not measured yet: {', '.join(unmeasured)}.")
+    # Running a stage again does not help where there is nothing to measure.
+    steps += [f"{c['label']}: {c['note']}." for c in absent if c["note"] != NOT_MEASURED]
     return steps

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.validate.thresholds import LABELS, MUST, VerdictSettings
+from moodlens.validate.thresholds import LABELS, MUST, NOT_MEASURED, VerdictSettings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +39,7 @@ def _criterion(
     }
 
 
-def _absent(name: str, threshold: str, what: str = "not measured") -> dict[str, Any]:
+def _absent(name: str, threshold: str, what: str = NOT_MEASURED) -> dict[str, Any]:
     return _criterion(name, threshold, note=what)
 
 
@@ -138,13 +138,20 @@ def _column(features: "pl.DataFrame | None", name: str) -> np.ndarray | None:
     return features[name].cast(pl.Float64).to_numpy()
 
 
+def _unnamed(features: "pl.DataFrame | None", column: str) -> str:
+    """Why there is nothing in ``column``: nobody looked, or there is no emotion feature to name."""
+    if features is None or column not in features.columns or features["emotion_feature"].any():
+        return NOT_MEASURED
+    return "no emotion feature to judge"
+
+
 def interpretability(
     features: "pl.DataFrame | None", emotions: tuple[str, ...], s: VerdictSettings
 ) -> dict[str, Any]:
     threshold = f">= {s.min_interpretable} features of each emotion whose name predicts where they fire"
     holds, score, control = (_column(features, c) for c in ("interpretable", "name_score", "name_control"))
     if features is None or holds is None or score is None or control is None:
-        return _absent("interpretability", threshold)
+        return _absent("interpretability", threshold, _unnamed(features, "interpretable"))
     found = features["emotion_feature"].to_numpy().astype(bool)
     which = features["emotion"].to_numpy()
     good = found & (np.nan_to_num(holds) > 0)
@@ -195,7 +202,7 @@ def monosemanticity(features: "pl.DataFrame | None", s: VerdictSettings) -> dict
     threshold = f"median share of firings covered by the name >= {s.min_monosemanticity:g}"
     covered, control = _column(features, "monosemanticity"), _column(features, "monosemanticity_control")
     if features is None or covered is None:
-        return _absent("monosemanticity", threshold)
+        return _absent("monosemanticity", threshold, _unnamed(features, "monosemanticity"))
     found = features["emotion_feature"].to_numpy().astype(bool) & np.isfinite(covered)
     if not found.any():
         return _absent("monosemanticity", threshold, "no emotion feature to judge")

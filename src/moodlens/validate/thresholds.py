@@ -24,6 +24,8 @@ LABELS = {
     "orthogonality": "Orthogonality",
     "dead_features": "Dead features",
 }
+NOT_MEASURED = "not measured"
+"""Note of a criterion whose stage has not run; another note without a value says why there is nothing to measure."""
 
 
 class VerdictSettings(BaseModel):

@@ -155,6 +155,7 @@ def next_steps(e: Evidence) -> Section:
     """What to do about each criterion that does not pass."""
     if e.verdict is None:
         return Section("next", "What to do next", (Bullets(("Judge the study: `moodlens report DIR`.",)),))
+    from moodlens.validate.thresholds import NOT_MEASURED
     from moodlens.validate.verdict import next_steps as advise
 
     items = []
@@ -162,7 +163,9 @@ def next_steps(e: Evidence) -> Section:
         word, _ = status(c)
         if word == "passed":
             continue
-        if word == "not measured":
+        if word == "not measured" and c["note"] != NOT_MEASURED:
+            text = f"{plain_text(c['note'])}."
+        elif word == "not measured":
             command = COMMANDS.get(c["id"])
             text = "not measured" + (f"; run `{command}`." if command else ".")
         else:
@@ -172,6 +175,6 @@ def next_steps(e: Evidence) -> Section:
     if not items:
         items = [
             "Every criterion passes. Steer music with the families (`moodlens steer DIR`, needs a T5 encoder), read the "
-            "features one by one (`moodlens explore DIR`), and repeat the study with another seed before relying on it."
+            "features one by one (`moodlens inspect DIR`), and repeat the study with another seed before relying on it."
         ]
     return Section("next", "What to do next", (Bullets(tuple(items)),))
