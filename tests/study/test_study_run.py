@@ -84,6 +84,51 @@ def test_every_file_is_there_with_its_keys(small_study):
     assert sorted(p.name for p in (small_study / "sae").iterdir()) == ["main", "seed-1", "seed-2"]
 
 
+def test_held_out_texts_are_read_with_their_own_labels(small_study):
+    from sklearn.metrics import roc_auc_score
+
+    from moodlens.sae import pre_activation_rows
+
+    folder = StudyFolder.open(small_study)
+    rows = folder.rows("held_out")
+    rows = rows[folder.labels[rows] >= 0]
+    pre = pre_activation_rows(folder.sae(), folder.x[rows])
+    found = read_json(small_study / "transfer.json")["held_out"]["auroc"]["top_feature"]
+    families = read_json(small_study / "families.json")["families"]
+    judged = [(c, family) for c, family in enumerate(families) if family["features"]]
+    assert judged
+    for c, family in judged:
+        area = roc_auc_score(folder.labels[rows] == c, pre[:, family["features"][0]])
+        assert found[family["emotion"]]["value"] == pytest.approx(area, abs=1e-3)
+
+
+def test_families_are_compared_with_those_of_each_other_seed(small_study):
+    from moodlens.features import Families, choose_features, families
+
+    folder = StudyFolder.open(small_study)
+    settings, emotions = folder.study.features, folder.study.emotions
+    own = Families.from_json(read_json(small_study / "families.json"))
+    rows = folder.rows("train", "val")
+    cosines = []
+    for name in folder.seed_names():
+        codes = folder.codes(name)[rows]
+        table = choose_features(codes, folder.labels[rows], folder.groups[rows], emotions, settings)
+        table = table.rename({"tested": "emotion_feature"})
+        theirs = families(table, codes, folder.labels[rows], emotions, slice(None), settings)
+        pairs = zip(own.families, theirs.families, strict=True)
+        cosines.append(
+            [_cosine(a.direction(folder.decoder()), b.direction(folder.decoder(name))) for a, b in pairs]
+        )
+    for c, emotion in enumerate(emotions):
+        cell = read_json(small_study / "agreement.json")["emotions"].get(emotion)
+        if cell is not None:
+            assert cell["direction"] == pytest.approx(np.mean(cosines, axis=0)[c], abs=1e-6)
+
+
+def _cosine(a, b):
+    return a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12)
+
+
 def test_the_verdict_has_every_criterion(small_study):
     verdict = read_json(small_study / "verdict.json")
     assert verdict["go"] is False  # 1,200 prompts cannot hold 50 features
