@@ -14,8 +14,7 @@ import pytest
 from moodlens.cli.main import _run
 
 MAIN = "from moodlens.cli import main; main()"
-VERBS = [
-    "run",
+STAGES = [
     "prompts",
     "embed",
     "probe",
@@ -27,14 +26,8 @@ VERBS = [
     "causal",
     "transfer",
     "report",
-    "score",
-    "inspect",
-    "steer",
-    "judge",
-    "rank",
-    "listen",
-    "doctor",
 ]
+VERBS = ["run", *STAGES, "score", "inspect", "steer", "judge", "rank", "listen", "doctor"]
 
 
 @pytest.fixture
@@ -79,21 +72,6 @@ def texts(tmp_path):
     ]
     pl.DataFrame(rows * 4, schema=["caption", "mood"], orient="row").write_csv(path)
     return path
-
-
-STAGES = [
-    "prompts",
-    "embed",
-    "probe",
-    "sweep",
-    "train",
-    "features",
-    "stability",
-    "names",
-    "causal",
-    "transfer",
-    "report",
-]
 
 
 @pytest.mark.parametrize("verb", [*STAGES, "inspect", "doctor"])
