@@ -16,10 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from moodlens.features import FeatureSettings, select_features
-from moodlens.features.rates import auroc, firing_rates, selectivity
-from moodlens.features.units import exchangeable_units, permuted_labels
-from moodlens.sae import SAE, SAESettings, encode_rows, train
+from moodlens.features import select_features
+from moodlens.sae import SAE, encode_rows, train
+from moodlens.settings.features import FeatureSettings
+from moodlens.settings.sae import SAESettings
+from moodlens.stats.rates import auroc, firing_rates, selectivity
+from moodlens.stats.units import exchangeable_units, permuted_labels
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 D_IN, D_SAE, K = 64, 40, 2

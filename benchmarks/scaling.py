@@ -93,8 +93,8 @@ def one(folder: Path, d_sae: int, arguments: argparse.Namespace) -> dict[str, An
     import torch
 
     from moodlens.embed import EmbeddingStore
-    from moodlens.sae import SAESettings
     from moodlens.sae.training import Trainer, prepare
+    from moodlens.settings.sae import SAESettings
 
     torch.set_num_threads(arguments.threads)
     data = EmbeddingStore.open(folder, verify=False)

@@ -106,11 +106,11 @@ def moodlens_step(x: np.ndarray, batch: int, d_sae: int, k: int, threads: int) -
     """One step of moodlens on rows drawn anew each time."""
     import torch
 
-    from moodlens.sae import SAESettings
     from moodlens.sae.rows import ArrayRows, measure
     from moodlens.sae.schedule import StepPlan
     from moodlens.sae.state import initial_state
     from moodlens.sae.steppers import make_stepper
+    from moodlens.settings.sae import SAESettings
 
     settings = SAESettings(d_sae=d_sae, k=k, batch_size=batch, epochs=1).resolve(len(x), x.shape[1])
     data = ArrayRows(x)
@@ -124,7 +124,8 @@ def moodlens_step(x: np.ndarray, batch: int, d_sae: int, k: int, threads: int) -
 
 def many(d_in: int, d_sae: int, k: int, *, members: int, repeats: int) -> dict[str, Any]:
     """Seconds for ``members`` seeds of a short training, together and one alone, in turn."""
-    from moodlens.sae import SAESettings, train, train_many
+    from moodlens.sae import train, train_many
+    from moodlens.settings.sae import SAESettings
 
     x = rows_like_embeddings(4500, d_in)
     batch = 128 if d_sae < 4096 else 512

@@ -17,7 +17,8 @@ def quality(d_sae: int, k: int, *, captions: Path | None, peer_epochs: int) -> d
     The peer's time ends with the first epoch whose validation loss is within :data:`CLOSE` of its best one; that of
     moodlens with the first whose held-out explained variance is within :data:`CLOSE` of the peer's final one.
     """
-    from moodlens.sae import SAESettings, train
+    from moodlens.sae import train
+    from moodlens.settings.sae import SAESettings
 
     x = caption_sentences(captions) if captions is not None else rows_like_embeddings(20_000, 384)
     x = x[np.random.default_rng(0).permutation(len(x))]

@@ -56,6 +56,7 @@ def small_settings(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def small_study(small_settings, tmp_path_factory) -> Path:
     """The folder of that study, run to the end with the bundled encoder. Copy it before changing anything."""
-    from moodlens.study import read_study, run
+    from moodlens.pipeline.run import run
+    from moodlens.settings.study import read_study
 
     return run(read_study(small_settings), tmp_path_factory.mktemp("study") / "small").path

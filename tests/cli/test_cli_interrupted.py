@@ -10,7 +10,7 @@ import atexit, sys, threading
 import typer
 import moodlens.cli.app
 from moodlens.cli import main
-from moodlens.study.crew import run_all
+from moodlens.pipeline.schedule import run_all
 
 class Task:
     needs, wide = (), False

@@ -9,8 +9,8 @@ import pytest
 import torch
 from embed_tiny import TINY, t5_weights, write_checkpoint
 
+from moodlens.core import BadInput
 from moodlens.embed import checkpoints, get_encoder
-from moodlens.engine import BadInput
 
 TEXTS = ["Sad piano.", "a calm waltz, 90 BPM, strings and a lonely voice", "drums " * 60, "happy"]
 

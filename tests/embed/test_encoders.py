@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from moodlens.core import BadInput
 from moodlens.embed import encode_segments, encoders, get_encoder
 from moodlens.embed.encoders import Encoder, has_fast_bf16
-from moodlens.engine import BadInput
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from moodlens.core import BadInput
 from moodlens.embed import read_precomputed, write_precomputed
-from moodlens.engine import BadInput
 
 EMOTIONS = ("happy", "sad", "tense")
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moodlens.core import BadInput
 from moodlens.embed import EmbeddingStore, embed_to_store
-from moodlens.engine import BadInput
 
 INFO = {
     "encoder": "minilm",

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from moodlens.engine import BadInput
-from moodlens.features import Families, FeatureSettings, families
-from moodlens.features.rates import firing_rates, selectivity
+from moodlens.core import BadInput
+from moodlens.settings.features import FeatureSettings
+from moodlens.stats.rates import firing_rates, selectivity
+from moodlens.study.families import Families, families
 
 EMOTIONS = ("happy", "sad", "calm")
 

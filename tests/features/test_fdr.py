@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
-from moodlens.features.fdr import benjamini_hochberg
+from moodlens.stats.fdr import benjamini_hochberg
 
 _P = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 

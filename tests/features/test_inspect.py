@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from naming_study import EMOTIONS, study
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.features.inspect import inspect_feature, render_inspect, top_features
-from moodlens.features.notes import Reading
+from moodlens.study.notes import Reading
 
 
 @pytest.fixture(scope="module")

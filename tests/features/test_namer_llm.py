@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from naming_study import EMOTIONS, study, wide
 
-from moodlens.engine import BadInput
-from moodlens.features.namer_llm import NamerSettings, ask, name_with_model
-from moodlens.features.settings import NameSettings
+from moodlens.core import BadInput
+from moodlens.features.namer_llm import ask, name_with_model
+from moodlens.settings.names import NamerSettings, NameSettings
 
 
 class _Endpoint(BaseHTTPRequestHandler):

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from naming_study import EMOTIONS, study, wide
 from scipy import sparse
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.features.contrast import group_weights, log_odds_z
 from moodlens.features.names import make_names, name_features
 from moodlens.features.ngrams import StemIndex, read_words
 from moodlens.features.phrases import Kind, Name, predictions, read_name
-from moodlens.features.settings import NameSettings
+from moodlens.settings.names import NameSettings
 
 SETTINGS = NameSettings(n_shuffles=20)
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from moodlens.engine import BadInput
-from moodlens.features.notes import Notes
+from moodlens.core import BadInput
+from moodlens.study.notes import Notes
 
 _WRITER = """
 import sys
-from moodlens.features.notes import Notes
+from moodlens.study.notes import Notes
 notes, author = Notes(sys.argv[1]), sys.argv[2]
 for i in range(int(sys.argv[3])):
     notes.add(i, sae="main", name=f"name {i}", clarity="clear", note="x" * 500, author=author)

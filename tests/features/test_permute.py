@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import kstest, permutation_test
 
-from moodlens.engine import BadInput
-from moodlens.features.fdr import benjamini_hochberg
-from moodlens.features.permute import group_permutation_p
-from moodlens.features.rates import auroc
-from moodlens.features.units import UnitSums, exchangeable_units, permuted_labels
+from moodlens.core import BadInput
+from moodlens.stats.fdr import benjamini_hochberg
+from moodlens.stats.permute import group_permutation_p
+from moodlens.stats.rates import auroc
+from moodlens.stats.units import UnitSums, exchangeable_units, permuted_labels
 
 
 def _grouped(rng, n_groups=24, size=(1, 6), d=4, n_emotions=4):
@@ -160,7 +160,7 @@ def test_float32_and_float64_paths_agree(monkeypatch):
     codes = np.ceil(codes * 3)  # many ties with the observed value
     emotion = rng.integers(0, 4, 30)
     single = group_permutation_p(codes, labels, groups, emotion, 4, n_permutations=500, seed=1)
-    monkeypatch.setattr("moodlens.features.permute._EXACT_FLOAT32_ROWS", 0)
+    monkeypatch.setattr("moodlens.stats.permute._EXACT_FLOAT32_ROWS", 0)
     double = group_permutation_p(codes, labels, groups, emotion, 4, n_permutations=500, seed=1)
     np.testing.assert_array_equal(single.p, double.p)
     np.testing.assert_array_equal(single.p_maxt, double.p_maxt)

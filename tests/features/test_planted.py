@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from scipy.stats import binom
 
-from moodlens.features import FeatureSettings
 from moodlens.sae import encode_rows
+from moodlens.settings.features import FeatureSettings
 
 _FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "planted.py"
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, rankdata
 from sklearn.metrics import roc_auc_score
 
-from moodlens.features.rates import auroc, firing_rates, rank_scores, selectivity
+from moodlens.stats.rates import auroc, firing_rates, rank_scores, selectivity
 
 
 def _codes(rng, n, d, density=0.3, levels=None, signed=False):

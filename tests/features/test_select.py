@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from moodlens.engine import BadInput
-from moodlens.features import FeatureSettings, select_features
+from moodlens.core import BadInput
+from moodlens.features import select_features
+from moodlens.settings.features import FeatureSettings
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 SETTINGS = FeatureSettings(n_permutations=400, n_shuffles=5)

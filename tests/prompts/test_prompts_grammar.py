@@ -10,7 +10,7 @@ from collections import Counter
 import polars as pl
 import pytest
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.prompts import COLUMNS, EMOTIONS, assign_splits, factor_information, generate
 from moodlens.prompts.vocabulary import LEXEMES, lexeme_roots, roots, units
 

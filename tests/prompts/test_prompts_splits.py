@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.prompts import assign_splits, generate
 
 DEALT = ("train", "val", "test")

@@ -6,7 +6,7 @@ import re
 import polars as pl
 import pytest
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.prompts import COLUMNS, assign_splits, generate, read_prompts
 
 ROWS = [

@@ -7,9 +7,11 @@ import numpy as np
 import polars as pl
 import yaml
 
+from moodlens.core import write_json, write_table
 from moodlens.embed import EmbeddingStore
-from moodlens.engine import write_json, write_table
-from moodlens.features import FeatureSettings, families, select_features
+from moodlens.features import select_features
+from moodlens.settings.features import FeatureSettings
+from moodlens.study.families import families
 from moodlens.validate.probe import phase0
 from moodlens.validate.verdict import judge
 

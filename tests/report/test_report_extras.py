@@ -7,13 +7,13 @@ import pytest
 from report_page import Page
 from report_study import copy_study
 
-from moodlens.engine import BadInput, read_json, read_table, write_json
-from moodlens.features.notes import Notes
+from moodlens.core import BadInput, read_json, read_table, write_json
 from moodlens.report import render
 from moodlens.report.evidence import read_evidence
 from moodlens.report.figures.causes import steering_dose
 from moodlens.report.write import compose, to_html, to_markdown
 from moodlens.steer.clips import write_clip
+from moodlens.study.notes import Notes
 
 
 def markdown(folder) -> str:

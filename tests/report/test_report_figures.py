@@ -11,7 +11,7 @@ import pytest
 from report_page import Page
 from report_study import copy_study, make_study
 
-from moodlens.engine import read_json, read_table, write_json, write_table
+from moodlens.core import read_json, read_table, write_json, write_table
 from moodlens.report import render, save_all
 from moodlens.report.evidence import read_evidence
 from moodlens.report.figures import FIGURES, build

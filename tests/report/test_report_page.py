@@ -8,7 +8,7 @@ import yaml
 from report_page import Page, markdown_tables
 from report_study import FOUR, copy_study, make_study
 
-from moodlens.engine import BadInput, read_json, read_table, write_json, write_table
+from moodlens.core import BadInput, read_json, read_table, write_json, write_table
 from moodlens.report import render
 from moodlens.report.evidence import read_evidence
 from moodlens.report.write import compose, to_html, to_markdown

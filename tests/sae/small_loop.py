@@ -2,8 +2,8 @@
 
 import torch
 
-from moodlens.sae import SAESettings
 from moodlens.sae.training import Trainer, prepare
+from moodlens.settings.sae import SAESettings
 
 ARCHITECTURES = ["l1", "topk", "batchtopk", "matryoshka"]
 QUICK = {"d_sae": 24, "k": 3, "epochs": 6, "batch_size": 32}

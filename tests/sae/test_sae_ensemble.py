@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from moodlens.engine import BadInput
-from moodlens.sae import SAESettings, encode_rows, train, train_many
+from moodlens.core import BadInput
+from moodlens.sae import encode_rows, train, train_many
+from moodlens.settings.sae import SAESettings
 
 JOBS = [
     *((SAESettings(d_sae=24, k=3, epochs=8, batch_size=32, patience=2), seed) for seed in range(4)),

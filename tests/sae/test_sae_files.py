@@ -7,10 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.sae import (
     SAE,
-    SAESettings,
     encode_rows,
     jsonl_writer,
     load_sae,
@@ -20,6 +19,7 @@ from moodlens.sae import (
     train,
     write_history,
 )
+from moodlens.settings.sae import SAESettings
 
 ARCHITECTURES = ["l1", "topk", "batchtopk", "matryoshka"]
 ON_DISK = {"l1": "standard", "topk": "topk", "batchtopk": "jumprelu", "matryoshka": "jumprelu"}

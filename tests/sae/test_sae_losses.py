@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.sae.activations import batch_top_k, jump_relu, top_k
-from moodlens.sae.config import SAESettings
 from moodlens.sae.losses import auxiliary_loss, l1_loss, matryoshka_loss, reconstruction_loss
 from moodlens.sae.reference import gradients, loss_terms, project
 from moodlens.sae.schedule import StepPlan
+from moodlens.settings.sae import SAESettings
 
 D_IN, D_SAE, N = 6, 14, 9
 

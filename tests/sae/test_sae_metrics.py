@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.sae import SAE, baseline_metrics, explained_variance, reconstruction_metrics
 
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from small_loop import ARCHITECTURES, QUICK, same, trainer, weights
 
-from moodlens.engine import BadInput
-from moodlens.sae import SAESettings, train
-from moodlens.sae.config import SAESettings as Settings
+from moodlens.core import BadInput
+from moodlens.sae import train
 from moodlens.sae.schedule import plan
 from moodlens.sae.state import initial_state
 from moodlens.sae.training import prepare
+from moodlens.settings.sae import SAESettings
+from moodlens.settings.sae import SAESettings as Settings
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -74,7 +75,8 @@ sys.path.insert(0, {here!r})
 from conftest import planted_data
 import torch
 torch.set_num_threads(1)
-from moodlens.sae import SAESettings, train
+from moodlens.settings.sae import SAESettings
+from moodlens.sae import train
 x, _ = planted_data(150, d_in=12, n_features=16)
 settings = SAESettings(architecture={architecture!r}, d_sae=24, k=3, epochs=12, batch_size=32, dead_feature_threshold=1)
 def die(entry):

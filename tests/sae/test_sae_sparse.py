@@ -8,16 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
-from moodlens.sae import (
-    SAESettings,
-    encode_rows,
-    reconstruction_metrics,
-    reference,
-    select_kernels,
-    train,
-    train_many,
-)
+from moodlens.core import BadInput
+from moodlens.sae import encode_rows, reconstruction_metrics, reference, select_kernels, train, train_many
 from moodlens.sae.batches import Batch, Buffers
 from moodlens.sae.dense import DenseStep
 from moodlens.sae.dense import gradients as dense_gradients
@@ -28,6 +20,7 @@ from moodlens.sae.sparse import SparseStep
 from moodlens.sae.state import initial_state
 from moodlens.sae.steppers import make_stepper
 from moodlens.sae.threads import Crew
+from moodlens.settings.sae import SAESettings
 
 ARCHITECTURES = ["l1", "topk", "batchtopk", "matryoshka"]
 RATES = np.full(1000, 1e-3)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
-from moodlens.sae import SAESettings, advice, choose, grid, pareto
+from moodlens.core import BadInput
+from moodlens.sae import advice, choose, grid, pareto
+from moodlens.settings.sae import SAESettings
 
 ROW = {
     "architecture": "batchtopk", "d_sae": 6144, "k": 100, "l1_coefficient": 1e-3, "mse": 0.002,

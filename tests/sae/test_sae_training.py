@@ -5,12 +5,13 @@ import pytest
 import torch
 from small_loop import ARCHITECTURES, QUICK, trainer
 
-from moodlens.sae import SAESettings, encode_rows, reconstruction_metrics, train
+from moodlens.sae import encode_rows, reconstruction_metrics, train
 from moodlens.sae.dead import count_silence, dead_features, reinitialise
 from moodlens.sae.reference import gradients, step
 from moodlens.sae.rows import ArrayRows, measure
 from moodlens.sae.schedule import plan
 from moodlens.sae.training import Trainer, prepare
+from moodlens.settings.sae import SAESettings
 
 
 @pytest.mark.parametrize("architecture", ["batchtopk", "topk", "matryoshka"])

@@ -12,8 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from steered import PROMPT, plain_generate, unit
 from tiny import save_tiny_musicgen, tiny_musicgen
 
+from moodlens.core import write_json, write_table
 from moodlens.embed import EmbeddingStore
-from moodlens.engine import write_json, write_table
 from moodlens.sae import save_sae
 from moodlens.steer import build_directions
 from study import EMOTIONS, tiny_inputs

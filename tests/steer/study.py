@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from moodlens.features import Families, Family
 from moodlens.sae import SAE
 from moodlens.steer import StudyInputs
+from moodlens.study.families import Families, Family
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 CUES = {

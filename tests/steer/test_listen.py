@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
-from moodlens.engine import BadInput, read_json, write_json
-from moodlens.steer import ListenSettings, analyse_answers, make_listening_test
-from moodlens.steer.answers import fleiss_kappa, krippendorff_alpha, wilson
+from moodlens.core import BadInput, read_json, write_json
+from moodlens.judge.answers import analyse_answers, fleiss_kappa, krippendorff_alpha, wilson
+from moodlens.judge.listen import ListenSettings, choose_trials, make_listening_test
 from moodlens.steer.clips import read_clips, write_clip
-from moodlens.steer.listen import choose_trials
 from moodlens.steer.loudness import rms_dbfs
 
 EMOTIONS = ("happy", "sad", "calm")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from browser import Browser, find_chromium
 
-from moodlens.engine import read_json, write_json
-from moodlens.steer import ListenSettings, analyse_answers, make_listening_test
+from moodlens.core import read_json, write_json
+from moodlens.judge.answers import analyse_answers
+from moodlens.judge.listen import ListenSettings, make_listening_test
 from moodlens.steer.clips import write_clip
 
 PROMPTS = ("instrumental music", "a simple melody", '</script> & "quotes"')

@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.engine import BadInput, read_json, write_table
-from moodlens.steer.effects import Shifts, at_change, bootstrap_ci, readouts, specificity, trend, two_sided_p
-from moodlens.steer.results import ResultSettings, result_lines, statements, steer_results, write_results
+from moodlens.core import BadInput, read_json, write_table
+from moodlens.judge.effects import Shifts, at_change, bootstrap_ci, readouts, specificity, trend, two_sided_p
+from moodlens.judge.results import ResultSettings, result_lines, statements, steer_results, write_results
 
 EMOTIONS = ("happy", "sad", "calm")
 QUICK = ResultSettings(n_resamples=400)

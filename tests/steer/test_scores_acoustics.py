@@ -7,12 +7,12 @@ import pytest
 
 pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
 
-from moodlens.engine import BadInput, write_json
+from moodlens.core import BadInput, write_json
+from moodlens.judge import HYPOTHESES, AcousticScore, judge_shift, score_folder
+from moodlens.judge.acoustics import MEASURES, acoustics
+from moodlens.judge.hypotheses import sign_flip_p
+from moodlens.judge.tonality import KRUMHANSL, NAMES, TEMPERLEY, find_key
 from moodlens.steer.clips import write_wav
-from moodlens.steer.scores import HYPOTHESES, AcousticScore, judge_shift, score_folder
-from moodlens.steer.scores.acoustics import MEASURES, acoustics
-from moodlens.steer.scores.hypotheses import sign_flip_p
-from moodlens.steer.scores.tonality import KRUMHANSL, NAMES, TEMPERLEY, find_key
 
 RATE = 16000
 SECONDS = 6.0

@@ -5,10 +5,10 @@ import pytest
 import torch
 from tiny import WORDS, word_tokenizer
 
-from moodlens.engine import BadInput, write_json
+from moodlens.core import BadInput, write_json
+from moodlens.judge import Clap, ClapScore, Clip, PreservationScore, score_folder
+from moodlens.judge.clap import TEMPLATES, mean_cosine, softmax
 from moodlens.steer.clips import write_wav
-from moodlens.steer.scores import Clap, ClapScore, Clip, PreservationScore, score_folder
-from moodlens.steer.scores.clap import TEMPLATES, mean_cosine, softmax
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 RATE = 48000

@@ -5,16 +5,9 @@ import pytest
 import torch
 from tiny import tiny_musicgen
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
+from moodlens.judge import Offline, OfflineScore, Reference, rank_features, read_references, score_folder
 from moodlens.steer.clips import write_wav
-from moodlens.steer.scores import (
-    Offline,
-    OfflineScore,
-    Reference,
-    rank_features,
-    read_references,
-    score_folder,
-)
 
 CODEBOOK, TOKEN = 2, 17
 PROMPTS = ("a simple piano melody", "instrumental music")

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
-from moodlens.steer.scores import embedding_preservation, mmd_test
-from moodlens.steer.scores.mmd import median_bandwidth
+from moodlens.core import BadInput
+from moodlens.judge import embedding_preservation, mmd_test
+from moodlens.judge.mmd import median_bandwidth
 
 
 def gaussian(n, d, seed, shift=0.0):

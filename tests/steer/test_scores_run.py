@@ -7,11 +7,12 @@ import pytest
 from test_scores_clap import EMOTIONS, extractor, tiny_clap_model
 from tiny import word_tokenizer
 
-from moodlens.engine import BadInput, read_json, read_table
-from moodlens.steer import SteerSettings, run_steer
+from moodlens.core import BadInput, read_json, read_table
+from moodlens.judge import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
+from moodlens.judge.results import ResultSettings, judge_run, result_lines, write_results
+from moodlens.settings.steer import SteerSettings
+from moodlens.steer import run_steer
 from moodlens.steer.clips import write_wav
-from moodlens.steer.results import ResultSettings, judge_run, result_lines, write_results
-from moodlens.steer.scores import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
 
 SETTINGS = SteerSettings(
     prompts=("instrumental music", "a simple piano melody"),

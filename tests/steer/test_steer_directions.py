@@ -6,18 +6,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tiny import tiny_musicgen
 
-from moodlens.engine import BadInput, read_json, write_json
+from moodlens.core import BadInput, read_json, write_json
 from moodlens.sae import encode_rows
-from moodlens.steer import (
-    Direction,
-    DirectionSettings,
-    Mixture,
-    build_directions,
-    load_directions,
-    mix,
-    orthogonalise,
-    save_directions,
-)
+from moodlens.settings.steer import DirectionSettings, Mixture
+from moodlens.steer import Direction, build_directions, load_directions, mix, orthogonalise, save_directions
 from moodlens.steer.build import difference_in_means, matched_features, principal_components
 from moodlens.steer.directions import check_anchors, unit_vector
 from study import EMOTIONS, tiny_inputs

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from moodlens.steer import plan, read_steer_settings, run_steer
+from moodlens.settings.steer import read_steer_settings
+from moodlens.steer import plan, run_steer
 from moodlens.steer.build import prompt_differences
 
 ROOT = Path(__file__).parents[2]

@@ -9,12 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.engine import BadInput, file_sha256, read_json
+from moodlens.core import BadInput, file_sha256, read_json
+from moodlens.settings.steer import DirectionSettings, SteerSettings
 from moodlens.steer import (
-    DirectionSettings,
     MusicGen,
     Steering,
-    SteerSettings,
     build_directions,
     plan,
     read_study_inputs,
@@ -225,7 +224,8 @@ def test_progress_and_the_estimate_of_time_left(few, musicgen, tmp_path):
 
 CHILD = """
 import sys
-from moodlens.steer import MusicGen, SteerSettings, run_steer
+from moodlens.steer import MusicGen, run_steer
+from moodlens.settings.steer import SteerSettings
 
 source, checkpoint, out, settings = sys.argv[1:]
 settings = SteerSettings.model_validate_json(settings)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
-from moodlens.steer import SteerSettings, read_prompts, read_steer_settings
+from moodlens.core import BadInput
+from moodlens.settings.steer import SteerSettings, read_prompts, read_steer_settings
 from moodlens.steer.loudness import lufs, measure_loudness, rms_dbfs
 from moodlens.steer.schedule import check_schedule, factors
 

@@ -7,7 +7,7 @@ from steered import PROMPT, SECONDS, clip, plain_generate, token_kl
 from tiny import tiny_model, tiny_musicgen
 from transformers.modeling_outputs import BaseModelOutput
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.steer import Sampling, Steering
 from moodlens.steer.conditioning import added, halves, private_seed
 

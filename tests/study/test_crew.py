@@ -11,12 +11,13 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
-from moodlens.engine import BadInput, read_json
-from moodlens.study import crew as room
-from moodlens.study import read_study, run
-from moodlens.study import stages as all_stages
-from moodlens.study.crew import run_all
-from moodlens.study.folder import StudyFolder
+from moodlens.core import BadInput, read_json
+from moodlens.pipeline import schedule as room
+from moodlens.pipeline import stages_table as all_stages
+from moodlens.pipeline.run import run
+from moodlens.pipeline.schedule import run_all
+from moodlens.settings.study import read_study
+from moodlens.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def test_side_by_side_gives_the_same_results(small_study, small_settings, tmp_pa
     for name in ("features", "interventions", "stability"):
         file = f"{name}.parquet"
         assert pl.read_parquet(out / file).equals(pl.read_parquet(small_study / file))
-    folder = StudyFolder.open(out)
+    folder = Study.open(out)
     assert 0 < folder.elapsed() <= sum(folder.seconds().values()) + 0.1
 
 
@@ -278,7 +279,7 @@ def test_a_stage_that_fails_is_not_marked_and_its_neighbours_are_kept(
 
 
 def test_arrays_of_a_stage_are_forgotten_with_it_and_others_kept(small_study, small_settings):
-    folder = StudyFolder(small_study, read_study(small_settings))
+    folder = Study(small_study, read_study(small_settings))
     x, codes, seeds = folder.x, folder.codes(), folder.codes("seed-1")
     folder.forget([])
     assert folder.codes() is codes

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from moodlens.study.scoring import count_seen
+from moodlens.pipeline.score import count_seen
 
 PROMPTS = pl.DataFrame(
     {

@@ -3,23 +3,23 @@
 import polars as pl
 import pytest
 
-from moodlens.engine import BadInput
-from moodlens.study.folder import StudyFolder
-from moodlens.study.settings import Study, validate_study
-from moodlens.study.texts import make_prompts, split_into_segments
+from moodlens.core import BadInput
+from moodlens.pipeline.texts import make_prompts, split_into_segments
+from moodlens.settings.study import Settings, validate_study
+from moodlens.study.study import Study
 
 LONG = (
     "A piano plays a slow tune in a large hall. The strings enter in the second verse. It sounds like rain."
 )
 
 
-def study(path, **table) -> Study:
+def study(path, **table) -> Settings:
     texts = {"path": str(path), "text_column": "caption", **table}
     return validate_study({"prompts": {"generate": 400, "tables": [texts]}}, "study")
 
 
-def prompts(folder, settings: Study) -> pl.DataFrame:
-    make_prompts(StudyFolder(folder, settings), lambda *_: None)
+def prompts(folder, settings: Settings) -> pl.DataFrame:
+    make_prompts(Study(folder, settings), lambda *_: None)
     return pl.read_parquet(folder / "prompts.parquet")
 
 

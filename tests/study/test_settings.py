@@ -3,14 +3,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
-from moodlens.study import Study, expand_path, read_study
-from moodlens.study.settings import apply_changes
+from moodlens.core import BadInput
+from moodlens.settings.study import Settings, apply_changes, expand_path, read_study
 
 
 def test_defaults_are_the_quickstart():
     study = read_study(None)
-    assert study == Study()
+    assert study == Settings()
     assert study.emotions == ("happy", "sad", "calm", "energetic")
     assert study.seeds >= 5
 

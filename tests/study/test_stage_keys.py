@@ -2,9 +2,9 @@
 
 import pytest
 
-from moodlens.study import read_study
-from moodlens.study.run import keys
-from moodlens.study.stages import STAGES
+from moodlens.pipeline.run import keys
+from moodlens.pipeline.stages_table import STAGES
+from moodlens.settings.study import read_study
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ import polars as pl
 import pytest
 import yaml
 
+from moodlens.core import BadInput, read_json
 from moodlens.embed import EmbeddingStore
-from moodlens.engine import BadInput, read_json
+from moodlens.pipeline.run import _dependents, run, stage_states
+from moodlens.pipeline.stages_table import STAGES
 from moodlens.sae import load_sae
-from moodlens.study import StudyFolder, read_study, run, stage_states
-from moodlens.study.run import _dependents
-from moodlens.study.stages import STAGES
+from moodlens.settings.study import read_study
+from moodlens.study.study import Study
 
 CRITERIA = {
     "reconstruction", "sparsity", "selectivity", "interpretability", "causality", "monosemanticity", "stability",
@@ -89,7 +90,7 @@ def test_held_out_texts_are_read_with_their_own_labels(small_study):
 
     from moodlens.sae import pre_activation_rows
 
-    folder = StudyFolder.open(small_study)
+    folder = Study.open(small_study)
     rows = folder.rows("held_out")
     rows = rows[folder.labels[rows] >= 0]
     pre = pre_activation_rows(folder.sae(), folder.x[rows])
@@ -103,9 +104,10 @@ def test_held_out_texts_are_read_with_their_own_labels(small_study):
 
 
 def test_families_are_compared_with_those_of_each_other_seed(small_study):
-    from moodlens.features import Families, choose_features, families
+    from moodlens.features import choose_features
+    from moodlens.study.families import Families, families
 
-    folder = StudyFolder.open(small_study)
+    folder = Study.open(small_study)
     settings, emotions = folder.study.features, folder.study.emotions
     own = Families.from_json(read_json(small_study / "families.json"))
     rows = folder.rows("train", "val")
@@ -168,7 +170,7 @@ def test_a_setting_reruns_what_depends_on_it(copy, small_settings, change, until
     assert changed <= again
     if until is not None:
         assert until in changed
-    stale = {name for name, state in stage_states(StudyFolder(copy, settings)).items() if state != "done"}
+    stale = {name for name, state in stage_states(Study(copy, settings)).items() if state != "done"}
     assert stale | changed == again
 
 

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # planted_study.py
 
 from planted_study import make_planted
 
-from moodlens.validate.settings import ValidateSettings
+from moodlens.settings.validation import ValidateSettings
 
 
 @pytest.fixture(scope="session")

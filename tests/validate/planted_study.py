@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from moodlens.features import Families, Family
+from moodlens.study.families import Families, Family
 
 THREE = ("joy", "fear", "calm")
 SPLITS = ("train", "train", "val", "test", "test", "held_out", "held_out")

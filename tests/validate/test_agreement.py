@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from moodlens.engine import BadInput
-from moodlens.features import Families, Family, FeatureSettings, choose_features, families
+from moodlens.core import BadInput
+from moodlens.features import choose_features
+from moodlens.settings.features import FeatureSettings
+from moodlens.study.families import Families, Family, families
 from moodlens.validate.agreement import SeedFamilies, family_agreement
 
 EMOTIONS = ("joy", "fear")

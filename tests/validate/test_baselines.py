@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.validate.baselines import DenseBaselines, log_odds
 
 EMOTIONS = ("a", "b", "c")

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from planted_study import THREE, make_planted
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
+from moodlens.settings.validation import ValidateSettings
 from moodlens.validate.causal import INTERVENTION_COLUMNS, causality
-from moodlens.validate.settings import ValidateSettings
 
 
 def _run(p, settings, seed=0, **changes):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.validate.correlation import Standard
+from moodlens.stats.correlation import Standard
 
 
 def _codes(seed: int, n: int, d: int, density: float) -> np.ndarray:

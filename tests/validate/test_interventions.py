@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
+from moodlens.stats.controls import activity, matched_features, random_families
+from moodlens.stats.resample import bootstrap_weights
 from moodlens.validate.baselines import log_odds
-from moodlens.validate.controls import activity, matched_features, random_families
 from moodlens.validate.interventions import (
     Bank,
     GroupMeans,
@@ -17,7 +18,6 @@ from moodlens.validate.interventions import (
     probe_means,
 )
 from moodlens.validate.readouts import Fold, Panel, Readout, make_panel
-from moodlens.validate.resampling import bootstrap_weights
 
 EMOTIONS = ("a", "b", "c")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from moodlens.validate.logistic import choose_strength, fit_many
+from moodlens.stats.logistic import choose_strength, fit_many
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0])

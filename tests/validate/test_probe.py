@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.validate.probe import pca, phase0, signal_to_noise, similarity
 
 

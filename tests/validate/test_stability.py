@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
+from moodlens.settings.validation import ValidateSettings
 from moodlens.validate import stability as room
-from moodlens.validate.settings import ValidateSettings
 from moodlens.validate.stability import best_cosines, null_directions, stability, stability_summary
 
 SETTINGS = ValidateSettings()

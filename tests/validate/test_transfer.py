@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 from planted_study import THREE
 from sklearn.metrics import roc_auc_score
 
-from moodlens.engine import BadInput
-from moodlens.features import Families, Family
-from moodlens.features.families import families
-from moodlens.features.settings import FeatureSettings
+from moodlens.core import BadInput
+from moodlens.settings.features import FeatureSettings
+from moodlens.stats.areas import GroupResamples
+from moodlens.study.families import Families, Family, families
 from moodlens.validate import transfer as room
-from moodlens.validate.areas import GroupResamples
 from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.transfer import generalization, max_over_segments, special_rows, transfer_set
 

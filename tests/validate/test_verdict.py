@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from moodlens.validate.thresholds import NOT_MEASURED
+from moodlens.settings.verdict import NOT_MEASURED
 from moodlens.validate.verdict import LABELS, MUST, NICE, VerdictSettings, judge
 
 EMOTIONS = ("a", "b")

@@ -57,8 +57,8 @@ def _cpu_flags() -> set[str]:
 
 
 def _minilm() -> str:
+    from moodlens.core import BadInput
     from moodlens.embed import get_encoder
-    from moodlens.engine import BadInput
 
     try:
         encoder = get_encoder("minilm")

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import typer
 
-from moodlens.engine.errors import BadInput
+from moodlens.core.errors import BadInput
 
 # Newer versions of typer bring a click of their own, so its errors are found through what typer exports.
 UsageError: type[typer.BadParameter] = next(
@@ -26,7 +26,7 @@ def main() -> None:
     gc.set_threshold(50_000, 20, 50)
     status = _run(sys.argv[1:])
     if status == INTERRUPTED and any(one.name.startswith("stages-") for one in threading.enumerate()):
-        # A stage is still at work on its thread (moodlens.study.crew). Taken down under it, torch or polars would abort.
+        # A stage is still at work on its thread (moodlens.pipeline.schedule). Taken down under it, torch or polars would abort.
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError):
                 stream.flush()

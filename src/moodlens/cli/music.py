@@ -54,8 +54,9 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Generate music with the study's features added to MusicGen's conditioning, beside every baseline."""
-    from moodlens.steer import read_prompts, read_steer_settings, run_steer
-    from moodlens.steer.results import judge_run, result_lines
+    from moodlens.judge.results import judge_run, result_lines
+    from moodlens.settings.steer import read_prompts, read_steer_settings
+    from moodlens.steer import run_steer
 
     where = settings if settings is not None else source if (source / "study.yaml").is_file() else None
     chosen = read_steer_settings(
@@ -97,15 +98,15 @@ def judge(
 ) -> None:
     """Score clips: acoustics, CLAP. Of a steering run it also writes the result table."""
     from moodlens.cli.summaries import records
-    from moodlens.steer.results import judge_run, result_lines
-    from moodlens.study.scoring import write_frame
+    from moodlens.judge.results import judge_run, result_lines
+    from moodlens.pipeline.score import write_frame
 
     if (clips / "run.json").is_file():
         with progress_bars(as_json) as progress:
             results = judge_run(clips, clap=clap, acoustics=acoustics, progress=progress)
         emit(results, as_json, result_lines(results))
         return
-    from moodlens.steer.scores import AcousticScore, Clap, ClapScore, score_folder
+    from moodlens.judge import AcousticScore, Clap, ClapScore, score_folder
 
     scores: list[Any] = [AcousticScore()] if acoustics else []
     if clap is not None:
@@ -135,10 +136,10 @@ def rank(
 ) -> None:
     """Rank features by how much they change MusicGen's predictions, without sampling any music."""
     from moodlens.cli.summaries import records
-    from moodlens.study import StudyFolder
-    from moodlens.study.ranking import rank_study_features
+    from moodlens.pipeline.rank import rank_study_features
+    from moodlens.study.study import Study
 
-    folder = StudyFolder.open(source)
+    folder = Study.open(source)
     with progress_bars(as_json) as progress:
         frame = rank_study_features(
             folder, clips, model, top=top, every=every, seconds=seconds, progress=progress
@@ -169,8 +170,9 @@ def listen(
     as_json: Json = False,
 ) -> None:
     """Make a blind listening test from a steering run, or analyse the answers that came back."""
-    from moodlens.engine import BadInput
-    from moodlens.steer import ListenSettings, analyse_answers, make_listening_test
+    from moodlens.core import BadInput
+    from moodlens.judge.answers import analyse_answers
+    from moodlens.judge.listen import ListenSettings, make_listening_test
 
     if answers:
         found = analyse_answers(answers, source)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from moodlens.engine.files import plain
-from moodlens.engine.progress import Progress, silent
+from moodlens.core.files import plain
+from moodlens.core.progress import Progress, silent
 
 
 def emit(value: dict[str, Any], as_json: bool, lines: list[str] | None = None) -> None:

@@ -31,14 +31,14 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """What fires a feature, what should and does not, its name, its neighbours; and a person's reading of it."""
-    from moodlens.engine import BadInput
+    from moodlens.core import BadInput
     from moodlens.features.inspect import render_inspect
-    from moodlens.study import StudyFolder
-    from moodlens.study.reading import inspect_features, notes, record_reading
+    from moodlens.pipeline.reading import inspect_features, notes, record_reading
+    from moodlens.study.study import Study
 
     if record and as_json:
         raise BadInput("--record asks questions on the terminal; leave out --json")
-    folder = StudyFolder.open(study)
+    folder = Study.open(study)
     shown = inspect_features(folder, feature, emotion, top, n)
     if not record:
         lines = [line for one in shown for line in (*render_inspect(one), "")]

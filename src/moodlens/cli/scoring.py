@@ -5,7 +5,7 @@ from typing import Any
 
 from moodlens.cli.output import table
 from moodlens.cli.summaries import auroc_lines, intervals_of, records, values_of
-from moodlens.study.scoring import Scored
+from moodlens.pipeline.score import Scored
 
 SHOWN = 10
 

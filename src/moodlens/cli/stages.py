@@ -33,8 +33,8 @@ def run(
 ) -> None:
     """Run a whole study: prompts to verdict and report."""
     from moodlens.cli.summaries import run_summary
-    from moodlens.study import read_study
-    from moodlens.study import run as run_study
+    from moodlens.pipeline.run import run as run_study
+    from moodlens.settings.study import read_study
 
     settings = read_study(study, changes)
     with progress_bars(as_json) as progress:
@@ -54,7 +54,7 @@ def _stage(
 ) -> None:
     from moodlens.cli.summaries import SUMMARIES
     from moodlens.cli.target import study_for
-    from moodlens.study import run as run_study
+    from moodlens.pipeline.run import run as run_study
 
     settings, folder_path = study_for(data, out, changes, *columns)
     with progress_bars(as_json) as progress:
@@ -110,7 +110,7 @@ def probe(
     """
     from moodlens.cli.summaries import phase0
     from moodlens.cli.target import embeddings_alone
-    from moodlens.study.texts import probe_precomputed
+    from moodlens.pipeline.texts import probe_precomputed
 
     alone = embeddings_alone(data, out, changes)
     if alone is None:

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 
 from moodlens.cli.output import describe, table
-from moodlens.engine import read_json, read_table
-from moodlens.study import StudyFolder
+from moodlens.core import read_json, read_table
+from moodlens.study.study import Study
 
 Summary = tuple[dict[str, Any], list[str]]
 
 
-def run_summary(folder: StudyFolder) -> Summary:
+def run_summary(folder: Study) -> Summary:
     """The verdict, where the report is and how long everything took."""
     verdict = read_json(folder.path / "verdict.json")
     seconds = folder.seconds()
@@ -34,7 +34,7 @@ def run_summary(folder: StudyFolder) -> Summary:
     return value, lines
 
 
-def _verdict_lines(folder: StudyFolder, verdict: dict[str, Any]) -> list[str]:
+def _verdict_lines(folder: Study, verdict: dict[str, Any]) -> list[str]:
     rows = []
     for one in verdict["criteria"]:
         control = one["control"] or {"name": "", "value": None}
@@ -59,7 +59,7 @@ def _verdict_lines(folder: StudyFolder, verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
-def prompts(folder: StudyFolder) -> Summary:
+def prompts(folder: Study) -> Summary:
     """Counts of emotions by split."""
     frame = folder.prompts.with_columns(pl.col("emotion").fill_null("(none)"))
     counts = frame.group_by("emotion", "split").agg(pl.len(), pl.col("group").n_unique().alias("groups"))
@@ -77,14 +77,14 @@ def prompts(folder: StudyFolder) -> Summary:
     return value, [f"{frame.height} prompts; rows (groups) by split:", *table(["emotion", *splits], rows)]
 
 
-def embed(folder: StudyFolder) -> Summary:
+def embed(folder: Study) -> Summary:
     """What the store holds."""
     info = folder.encoder_info
     value = {"rows": folder.prompts.height, **info, "store": str(folder.path / "embeddings")}
     return value, describe(value)
 
 
-def probe(folder: StudyFolder) -> Summary:
+def probe(folder: Study) -> Summary:
     """Phase 0."""
     return phase0(read_json(folder.path / "phase0.json"))
 
@@ -108,7 +108,7 @@ def _short(value: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def sweep(folder: StudyFolder) -> Summary:
+def sweep(folder: Study) -> Summary:
     """One line per SAE, the choice and the advice."""
     from moodlens.sae import advice
 
@@ -136,7 +136,7 @@ def sweep(folder: StudyFolder) -> Summary:
     return value, lines + [f"advice: {line}" for line in said]
 
 
-def train(folder: StudyFolder) -> Summary:
+def train(folder: Study) -> Summary:
     """Reconstruction beside its baselines."""
     value = read_json(folder.path / "reconstruction.json")
     rows = [
@@ -164,7 +164,7 @@ def train(folder: StudyFolder) -> Summary:
     ]
 
 
-def stability(folder: StudyFolder) -> Summary:
+def stability(folder: Study) -> Summary:
     """How many features come back."""
     frame = read_table(folder.path / "stability.parquet")
     alive = frame.filter(pl.col("alive"))
@@ -182,7 +182,7 @@ def stability(folder: StudyFolder) -> Summary:
     return value, describe(value)
 
 
-def features(folder: StudyFolder) -> Summary:
+def features(folder: Study) -> Summary:
     """The count beside its control, and the best features of every emotion."""
     found = read_json(folder.path / "selection.json")
     frame = read_table(folder.path / "features.parquet").filter(pl.col("emotion_feature"))
@@ -200,7 +200,7 @@ def features(folder: StudyFolder) -> Summary:
     return found | {"features": frame.drop("family_rank", "family_weight").to_dicts()}, lines
 
 
-def names(folder: StudyFolder) -> Summary:
+def names(folder: Study) -> Summary:
     """Names and how well they detect."""
     frame = read_table(folder.path / "names.parquet").join(
         read_table(folder.path / "features.parquet").select("feature", "emotion", "auroc"), on="feature"
@@ -216,7 +216,7 @@ def names(folder: StudyFolder) -> Summary:
     ]
 
 
-def causal(folder: StudyFolder) -> Summary:
+def causal(folder: Study) -> Summary:
     """How many features move their emotion, beside the controls."""
     value = read_json(folder.path / "causal.json")
     rows = [
@@ -227,7 +227,7 @@ def causal(folder: StudyFolder) -> Summary:
     return value, lines
 
 
-def transfer(folder: StudyFolder) -> Summary:
+def transfer(folder: Study) -> Summary:
     """AUROCs on held-out words and on the user's texts."""
     value = read_json(folder.path / "transfer.json")
     sets = [{"name": "held-out words and scenes", **value["held_out"]}, *value["sets"]]
@@ -257,12 +257,12 @@ def auroc_lines(result: dict[str, Any], emotions: tuple[str, ...]) -> list[str]:
     ]
 
 
-def report(folder: StudyFolder) -> Summary:
+def report(folder: Study) -> Summary:
     """The verdict."""
     return run_summary(folder)
 
 
-SUMMARIES: dict[str, Callable[[StudyFolder], Summary]] = {
+SUMMARIES: dict[str, Callable[[Study], Summary]] = {
     "prompts": prompts,
     "embed": embed,
     "probe": probe,

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from moodlens.engine import BadInput
-from moodlens.study.settings import Study, Table, apply_changes, read_study, validate_study
+from moodlens.core import BadInput
+from moodlens.settings.study import Settings, Table, apply_changes, read_study, validate_study
 
 TABLES = (".csv", ".jsonl", ".parquet")
 
@@ -15,7 +15,7 @@ def study_for(
     text_column: str | None = None,
     label_column: str | None = None,
     group_column: str | None = None,
-) -> tuple[Study, Path]:
+) -> tuple[Settings, Path]:
     """The study that DATA asks for, and the folder it lives in.
 
     Raises:
@@ -54,7 +54,7 @@ def study_for(
     return validate_study(apply_changes(values, changes), str(data)), out
 
 
-def embeddings_alone(data: Path, out: Path | None, changes: list[str]) -> Study | None:
+def embeddings_alone(data: Path, out: Path | None, changes: list[str]) -> Settings | None:
     """Settings for a folder in the roadmap's layout that is to be looked at and not made a study of; else None."""
     if out is not None or (data / "study.yaml").is_file() or not (data / "embeddings.npy").is_file():
         return None
@@ -91,8 +91,8 @@ def text_table(
 
 
 def with_texts(
-    study: Study, path: Path, text_column: str | None, label_column: str | None, group_column: str | None
-) -> Study:
+    study: Settings, path: Path, text_column: str | None, label_column: str | None, group_column: str | None
+) -> Settings:
     """The study with one more set of texts to be judged on (in place of an earlier one of the same file)."""
     if label_column is None:
         raise BadInput(

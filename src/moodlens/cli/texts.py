@@ -27,7 +27,7 @@ def transfer(
     """Judge the features on held-out words, negations, mixed emotions and other people's labelled texts."""
     from moodlens.cli.summaries import SUMMARIES
     from moodlens.cli.target import study_for, with_texts
-    from moodlens.study import run as run_study
+    from moodlens.pipeline.run import run as run_study
 
     settings, folder_path = study_for(data, out, changes)
     if texts is not None:
@@ -54,10 +54,10 @@ def score(
     """Activations of the emotion features and the family scores for any texts; with labels, AUROC."""
     from moodlens.cli.scoring import score_lines, score_value
     from moodlens.cli.target import text_table
-    from moodlens.study import StudyFolder
-    from moodlens.study.scoring import score_table, write_frame
+    from moodlens.pipeline.score import score_table, write_frame
+    from moodlens.study.study import Study
 
-    folder = StudyFolder.open(study)
+    folder = Study.open(study)
     table = text_table(texts, text_column, label_column, group_column)
     with progress_bars(as_json) as progress:
         scored = score_table(folder, table, progress=progress)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moodlens.core import BadInput, file_sha256
 from moodlens.embed.packed import ACTIVATIONS, BertShape, PackedBert, PackedT5, T5Shape, Weights
 from moodlens.embed.sources import Source, read_tokenizer
-from moodlens.engine import BadInput, file_sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from moodlens.core import BadInput, Progress, digest
+from moodlens.core.progress import silent
 from moodlens.embed.encoders import Encoder, check_texts
 from moodlens.embed.store import EmbeddingStore, StoreDType
-from moodlens.engine import BadInput, Progress, digest
-from moodlens.engine.progress import silent
 
 if TYPE_CHECKING:
     import polars as pl

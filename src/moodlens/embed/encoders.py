@@ -7,10 +7,10 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 import torch
 
+from moodlens.core import BadInput, Progress
+from moodlens.core.progress import silent
 from moodlens.embed.checkpoints import Checkpoint, load_minilm, load_musicgen, load_t5
 from moodlens.embed.pooling import packed_mean
-from moodlens.engine import BadInput, Progress
-from moodlens.engine.progress import silent
 
 DType = Literal["auto", "float32", "bfloat16"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, atomic_write, read_json, write_json
+from moodlens.core import BadInput, atomic_write, read_json, write_json
 
 
 @dataclass(frozen=True)

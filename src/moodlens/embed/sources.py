@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import BadInput, digest, file_sha256, read_json
+from moodlens.core import BadInput, digest, file_sha256, read_json
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from moodlens.engine import BadInput, atomic_write, file_sha256, read_json, write_json, write_table
+from moodlens.core import BadInput, atomic_write, file_sha256, read_json, write_json, write_table
 
 if TYPE_CHECKING:
     import polars as pl

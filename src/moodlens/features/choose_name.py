@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from moodlens.features.settings import NameSettings
+from moodlens.settings.names import NameSettings
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodlens.features.fdr import benjamini_hochberg
+from moodlens.stats.fdr import benjamini_hochberg
 
 N_DECILES = 10
 

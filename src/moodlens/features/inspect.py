@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput
-from moodlens.features.notes import Reading
+from moodlens.core import BadInput
 from moodlens.features.top_prompts import top_prompts
+from moodlens.study.notes import Reading
 
 if TYPE_CHECKING:
     import polars as pl

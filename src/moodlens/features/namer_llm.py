@@ -14,12 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from moodlens.engine import BadInput, Progress, silent
+from moodlens.core import BadInput, Progress, silent
 from moodlens.features.names import Names, judge_names, make_names, plain_rows
 from moodlens.features.phrases import read_name
-from moodlens.features.settings import NameSettings
+from moodlens.settings.names import NamerSettings, NameSettings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,29 +30,6 @@ INSTRUCTION = (
     "feature stands for one of these emotions as a whole, make the emotion's own word one of the phrases: {emotions}."
 )
 _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
-
-
-class NamerSettings(BaseModel):
-    """Where the language model is, and how it is asked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    url: str = Field(description="base address of the endpoint, such as http://localhost:8000/v1")
-    model: str = Field(description="name of the model, as the endpoint knows it")
-    key_env: str | None = Field(
-        default=None, description="environment variable that holds the key; None sends no key"
-    )
-    timeout: float = Field(default=60.0, gt=0, description="seconds to wait for one answer")
-    retries: int = Field(
-        default=3, ge=0, description="further attempts when the endpoint is busy or does not answer"
-    )
-    pause: float = Field(
-        default=1.0, ge=0, description="seconds before the first further attempt; doubled each time"
-    )
-    n_examples: int = Field(
-        default=12, ge=1, description="texts shown that fire a feature, and as many that do not"
-    )
-    max_tokens: int = Field(default=100, ge=1, description="longest answer, in tokens")
 
 
 def name_with_model(

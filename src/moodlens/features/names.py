@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import sparse
 
-from moodlens.engine import BadInput, Progress, silent
+from moodlens.core import BadInput, Progress, silent
 from moodlens.features.choose_name import Candidates, choose
 from moodlens.features.contrast import group_weights, log_odds_z
 from moodlens.features.naming_evidence import evidence, names_table, summarise
 from moodlens.features.ngrams import StemIndex, Vocabulary, read_words
 from moodlens.features.phrases import EMOTION, Kind, Name, holds, kinds_of, predictions
-from moodlens.features.settings import NameSettings
+from moodlens.settings.names import NameSettings
 
 if TYPE_CHECKING:
     import polars as pl

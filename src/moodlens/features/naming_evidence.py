@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from moodlens.engine import plain
+from moodlens.core import plain
 from moodlens.features.detection import Detection, Scores, decile_coverage
 from moodlens.features.phrases import Name
-from moodlens.features.settings import NameSettings
+from moodlens.settings.names import NameSettings
 
 if TYPE_CHECKING:
     import polars as pl

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, Progress
-from moodlens.features.fdr import benjamini_hochberg
-from moodlens.features.permute import Answer, Question, permutation_p
-from moodlens.features.rates import auroc, firing_rates, selectivity, smoothed_rates, sparse_rows
-from moodlens.features.settings import FeatureSettings
-from moodlens.features.units import UnitSums, permuted_labels
+from moodlens.core import BadInput, Progress
+from moodlens.settings.features import FeatureSettings
+from moodlens.stats.fdr import benjamini_hochberg
+from moodlens.stats.permute import Answer, Question, permutation_p
+from moodlens.stats.rates import auroc, firing_rates, selectivity, smoothed_rates, sparse_rows
+from moodlens.stats.units import UnitSums, permuted_labels
 
 if TYPE_CHECKING:
     import polars as pl

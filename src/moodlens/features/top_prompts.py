@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 
 
 def top_prompts(

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 
 if TYPE_CHECKING:
     import polars as pl

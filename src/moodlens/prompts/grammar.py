@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.prompts.special import write_special
 from moodlens.prompts.vocabulary import EMOTIONS, LEXEMES, NEUTRAL, Unit, units
 from moodlens.prompts.writer import Text, Writer

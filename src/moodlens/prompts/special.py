@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.prompts.render import Template
 from moodlens.prompts.vocabulary import Unit, mixed_words, special_templates, units
 from moodlens.prompts.writer import Text, Writer

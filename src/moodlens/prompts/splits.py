@@ -4,7 +4,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 
 if TYPE_CHECKING:
     import polars as pl

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.prompts.splits import SPLITS
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.report.files import json_file, steering_files, table_file
 from moodlens.report.readings import read_readings
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import BadInput, read_json, read_table
+from moodlens.core import BadInput, read_json, read_table
 
 if TYPE_CHECKING:
     import polars as pl

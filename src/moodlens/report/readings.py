@@ -22,7 +22,7 @@ def read_readings(path: Path, sae: str, weights_sha256: str | None) -> dict[int,
     """
     if not path.is_file():
         return {}
-    from moodlens.features.notes import Notes
+    from moodlens.study.notes import Notes
 
     return {
         reading.feature: {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import atomic_write
+from moodlens.core import atomic_write
 from moodlens.report.document import Block, Cell, Fold, Listing, Picture, Report, Section
 from moodlens.report.evidence import Evidence, read_evidence
 from moodlens.report.sections import carries, data, found, methods, opening, proof, steering

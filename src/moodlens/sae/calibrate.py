@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.sae.config import SAESettings
 from moodlens.sae.model import SAE
 from moodlens.sae.rows import Rows, Standard, chunks
+from moodlens.settings.sae import SAESettings
 
 
 @torch.no_grad()

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from moodlens.engine import BadInput, atomic_write, file_sha256, plain, read_json, write_json
-from moodlens.sae.config import SAESettings
+from moodlens.core import BadInput, atomic_write, file_sha256, plain, read_json, write_json
 from moodlens.sae.model import SAE, Activation
 from moodlens.sae.state import PARAMETERS, TrainingState
+from moodlens.settings.sae import SAESettings
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
 SAE_LENS_VERSION = "6.18.0"  # the layout's version; without one SAELens throws metadata away

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.sae.config import SAESettings
 from moodlens.sae.state import REVIVE, TrainingState, generator
+from moodlens.settings.sae import SAESettings
 
 
 def count_silence(state: TrainingState, fired: Tensor) -> None:

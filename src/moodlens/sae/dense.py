@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from moodlens.sae.activations import top_k
-from moodlens.sae.config import SAESettings
 from moodlens.sae.reference import StepResult, activate, adam, pre_activations, project
 from moodlens.sae.rows import Rows, Standard
 from moodlens.sae.schedule import StepPlan
 from moodlens.sae.state import TrainingState
+from moodlens.settings.sae import SAESettings
 
 
 def segments(settings: SAESettings, d_sae: int) -> list[slice]:

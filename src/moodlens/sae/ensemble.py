@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import numpy as np
 import torch
 
-from moodlens.engine import BadInput, Progress
-from moodlens.engine.progress import silent
-from moodlens.sae.config import SAESettings
+from moodlens.core import BadInput, Progress
+from moodlens.core.progress import silent
 from moodlens.sae.rows import Rows
 from moodlens.sae.training import Trained, Trainer, prepare
+from moodlens.settings.sae import SAESettings
 
 
 def train_many(

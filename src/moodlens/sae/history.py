@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from moodlens.engine import BadInput, atomic_write, plain
+from moodlens.core import BadInput, atomic_write, plain
 from moodlens.sae.training import OnEpoch
 
 

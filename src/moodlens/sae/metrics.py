@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.sae.model import SAE, decode_rows, encode_rows
 
 

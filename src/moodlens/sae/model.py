@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.sae.activations import jump_relu, top_k
-from moodlens.sae.config import SAESettings
+from moodlens.settings.sae import SAESettings
 
 Activation = Literal["relu", "topk", "jumprelu"]
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from moodlens.sae.activations import batch_top_k, top_k
-from moodlens.sae.config import SAESettings
 from moodlens.sae.losses import auxiliary_loss, l1_loss, matryoshka_loss, reconstruction_loss
 from moodlens.sae.schedule import StepPlan
 from moodlens.sae.state import PARAMETERS, TrainingState
+from moodlens.settings.sae import SAESettings
 
 ADAM_EPSILON = 1e-8
 

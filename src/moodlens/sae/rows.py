@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 
 CHUNK = 2048  # rows a pass over the data holds at once
 

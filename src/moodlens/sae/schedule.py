@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from moodlens.sae.config import SAESettings
+from moodlens.settings.sae import SAESettings
 
 
 @dataclass(frozen=True)

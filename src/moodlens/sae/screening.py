@@ -9,8 +9,8 @@ from torch import Tensor
 
 from moodlens.sae import select_kernels as kernels
 from moodlens.sae.batches import Batch, Buffers
-from moodlens.sae.config import SAESettings
 from moodlens.sae.threads import Crew
+from moodlens.settings.sae import SAESettings
 
 SLACK = 2.0**-6  # how far below the bound candidates are taken, relative to it; bfloat16 rounds by 2^-9
 LAG_SLACK = 2.0**-5  # the same where screening sees weights of some steps ago

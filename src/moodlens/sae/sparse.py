@@ -22,7 +22,6 @@ from torch import Tensor
 
 from moodlens.sae import pair_kernels as kernels
 from moodlens.sae.batches import Batch, Buffers
-from moodlens.sae.config import SAESettings
 from moodlens.sae.dense import gradients
 from moodlens.sae.reference import ADAM_EPSILON, StepResult
 from moodlens.sae.rows import Rows, Standard
@@ -30,6 +29,7 @@ from moodlens.sae.schedule import StepPlan
 from moodlens.sae.screening import Pairs, Screen
 from moodlens.sae.state import TrainingState
 from moodlens.sae.threads import Crew
+from moodlens.settings.sae import SAESettings
 
 LONGEST_WAIT = 4  # steps by which a feature that is only screened may lag behind dense Adam
 SMALL = 6e7  # multiply-adds of the encoder product below which a step is over before a second thread helps

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.sae.config import SAESettings
 from moodlens.sae.rows import Rows, Standard
+from moodlens.settings.sae import SAESettings
 
 PARAMETERS: tuple[str, ...] = ("W_enc", "W_dec", "b_enc", "b_dec")
 

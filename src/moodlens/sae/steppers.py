@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.engine import BadInput
-from moodlens.sae.config import SAESettings
+from moodlens.core import BadInput
 from moodlens.sae.reference import StepResult, activate, pre_activations, step
 from moodlens.sae.rows import Rows, Standard
 from moodlens.sae.schedule import StepPlan
 from moodlens.sae.state import TrainingState
+from moodlens.settings.sae import SAESettings
 
 
 class Stepper(Protocol):

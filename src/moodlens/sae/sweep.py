@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from moodlens.engine import BadInput
-from moodlens.sae.config import SAESettings
+from moodlens.core import BadInput
+from moodlens.settings.sae import SAESettings
 
 # The roadmap's bars.
 MAX_MSE = 0.01  # per element, raw units

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.engine import BadInput, Progress, digest
-from moodlens.engine.progress import silent
+from moodlens.core import BadInput, Progress, digest
+from moodlens.core.progress import silent
 from moodlens.sae.calibrate import calibrated_threshold, fold
 from moodlens.sae.checkpoint import load_state, save_state
-from moodlens.sae.config import SAESettings
 from moodlens.sae.dead import count_silence, dead_features, reinitialise
 from moodlens.sae.model import SAE
 from moodlens.sae.rows import CHUNK, Rows, Standard, as_rows, check_rows, chunks, measure
 from moodlens.sae.schedule import plan
 from moodlens.sae.state import AUGMENT, ORDER, TrainingState, generator, initial_state
 from moodlens.sae.steppers import Plain, make_stepper
+from moodlens.settings.sae import SAESettings
 
 OnEpoch = Callable[[dict[str, Any]], None]
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew

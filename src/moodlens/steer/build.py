@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.engine import BadInput, digest
+from moodlens.core import BadInput, digest
+from moodlens.settings.steer import DirectionSettings, Mixture
+from moodlens.stats.resample import permuted_labels
 from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
 from moodlens.steer.inputs import StudyInputs
-from moodlens.steer.settings import DirectionSettings, Mixture
 from moodlens.validate.baselines import DenseBaselines
-from moodlens.validate.resampling import permuted_labels
 
 if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import BadInput, digest, file_sha256
+from moodlens.core import BadInput, digest, file_sha256
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, atomic_write, digest, file_sha256, read_json, write_json
+from moodlens.core import BadInput, atomic_write, digest, file_sha256, read_json, write_json
 
 if TYPE_CHECKING:
     import polars as pl

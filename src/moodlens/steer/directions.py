@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, atomic_write, digest, file_sha256, read_json, write_json
+from moodlens.core import BadInput, atomic_write, digest, file_sha256, read_json, write_json
 
 VECTORS, FACTS = "directions.safetensors", "directions.json"
 SITE = "text_encoder.last_hidden_state"

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 
 
 def place_logits(model: Any, states: Tensor, mask: Tensor, codes: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.engine import BadInput, read_json, read_table
+from moodlens.core import BadInput, read_json, read_table
 
 if TYPE_CHECKING:
-    from moodlens.features import Families
     from moodlens.sae import SAE
+    from moodlens.study.families import Families
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def read_study_inputs(folder: Path | str, *, sae: str = "main") -> StudyInputs:
         raise BadInput(f"{folder / 'embeddings' / 'manifest.json'}: does not name its encoder")
     families = None
     if (folder / "families.json").is_file():
-        from moodlens.features import Families
+        from moodlens.study.families import Families
 
         families = Families.from_json(read_json(folder / "families.json"))
         emotions = families.emotions

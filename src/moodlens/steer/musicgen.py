@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 from moodlens.steer.checkpoints import load_tokenizer, loading, pick_device, revision_of
 from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering

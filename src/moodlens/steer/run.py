@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, Progress, read_json, silent, write_json
+from moodlens.core import BadInput, Progress, read_json, silent, write_json
+from moodlens.settings.steer import SteerSettings
 from moodlens.steer.build import build_directions, prompt_differences
 from moodlens.steer.clips import ClipSpec, clip_key, has_clip, write_clip
 from moodlens.steer.directions import (
@@ -21,7 +22,6 @@ from moodlens.steer.directions import (
 )
 from moodlens.steer.inputs import read_study_inputs
 from moodlens.steer.loudness import measure_loudness
-from moodlens.steer.settings import SteerSettings
 
 if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
 
 STEP = 0.1
 """Seconds between two looks at the schedule: each change costs one projection of the prompt per decoder layer."""

@@ -1,8 +1,5 @@
-"""What to run, and running it: settings, the study folder, stages in order with resume."""
+"""A study on disk: its folder, rows, records, families and notes."""
 
-from moodlens.study.folder import StudyFolder as StudyFolder
-from moodlens.study.run import run as run
-from moodlens.study.run import stage_states as stage_states
-from moodlens.study.settings import Study as Study
-from moodlens.study.settings import expand_path as expand_path
-from moodlens.study.settings import read_study as read_study
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

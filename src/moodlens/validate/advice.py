@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from moodlens.validate.thresholds import NOT_MEASURED
+from moodlens.settings.verdict import NOT_MEASURED
 
 _ADVICE = {
     "reconstruction": (

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.engine import BadInput
-from moodlens.features.families import Families, Family
+from moodlens.core import BadInput
+from moodlens.study.families import Families, Family
 
 DRAWS = 100
 """Random families for each seed and emotion."""

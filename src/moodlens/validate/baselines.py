@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, atomic_write
-from moodlens.validate.resampling import check_rows
+from moodlens.core import BadInput, atomic_write
+from moodlens.stats.resample import check_rows
 
 METHODS = ("difference_in_means", "linear_probe")
 

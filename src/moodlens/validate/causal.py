@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, Progress, silent
-from moodlens.features.families import Families
-from moodlens.features.fdr import benjamini_hochberg
-from moodlens.validate.controls import activity, allowed_controls, random_directions
+from moodlens.core import BadInput, Progress, silent
+from moodlens.settings.validation import ValidateSettings
+from moodlens.stats.controls import activity, allowed_controls, random_directions
+from moodlens.stats.fdr import benjamini_hochberg
+from moodlens.stats.resample import bootstrap_weights, check_rows, dense_codes
+from moodlens.study.families import Families
 from moodlens.validate.family_trials import row, try_family
 from moodlens.validate.interventions import GroupMeans
 from moodlens.validate.readouts import READOUTS, Panel, make_panel
-from moodlens.validate.resampling import bootstrap_weights, check_rows, dense_codes
-from moodlens.validate.settings import ValidateSettings
 from moodlens.validate.trials import KINDS, Setup, Trials, try_features
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.features.families import Families
-from moodlens.validate.controls import activity, allowed_controls, matched_features, random_families
+from moodlens.settings.validation import ValidateSettings
+from moodlens.stats.controls import activity, allowed_controls, matched_features, random_families
+from moodlens.stats.resample import bootstrap_weights, dense_codes
+from moodlens.study.families import Families
 from moodlens.validate.family_trials import family_direction, scaled_families, typical_members
 from moodlens.validate.interventions import Bank, GroupMeans, constant_effects
 from moodlens.validate.readouts import Panel, make_panel
-from moodlens.validate.resampling import bootstrap_weights, dense_codes
-from moodlens.validate.settings import ValidateSettings
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.validate.thresholds import LABELS, MUST, NOT_MEASURED, VerdictSettings
+from moodlens.settings.verdict import LABELS, MUST, NOT_MEASURED, VerdictSettings
 
 if TYPE_CHECKING:
     import polars as pl

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.features.families import Family
-from moodlens.validate.controls import matched_features, random_families
+from moodlens.stats.controls import matched_features, random_families
+from moodlens.study.families import Family
 from moodlens.validate.interventions import Bank, blocks, constant_effects, member_effects
 from moodlens.validate.readouts import READOUTS, Fold
 from moodlens.validate.trials import Setup

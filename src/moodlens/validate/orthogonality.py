@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.validate.correlation import Standard
-from moodlens.validate.settings import ValidateSettings
+from moodlens.settings.validation import ValidateSettings
+from moodlens.stats.correlation import Standard
 
 if TYPE_CHECKING:
     import polars as pl

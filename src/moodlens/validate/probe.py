@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, plain
-from moodlens.features.units import exchangeable_units
-from moodlens.features.units import permuted_labels as draw_labels
-from moodlens.validate.logistic import fit_many
-from moodlens.validate.resampling import check_rows, dense_codes, permuted_labels, upper_p
+from moodlens.core import BadInput, plain
+from moodlens.stats.logistic import fit_many
+from moodlens.stats.resample import check_rows, dense_codes, permuted_labels, upper_p
+from moodlens.stats.units import exchangeable_units
+from moodlens.stats.units import permuted_labels as draw_labels
 
 TOP_DIMENSIONS = 20
 FOLDS = 5

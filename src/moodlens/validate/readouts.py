@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodlens.engine import BadInput
+from moodlens.core import BadInput
+from moodlens.stats.logistic import choose_strength
 from moodlens.validate.baselines import DenseBaselines, live_scale
-from moodlens.validate.logistic import choose_strength
 
 READOUTS = ("probe", "centroid")
 MIN_GROUPS, MIN_ROWS = 2, 5

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput, Progress
-from moodlens.validate.correlation import Standard
-from moodlens.validate.settings import ValidateSettings
+from moodlens.core import BadInput, Progress
+from moodlens.settings.validation import ValidateSettings
+from moodlens.stats.correlation import Standard
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.engine import BadInput
-from moodlens.features.families import Families, merits, weigh
-from moodlens.features.rates import auroc
-from moodlens.features.settings import FeatureSettings
-from moodlens.validate.areas import GroupResamples, Resampled, areas_json, mean_of
+from moodlens.core import BadInput
+from moodlens.settings.features import FeatureSettings
+from moodlens.settings.validation import ValidateSettings
+from moodlens.stats.areas import GroupResamples, Resampled, areas_json, mean_of
+from moodlens.stats.controls import activity
+from moodlens.stats.rates import auroc
+from moodlens.stats.resample import check_rows, dense_codes
+from moodlens.study.families import Families, merits, weigh
 from moodlens.validate.baselines import DenseBaselines
-from moodlens.validate.controls import activity
-from moodlens.validate.resampling import check_rows, dense_codes
-from moodlens.validate.settings import ValidateSettings
 
 if TYPE_CHECKING:
     import polars as pl

@@ -5,8 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from moodlens.engine import Progress
-from moodlens.validate.controls import matched_features
+from moodlens.core import Progress
+from moodlens.settings.validation import ValidateSettings
+from moodlens.stats.controls import matched_features
 from moodlens.validate.interventions import (
     Bank,
     GroupMeans,
@@ -17,7 +18,6 @@ from moodlens.validate.interventions import (
     probe_means,
 )
 from moodlens.validate.readouts import READOUTS, Panel
-from moodlens.validate.settings import ValidateSettings
 
 KINDS = ("transplant", "clamp")
 

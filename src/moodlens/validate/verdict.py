@@ -8,13 +8,13 @@ Thresholds are settings, frozen before anything is measured.
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from moodlens.engine import plain
+from moodlens.core import plain
+from moodlens.settings.verdict import LABELS as LABELS
+from moodlens.settings.verdict import MUST as MUST
+from moodlens.settings.verdict import NICE as NICE
+from moodlens.settings.verdict import VerdictSettings as VerdictSettings
 from moodlens.validate import criteria
 from moodlens.validate.advice import next_steps as next_steps
-from moodlens.validate.thresholds import LABELS as LABELS
-from moodlens.validate.thresholds import MUST as MUST
-from moodlens.validate.thresholds import NICE as NICE
-from moodlens.validate.thresholds import VerdictSettings as VerdictSettings
 
 if TYPE_CHECKING:
     import polars as pl

@@ -165,7 +165,7 @@ def arrange(figure: "Figure") -> None:
 
 def save_png(figure: "Figure", path: Path) -> None:
     """200 dpi on white, whole or not at all."""
-    from moodlens.engine import atomic_write
+    from moodlens.core import atomic_write
 
     arrange(figure)
     with look(), atomic_write(path) as tmp:

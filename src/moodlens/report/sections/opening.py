@@ -155,7 +155,7 @@ def next_steps(e: Evidence) -> Section:
     """What to do about each criterion that does not pass."""
     if e.verdict is None:
         return Section("next", "What to do next", (Bullets(("Judge the study: `moodlens report DIR`.",)),))
-    from moodlens.validate.thresholds import NOT_MEASURED
+    from moodlens.settings.verdict import NOT_MEASURED
     from moodlens.validate.verdict import next_steps as advise
 
     items = []

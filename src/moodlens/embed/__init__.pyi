@@ -1,0 +1,9 @@
+from .corpus import embed_to_store as embed_to_store
+from .encoders import Encoder as Encoder
+from .encoders import encode_segments as encode_segments
+from .encoders import get_encoder as get_encoder
+from .precomputed import Precomputed as Precomputed
+from .precomputed import read_precomputed as read_precomputed
+from .precomputed import write_precomputed as write_precomputed
+from .segments import segments as segments
+from .store import EmbeddingStore as EmbeddingStore

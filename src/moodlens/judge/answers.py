@@ -1,0 +1,261 @@
+"""What listeners heard: the answers people send back, read against the key of their test."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moodlens.core import BadInput, read_json
+from moodlens.judge.listen import FORMAT, VERSION
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One choice of one listener.
+
+    Attributes:
+        steered: whether the steered clip was chosen.
+        first: whether the clip played on the first side was chosen.
+    """
+
+    listener: str
+    trial: str
+    steered: bool
+    first: bool
+
+
+def analyse_answers(files: Iterable[Path | str], key: Path | str) -> dict[str, Any]:
+    """How often listeners took the steered clip for the more emotional one, and how far they agree.
+
+    The choice is between two, so chance is 0.5 for every method. Binomial tests are two-sided and exact, intervals
+    Wilson's at 95 %, ``q`` is Benjamini-Hochberg's over the method and emotion pairs. Answers of one listener, and
+    answers to one trial, are not independent: ``trials`` counts each trial once by its majority, which is the careful
+    reading. Repeats of a trial measure consistency only.
+
+    Args:
+        files: the JSON files that listeners saved.
+        key: ``key.json`` of their test, or the folder that holds it.
+
+    Returns:
+        JSON-able dict with ``n_listeners``, ``n_answers``, ``n_trials``, ``cells`` (method and emotion), ``methods``
+        (over all emotions; ``beyond_controls`` is Fisher's exact test against the pooled controls), ``listeners``,
+        ``agreement`` (``fleiss_kappa`` over trials that everyone answered, ``krippendorff_alpha`` over all),
+        ``first_side`` (position bias) and ``consistency`` (share of repeats answered alike).
+
+    Raises:
+        BadInput: a file is not answers to this test, names unknown trials or clips, or a listener answered twice.
+    """
+    from moodlens.stats.fdr import benjamini_hochberg
+
+    trials = _read_key(key)
+    answers = [answer for file in _distinct(files) for answer in _read_answers(file, trials)]
+    once = [answer for answer in answers if trials[answer.trial]["repeat"] is None]
+    if not once:
+        raise BadInput("answers: no answer at all in these files")
+    listeners = sorted({answer.listener for answer in answers})
+    cells: dict[tuple[str, str], list[Answer]] = defaultdict(list)
+    methods: dict[str, list[Answer]] = defaultdict(list)
+    for answer in once:
+        trial = trials[answer.trial]
+        cells[trial["method"], trial["emotion"]].append(answer)
+        methods[trial["method"]].append(answer)
+    rows = [
+        {"method": method, "emotion": emotion, **_tally(cells[method, emotion])}
+        for method, emotion in sorted(cells)
+    ]
+    for row, q in zip(rows, benjamini_hochberg(np.array([row["p"] for row in rows])), strict=True):
+        row["q"] = float(q)
+    control = {trial["method"] for trial in trials.values() if _is_control(trial)}
+    pooled = [answer for method in control for answer in methods.get(method, [])]
+    whole = []
+    for method in sorted(methods):
+        row = {"method": method, "control": method in control, **_tally(methods[method])}
+        row["beyond_controls"] = (
+            _fisher(methods[method], pooled) if pooled and method not in control else None
+        )
+        whole.append(row)
+    choices = {(answer.trial, answer.listener): int(answer.steered) for answer in once}
+    first = [answer.first for answer in answers]
+    return {
+        "n_listeners": len(listeners),
+        "n_answers": len(once),
+        "n_trials": len({answer.trial for answer in once}),
+        "cells": rows,
+        "methods": whole,
+        "listeners": [
+            {"listener": name, **_share([a.steered for a in once if a.listener == name])}
+            for name in listeners
+        ],
+        "agreement": {
+            "fleiss_kappa": fleiss_kappa(_counts(choices, len(listeners))),
+            "krippendorff_alpha": krippendorff_alpha(_by_trial(choices)),
+        },
+        "first_side": _share(first),
+        "consistency": _consistency(answers, trials),
+    }
+
+
+# -- statistics ----------------------------------------------------------------------------------------------------------
+
+
+def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval (1927) of a share of ``k`` in ``n`` trials; (0, 1) without trials."""
+    from scipy.stats import binomtest
+
+    if n == 0:
+        return 0.0, 1.0
+    found = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def fleiss_kappa(counts: Sequence[Sequence[int]]) -> float | None:
+    """Agreement beyond chance of the same number of raters on every subject (Fleiss 1971).
+
+    Args:
+        counts: for each subject, how many raters chose each category.
+
+    Returns:
+        1 is full agreement, 0 chance; None where it is undefined: fewer than two raters, or one category only.
+    """
+    n = len(counts)
+    raters = sum(counts[0]) if n else 0
+    if raters < 2:
+        return None
+    seen = sum(sum(c * (c - 1) for c in row) for row in counts) / (n * raters * (raters - 1))
+    shares = [sum(row[j] for row in counts) / (n * raters) for j in range(len(counts[0]))]
+    chance = sum(share**2 for share in shares)
+    return None if chance > 1 - 1e-12 else (seen - chance) / (1 - chance)
+
+
+def krippendorff_alpha(units: Sequence[Sequence[Any]]) -> float | None:
+    """Nominal alpha (Krippendorff 2011): like kappa, but raters may leave units out.
+
+    Args:
+        units: for each unit, the values it was given.
+
+    Returns:
+        1 is full agreement, 0 chance; None where it is undefined: no unit has two values, or one value only.
+    """
+    pairable = [Counter(unit) for unit in units if len(unit) > 1]
+    total = Counter[Any]()
+    disagreement = 0.0
+    for unit in pairable:
+        m = unit.total()
+        total += unit
+        disagreement += (m * m - sum(c * c for c in unit.values())) / (m - 1)
+    n = total.total()
+    expected = (n * n - sum(c * c for c in total.values())) / (n - 1) if n > 1 else 0.0
+    return None if expected == 0 else 1 - disagreement / expected
+
+
+def _share(hits: Sequence[bool]) -> dict[str, Any]:
+    from scipy.stats import binomtest
+
+    k, n = sum(hits), len(hits)
+    return {
+        "n": n,
+        "chosen": k,
+        "share": k / n if n else None,
+        "ci": list(wilson(k, n)),
+        "p": float(binomtest(k, n).pvalue) if n else None,
+    }
+
+
+def _tally(answers: Sequence[Answer]) -> dict[str, Any]:
+    by_trial: dict[str, list[int]] = defaultdict(list)
+    for answer in answers:
+        by_trial[answer.trial].append(1 if answer.steered else -1)
+    decided = [sum(votes) > 0 for votes in by_trial.values() if sum(votes) != 0]
+    return {**_share([a.steered for a in answers]), "trials": _share(decided)}
+
+
+def _fisher(own: Sequence[Answer], controls: Sequence[Answer]) -> float:
+    from scipy.stats import fisher_exact
+
+    table = [[sum(a.steered for a in part), sum(not a.steered for a in part)] for part in (own, controls)]
+    return float(fisher_exact(table)[1])  # type: ignore[arg-type]
+
+
+def _by_trial(choices: Mapping[tuple[str, str], int]) -> list[list[int]]:
+    units: dict[str, list[int]] = defaultdict(list)
+    for (trial, _), value in choices.items():
+        units[trial].append(value)
+    return list(units.values())
+
+
+def _counts(choices: Mapping[tuple[str, str], int], n_listeners: int) -> list[list[int]]:
+    full = [unit for unit in _by_trial(choices) if len(unit) == n_listeners]
+    return [[unit.count(0), unit.count(1)] for unit in full]
+
+
+def _consistency(answers: Sequence[Answer], trials: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    given = {(answer.listener, answer.trial): answer.steered for answer in answers}
+    alike = [
+        steered == given[listener, trials[trial]["repeat"]]
+        for (listener, trial), steered in given.items()
+        if (listener, trials[trial]["repeat"]) in given
+    ]
+    return {"n": len(alike), "alike": sum(alike), "share": sum(alike) / len(alike) if alike else None}
+
+
+# -- files -----------------------------------------------------------------------------------------------------------------
+
+
+def _is_control(trial: dict[str, Any]) -> bool:
+    from moodlens.settings.steer import CONTROLS
+
+    return trial["method"] in CONTROLS
+
+
+def _read_key(key: Path | str) -> dict[str, dict[str, Any]]:
+    path = Path(key) / "key.json" if Path(key).is_dir() else Path(key)
+    facts = read_json(path)
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT or facts.get("version") != VERSION:
+        raise BadInput(f"{path}: not the key of a listening test (key.json)")
+    return {trial["trial"]: {**trial, "test": facts["test"]} for trial in facts["trials"]}
+
+
+def _distinct(files: Iterable[Path | str]) -> list[tuple[Path, dict[str, Any]]]:
+    """Files read; one that was sent twice counts once."""
+    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for file in map(Path, files):
+        value = read_json(file)
+        if not isinstance(value, dict) or value.get("format") != FORMAT or "answers" not in value:
+            raise BadInput(f"{file}: not answers of a listening test")
+        listener = str(value.get("listener", ""))
+        if listener in found and found[listener][1] != value:
+            raise BadInput(
+                f"{file}: listener {listener!r} also sent {found[listener][0]}, with other answers; keep one"
+            )
+        found.setdefault(listener, (file, value))
+    if not found:
+        raise BadInput("answers: no files given")
+    return list(found.values())
+
+
+def _read_answers(given: tuple[Path, dict[str, Any]], trials: Mapping[str, dict[str, Any]]) -> list[Answer]:
+    file, value = given
+    test = next(iter(trials.values()))["test"]
+    if value.get("test") != test:
+        raise BadInput(f"{file}: answers to another test ({value.get('test')}), this key is of {test}")
+    out: dict[str, Answer] = {}
+    for i, item in enumerate(value["answers"]):
+        where = f"{file}: answers[{i}]"
+        trial = trials.get(str(item.get("trial"))) if isinstance(item, dict) else None
+        if trial is None:
+            raise BadInput(f"{where}: names no trial of this test")
+        two = {trial["steered_clip"], trial["plain_clip"]}
+        if {item.get("first"), item.get("second")} != two or item.get("chose") not in two:
+            raise BadInput(f"{where}: its clips are not those of trial {item['trial']}")
+        if item["trial"] in out:
+            raise BadInput(f"{where}: trial {item['trial']} is answered twice")
+        out[item["trial"]] = Answer(
+            str(value["listener"]),
+            item["trial"],
+            item["chose"] == trial["steered_clip"],
+            item["chose"] == item["first"],
+        )
+    return list(out.values())

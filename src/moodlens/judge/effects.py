@@ -1,0 +1,214 @@
+"""From scored clips to effects: shifts against the unsteered clip of the same prompt and seed, prompt by prompt.
+
+Prompts are what results should hold for beyond this run, so a prompt is one observation: seeds are averaged within it,
+and intervals and p-values resample prompts.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from moodlens.core import BadInput
+from moodlens.judge.hypotheses import HYPOTHESES, sign_flip_p
+
+NEEDED = ("prompt", "method", "direction", "emotion", "coefficient", "seed")
+ACOUSTIC = "acoustic"
+
+
+def readouts(frame: pl.DataFrame, emotions: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Scores that have a column for every emotion: name -> emotion -> column (``clap`` -> ``clap_happy``)."""
+    first = f"_{emotions[0]}"
+    found = {}
+    for column in frame.columns:
+        name = column.removesuffix(first)
+        if column.endswith(first) and name and all(f"{name}_{e}" in frame.columns for e in emotions):
+            found[name] = {e: f"{name}_{e}" for e in emotions}
+    return found
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Steered minus unsteered, one row per steered clip.
+
+    Attributes:
+        frame: the clips' facts, and of every score the shift.
+        prompts: all prompts, in order; the axis of every vector of :meth:`of`.
+    """
+
+    frame: pl.DataFrame
+    prompts: tuple[str, ...]
+
+    @classmethod
+    def of_clips(cls, scores: pl.DataFrame, columns: Sequence[str]) -> "Shifts":
+        """Subtract from every clip the unsteered one of its prompt and seed, in ``columns``.
+
+        Raises:
+            BadInput: a column is missing, there is no unsteered clip, or one steered clip has none.
+        """
+        missing = [name for name in (*NEEDED, *columns) if name not in scores.columns]
+        if missing:
+            raise BadInput(f"scores: no column {missing[0]}; score the clips again")
+        plain = scores.filter(pl.col("method") == "none")
+        steered = scores.filter(pl.col("method") != "none")
+        if plain.is_empty() or steered.is_empty():
+            raise BadInput("scores: need unsteered clips (method none) and steered ones")
+        keys = ["prompt", "seed"]
+        if plain.select(keys).is_duplicated().any():
+            raise BadInput("scores: two unsteered clips of one prompt and seed")
+        lone = steered.join(plain, on=keys, how="anti")
+        if not lone.is_empty():
+            where = lone.row(0, named=True)
+            raise BadInput(
+                f"scores: no unsteered clip of prompt {where['prompt']!r}, seed {where['seed']}; finish the run first"
+            )
+        base = plain.select(*keys, *(pl.col(c).cast(pl.Float64).alias(f"{c} unsteered") for c in columns))
+        joined = steered.join(base, on=keys, how="left", maintain_order="left")
+        shifted = joined.with_columns(
+            (pl.col(c).cast(pl.Float64) - pl.col(f"{c} unsteered")).alias(c) for c in columns
+        )
+        prompts = tuple(plain["prompt"].unique(maintain_order=True))
+        return cls(shifted.drop(f"{c} unsteered" for c in columns), prompts)
+
+    def with_acoustics(self, scores: pl.DataFrame, emotions: Sequence[str]) -> "Shifts":
+        """Add ``acoustic_<emotion>``: mean of the shifts an emotion's hypotheses name, with their sign, each in
+        standard deviations of the unsteered clips. Emotions without hypotheses get no column."""
+        plain = scores.filter(pl.col("method") == "none")
+        added = []
+        for emotion in emotions:
+            parts = []
+            for measure, sign in HYPOTHESES.get(emotion, {}).items():
+                spread = plain[measure].std() if measure in plain.columns else None
+                if isinstance(spread, float) and spread > 0:
+                    parts.append(pl.col(measure) * (sign / spread))
+            if parts:
+                added.append(pl.mean_horizontal(parts).alias(f"{ACOUSTIC}_{emotion}"))
+        return Shifts(self.frame.with_columns(added), self.prompts)
+
+    def of(
+        self,
+        column: str,
+        method: str,
+        emotion: str | None,
+        coefficient: float | None,
+        direction: str | None = None,
+    ) -> np.ndarray:
+        """Mean shift of ``column`` at each prompt, ``(n_prompts,)``; NaN where there is no such clip."""
+        where = (
+            (pl.col("method") == method)
+            & pl.col("emotion").eq_missing(emotion)
+            & pl.col("coefficient").eq_missing(coefficient)
+        )
+        if direction is not None:
+            where &= pl.col("direction") == direction
+        means = self.frame.filter(where).group_by("prompt").agg(pl.col(column).drop_nans().mean())
+        by = dict(zip(means["prompt"], means[column], strict=True))
+        values = [by.get(prompt) for prompt in self.prompts]
+        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    def methods(self, emotions: Sequence[str]) -> list[str]:
+        """Methods with a direction of an emotion, in order of appearance."""
+        own = self.frame.filter(pl.col("emotion").is_in(list(emotions)))
+        return own["method"].unique(maintain_order=True).to_list()
+
+    def controls(self) -> list[str]:
+        """Methods whose directions have no emotion."""
+        return self.frame.filter(pl.col("emotion").is_null())["method"].unique(maintain_order=True).to_list()
+
+    def coefficients(self, method: str) -> list[float | None]:
+        """Of one method, in order; None alone for prompt editing."""
+        values = self.frame.filter(pl.col("method") == method)["coefficient"].unique().to_list()
+        return sorted(values, key=lambda c: (c is None, c or 0.0))
+
+    def directions(self, method: str) -> list[str]:
+        """Names of one method's directions."""
+        return (
+            self.frame.filter(pl.col("method") == method)["direction"].unique().drop_nulls().sort().to_list()
+        )
+
+
+def bootstrap_ci(
+    values: np.ndarray, n_resamples: int, seed: int, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Percentile interval of the mean of ``values`` (n,) over resampled prompts; None with fewer than two."""
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), size=(n_resamples, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def two_sided_p(values: np.ndarray, seed: int) -> float:
+    """Sign-flip p that the mean differs from 0; NaN without values."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return float("nan")
+    return min(1.0, 2 * min(sign_flip_p(values, seed), sign_flip_p(-values, seed)))
+
+
+def trend(curves: np.ndarray, coefficients: np.ndarray, n_permutations: int, seed: int) -> dict[str, float]:
+    """Does the readout rise with the coefficient? Page's test (1963) with permutation p.
+
+    Args:
+        curves: ``(n_prompts, n_coefficients)`` readout, without NaN.
+        coefficients: ``(n_coefficients,)``, ascending.
+
+    Returns:
+        ``spearman``: mean over prompts of the rank correlation with the coefficient; ``p``: one-sided, the
+        coefficients dealt anew within each prompt; ``monotone_share``: share of steps at which the mean curve rises.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(curves, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    order = rankdata(coefficients)
+    order -= order.mean()
+    scale = np.linalg.norm(ranks, axis=1) * np.linalg.norm(order)
+    # A flat curve has no order: it counts as 0.
+    ranks = np.divide(ranks, scale[:, None], out=np.zeros_like(ranks), where=scale[:, None] > 0)
+    observed = float((ranks @ order).mean())
+    rng = np.random.default_rng(seed)
+    dealt = rng.permuted(np.broadcast_to(ranks, (n_permutations, *ranks.shape)), axis=2)
+    null = (dealt @ order).mean(axis=1)
+    p = (1 + np.sum(null >= observed - 1e-9)) / (1 + n_permutations)
+    steps = np.diff(curves.mean(axis=0))
+    return {"spearman": observed, "p": float(p), "monotone_share": float(np.mean(steps > 0))}
+
+
+def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, object]:
+    """Does each emotion's direction move its own readout more than the others'?
+
+    Args:
+        cube: ``(n_prompts, C, C)`` shift of readout j when steered towards emotion i, without NaN.
+
+    Returns:
+        ``table``: ``(C, C)`` mean; ``difference``: mean of the diagonal minus mean of the rest; ``ci``; ``p``:
+        one-sided, the C directions dealt anew to the emotions within each prompt.
+    """
+    n, size, _ = cube.shape
+    weight = np.where(np.eye(size, dtype=bool), 1 / size, -1 / (size * (size - 1)))
+    each = (cube * weight).sum(axis=(1, 2))
+    rng = np.random.default_rng(seed)
+    # cost[p, i, j]: what direction i adds when it plays emotion j's.
+    cost = np.einsum("pik,jk->pij", cube, weight)
+    dealt = rng.permuted(np.broadcast_to(np.arange(size), (n_resamples, n, size)), axis=2)
+    null = cost[np.arange(n)[None, :, None], np.arange(size)[None, None], dealt].sum(axis=2).mean(axis=1)
+    p = (1 + np.sum(null >= each.mean() - 1e-9)) / (1 + n_resamples)
+    return {
+        "table": cube.mean(axis=0),
+        "difference": float(each.mean()),
+        "ci": bootstrap_ci(each, n_resamples, seed),
+        "p": float(p),
+    }
+
+
+def at_change(points: Mapping[float, float], change: float) -> float | None:
+    """Effect at a given amount of change, by straight lines through (0, 0) and the (change, effect) points; None
+    beyond the last."""
+    x = np.array([0.0, *sorted(points)])
+    if change > x[-1] + 1e-12:
+        return None
+    return float(np.interp(change, x, [0.0, *(points[c] for c in sorted(points))]))

@@ -1,0 +1,291 @@
+"""A blind listening test: which of two clips is more HAPPY? One HTML file that works without a network.
+
+Every trial pairs a steered clip with the unsteered one of the same prompt and seed. The page holds clips under names
+that say nothing; what they are stays in ``key.json``, which listeners do not get. Sides are balanced within every
+method, and flipped and shuffled anew for every listener.
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from moodlens.core import BadInput, atomic_write, digest, write_json
+from moodlens.steer.clips import read_clips, read_wav
+from moodlens.steer.loudness import rms_dbfs
+from moodlens.steer.run import RUN, run_clips
+
+if TYPE_CHECKING:
+    import polars as pl
+
+FORMAT, VERSION = "moodlens-listen", 1
+PAGE, KEY, CLIPS = "listen.html", "key.json", "clips"
+
+
+class ListenSettings(BaseModel):
+    """What a listening test asks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    coefficient: float = Field(
+        default=1.0,
+        description="of the steered clips, in the run's unit; prompt editing has none and is always in",
+    )
+    methods: tuple[str, ...] = Field(default=(), description="methods compared; empty: all that the run has")
+    emotions: tuple[str, ...] = Field(
+        default=(), description="emotions asked for; empty: all that the run has"
+    )
+    pairs: int = Field(default=2, ge=1, description="trials for each method and emotion")
+    repeats: int = Field(
+        default=4, ge=0, description="trials shown a second time with the sides swapped, to see who guesses"
+    )
+    question: str = Field(
+        default="Which of the two clips is more {emotion}?",
+        description="{emotion} becomes the emotion in capitals",
+    )
+    match_loudness: bool = Field(
+        default=True,
+        description="play both clips of a trial at the level of the quieter one: louder is not happier",
+    )
+    embed: bool = Field(
+        default=True, description="clips inside the page (one file); else beside it, in the folder clips"
+    )
+    seed: int = Field(default=0, ge=0, description="of the choice of pairs, their order and their sides")
+
+    @field_validator("question")
+    @classmethod
+    def _question(cls, value: str) -> str:
+        if "{emotion}" not in value:
+            raise ValueError("must hold {emotion}")
+        return value
+
+
+@dataclass(frozen=True)
+class ListeningTest:
+    """What was written.
+
+    Attributes:
+        page: the HTML file to send to listeners.
+        key: what each trial is; keep it.
+        trials: number of them, with repeats.
+        clips: distinct ones.
+        megabytes: of the page.
+    """
+
+    page: Path
+    key: Path
+    trials: int
+    clips: int
+    megabytes: float
+
+    def summary(self) -> dict[str, Any]:
+        """What to tell people, JSON-able."""
+        return {
+            "page": str(self.page),
+            "key": str(self.key),
+            "trials": self.trials,
+            "clips": self.clips,
+            "megabytes": round(self.megabytes, 1),
+        }
+
+
+def make_listening_test(
+    clips: Path | str, out: Path | str, settings: ListenSettings | None = None
+) -> ListeningTest:
+    """Write ``listen.html`` and ``key.json`` into ``out``.
+
+    Args:
+        clips: a steering run, or any folder with a WAV and a JSON file for each clip (keys prompt, method, emotion,
+            coefficient and seed; method ``none`` for the unsteered ones).
+        out: folder of the test.
+
+    Raises:
+        BadInput: there are no such clips, or an unsteered partner is missing.
+    """
+    settings = settings or ListenSettings()
+    out = Path(out)
+    folder, keys = run_clips(clips) if (Path(clips) / RUN).is_file() else (Path(clips), None)
+    table = read_clips(folder, keys)
+    trials = choose_trials(table, settings, str(clips))
+    test = digest(FORMAT, VERSION, trials, settings.model_dump(mode="json"))[:12]
+    names = sorted({trial[side] for trial in trials for side in ("steered", "plain")})
+    rng = np.random.default_rng([settings.seed, 7])
+    codes = dict(zip(names, (f"c{i:03d}" for i in rng.permutation(len(names))), strict=True))
+    sounds = {name: _Sound.read(folder / name) for name in names}
+    shown = []
+    for trial in trials:
+        pair = [sounds[trial[side]] for side in ("steered", "plain")]
+        gains = _gains(pair, settings.match_loudness)
+        two = [
+            {"clip": codes[trial[side]], "gain": gain}
+            for side, gain in zip(("steered", "plain"), gains, strict=True)
+        ]
+        shown.append(
+            {
+                "trial": trial["trial"],
+                "emotion": trial["emotion"],
+                "pair": two[::-1] if trial["swap"] else two,
+            }
+        )
+    sources = {}
+    for name, code in codes.items():
+        data = sounds[name].pcm()
+        if settings.embed:
+            sources[code] = "data:audio/wav;base64," + base64.b64encode(data).decode()
+        else:
+            sources[code] = f"{CLIPS}/{code}.wav"
+            with atomic_write(out / CLIPS / f"{code}.wav") as tmp:
+                tmp.write_bytes(data)
+    page = _render(
+        {"format": FORMAT, "version": VERSION, "test": test, "question": settings.question, "trials": shown},
+        sources,
+    )
+    with atomic_write(out / PAGE) as tmp:
+        tmp.write_text(page, encoding="utf-8")
+    facts = [
+        {**trial, "steered_clip": codes[trial["steered"]], "plain_clip": codes[trial["plain"]]}
+        for trial in trials
+    ]
+    key = {
+        "format": FORMAT,
+        "version": VERSION,
+        "test": test,
+        "settings": settings.model_dump(mode="json"),
+        "trials": facts,
+    }
+    write_json(out / KEY, key)
+    size = (out / PAGE).stat().st_size / 1e6
+    return ListeningTest(out / PAGE, out / KEY, len(trials), len(names), size)
+
+
+def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -> list[dict[str, Any]]:
+    """The trials of a test, in order of method and emotion; the page shuffles them.
+
+    For each method and emotion ``pairs`` clips at the coefficient, over as many prompts and seeds as there are, each
+    with its unsteered partner. A control has no emotion of its own and is asked about every one. ``swap`` puts the
+    unsteered clip first; it is true in half of each method's trials (to within one).
+
+    Args:
+        table: from :func:`moodlens.steer.clips.read_clips`.
+        where: named in errors.
+
+    Returns:
+        Dicts with trial, method, direction, emotion, prompt, coefficient, seed, steered and plain (files), swap and
+        repeat (the trial it repeats, or None).
+
+    Raises:
+        BadInput: nothing fits the settings, or an unsteered partner is missing.
+    """
+    import polars as pl
+
+    rng = np.random.default_rng([settings.seed, 6])
+    if table["method"].null_count() or "none" not in table["method"]:
+        raise BadInput(
+            f"{where}: needs a JSON file for each clip, and unsteered clips (method none) to compare with"
+        )
+    plain = {
+        (row["prompt"], row["seed"]): row["file"]
+        for row in table.filter(pl.col("method") == "none").iter_rows(named=True)
+    }
+    fits = (pl.col("coefficient") == settings.coefficient) | (pl.col("method") == "prompt_editing")
+    steered = table.filter((pl.col("method") != "none") & fits)
+    methods = settings.methods or tuple(sorted(steered["method"].unique()))
+    emotions = settings.emotions or tuple(sorted(steered["emotion"].drop_nulls().unique()))
+    trials: list[dict[str, Any]] = []
+    for method in methods:
+        own: list[dict[str, Any]] = []
+        rows = steered.filter(pl.col("method") == method)
+        controls = list(rows.filter(pl.col("emotion").is_null()).iter_rows(named=True))
+        controls = _spread(controls, settings.pairs * len(emotions), rng) if controls else []
+        for e, emotion in enumerate(emotions):
+            found = list(rows.filter(pl.col("emotion") == emotion).iter_rows(named=True))
+            chosen = _spread(found, settings.pairs, rng) if found else controls[e :: len(emotions)]
+            if not chosen:
+                known = sorted(table["coefficient"].drop_nulls().unique())
+                raise BadInput(
+                    f"{where}: no {method} clip for {emotion} at coefficient {settings.coefficient:g} (the run has "
+                    f"{', '.join(f'{c:g}' for c in known)}); choose another coefficient, methods or emotions"
+                )
+            own += [_trial(row, emotion, plain, where) for row in chosen]
+        sides = rng.permutation(np.arange(len(own)) % 2 == 0)
+        trials += [trial | {"swap": bool(swap)} for trial, swap in zip(own, sides, strict=True)]
+    again = rng.permutation(len(trials))[: settings.repeats]
+    trials = [trial | {"trial": f"t{i:03d}", "repeat": None} for i, trial in enumerate(trials)]
+    for n, i in enumerate(again, len(trials)):
+        first = trials[int(i)]
+        trials.append(first | {"trial": f"t{n:03d}", "repeat": first["trial"], "swap": not first["swap"]})
+    return trials
+
+
+def _spread(rows: list[dict[str, Any]], n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """``n`` of the rows, or all if there are fewer: another prompt each time, as long as there are others."""
+    order = [rows[i] for i in rng.permutation(len(rows))]
+    turn: dict[str, int] = {}
+    for row in order:  # how many clips of its prompt came before it
+        turn[row["prompt"]] = row["turn"] = turn.get(row["prompt"], -1) + 1
+    return sorted(order, key=lambda row: row["turn"])[:n]
+
+
+def _trial(
+    row: dict[str, Any], emotion: str, plain: dict[tuple[str, int], str], where: str
+) -> dict[str, Any]:
+    partner = plain.get((row["prompt"], row["seed"]))
+    if partner is None:
+        raise BadInput(
+            f"{where}: {row['file']} has no unsteered clip of {row['prompt']!r} and seed {row['seed']}"
+        )
+    kept = {name: row[name] for name in ("method", "direction", "prompt", "coefficient", "seed")}
+    return {**kept, "emotion": emotion, "steered": row["file"], "plain": partner}
+
+
+@dataclass(frozen=True)
+class _Sound:
+    audio: np.ndarray
+    rate: int
+
+    @classmethod
+    def read(cls, path: Path) -> "_Sound":
+        return cls(*read_wav(path))
+
+    @property
+    def scale(self) -> float:
+        """What 16-bit samples are stored at: 1, or less where the clip goes beyond full scale."""
+        return min(1.0, 0.999 / max(float(np.abs(self.audio).max()), 1e-9))
+
+    def pcm(self) -> bytes:
+        """A 16-bit WAV file."""
+        from scipy.io import wavfile
+
+        file = io.BytesIO()
+        wavfile.write(file, self.rate, np.round(self.audio.T * self.scale * 32767).astype(np.int16))
+        return file.getvalue()
+
+
+def _gains(pair: list[_Sound], match: bool) -> list[float]:
+    """Playback volumes, at most 1, that keep a pair's true ratio of loudness, or make both as loud as the quieter."""
+    wanted = [1.0, 1.0]
+    if match:
+        levels = [rms_dbfs(sound.audio) for sound in pair]
+        quiet = min(levels)
+        if np.isfinite(quiet):
+            wanted = [float(10 ** ((quiet - level) / 20)) for level in levels]
+    volume = [gain / sound.scale for gain, sound in zip(wanted, pair, strict=True)]
+    return [round(v / max(*volume, 1.0), 6) for v in volume]
+
+
+def _render(test: dict[str, Any], sources: dict[str, str]) -> str:
+    import json
+
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    def script(value: Any) -> str:  # JSON that cannot end its script element
+        return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c")
+
+    environment = Environment(
+        loader=PackageLoader("moodlens.judge"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("listen.html.j2").render(test=script(test), sources=script(sources))

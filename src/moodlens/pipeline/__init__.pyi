@@ -1,0 +1,2 @@
+from .run import run as run
+from .run import stage_states as stage_states

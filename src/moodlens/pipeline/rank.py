@@ -1,0 +1,61 @@
+"""Which features move MusicGen: the offline causal score over a study's decoder rows."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from moodlens.core import BadInput, Progress, read_table, silent
+from moodlens.pipeline.sae import MAIN
+from moodlens.study.study import Study
+
+PROMPTS = ("instrumental music", "a simple melody")
+
+
+def rank_study_features(
+    folder: Study,
+    clips: Path,
+    model: str,
+    *,
+    top: int,
+    every: bool,
+    seconds: float,
+    progress: Progress = silent,
+) -> pl.DataFrame:
+    """Rank features by the KL divergence they cause in MusicGen's predictions of ``clips``, with their emotion and name.
+
+    Args:
+        clips: folder of WAV files; any music will do, best what the model itself would make.
+        model: MusicGen checkpoint, whose text encoder must be the study's.
+        top: features measured exactly.
+        every: all live features; otherwise the emotion features.
+        seconds: read from each clip.
+
+    Raises:
+        BadInput: no clips, no features, or a checkpoint that does not fit.
+    """
+    from moodlens.judge import Offline, rank_features, read_references
+    from moodlens.steer import build_directions, read_study_inputs
+    from moodlens.steer.musicgen import MusicGen
+
+    table = read_table(folder.path / "features.parquet")
+    kept = table.filter(pl.col("density") > 0) if every else table.filter(pl.col("emotion_feature"))
+    if kept.height == 0:
+        raise BadInput(f"{folder.path}: it has no emotion feature to rank; use --all")
+    files = sorted(clips.glob("*.wav"))
+    if not files:
+        raise BadInput(f"{clips}: no WAV files to ask MusicGen about")
+    directions = build_directions(read_study_inputs(folder.path))
+    loaded = MusicGen.load(model, d_in=directions.d_in)
+    references = read_references(loaded, {"": files}, PROMPTS, seconds=seconds)
+    features = kept["feature"].to_numpy()
+    ranked = rank_features(
+        Offline(loaded, references),
+        np.asarray(folder.decoder(MAIN))[features],
+        directions.unit,
+        features=features.tolist(),
+        exact=top,
+        progress=progress,
+    )
+    columns = [name for name in ("feature", "emotion", "name", "auroc", "stability") if name in table.columns]
+    return ranked.join(table.select(columns), on="feature", how="left", maintain_order="left")

@@ -1,0 +1,1 @@
+"""What can be set, with units and defaults. Imports nothing but pydantic and the reader of YAML."""

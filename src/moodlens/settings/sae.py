@@ -1,0 +1,151 @@
+"""What can be set about a sparse autoencoder and its training."""
+
+import itertools
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from moodlens.core import BadInput
+
+Architecture = Literal["l1", "topk", "batchtopk", "matryoshka"]
+
+
+ACTIVE_SHARE = 0.02
+
+
+class SAESettings(BaseModel):
+    """Settings of one sparse autoencoder. Fields left at ``None`` are filled in by :meth:`resolve`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: Architecture = Field(
+        default="batchtopk",
+        description="l1 (ReLU with an L1 penalty; Bricken et al. 2023), topk (Gao et al. 2024), batchtopk "
+        "(Bussmann et al. 2024), matryoshka (batchtopk with nested prefixes; Bussmann et al. 2025)",
+    )
+    expansion_factor: float = Field(
+        default=8, gt=0, description="d_sae / d_in, used where d_sae is not given"
+    )
+    d_sae: int | None = Field(
+        default=None, ge=1, description="number of features; None: expansion_factor * d_in"
+    )
+    k: int = Field(
+        default=0,
+        ge=0,
+        description="active features per training row (topk), or per row on average (batchtopk); 0: 2 % of d_sae, "
+        "which leaves unseen rows, where more features fire, inside 1-3 %",
+    )
+    l1_coefficient: float = Field(
+        default=1e-3,
+        ge=0,
+        description="weight of the L1 norm of the codes, in units where rows have mean square norm 1",
+    )
+    prefixes: tuple[int, ...] | None = Field(
+        default=None,
+        description="matryoshka: features in each nested prefix; None: 1/16, 1/4 and all of d_sae",
+    )
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak step size of Adam")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="rows a step; None: grows with the data, 16 to 512"
+    )
+    epochs: int | None = Field(
+        default=None, ge=1, description="passes at most; None: about 1,000 steps, 10 to 300 passes"
+    )
+    patience: int = Field(
+        default=50, ge=1, description="epochs without a better validation loss before stopping"
+    )
+    warmup: float = Field(
+        default=0.05, ge=0, le=1, description="share of all steps in which the step size rises"
+    )
+    decay: float = Field(
+        default=0.2, ge=0, le=1, description="share of all steps in which it falls to zero, at the end"
+    )
+    sparsity_warmup: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="share of all steps in which l1_coefficient rises from 0, or k falls from 4 k",
+    )
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Adam: decay of the mean gradient, per step")
+    beta2: float = Field(
+        default=0.999, ge=0, lt=1, description="Adam: decay of the mean squared gradient, per step"
+    )
+
+    dead_feature_threshold: int = Field(
+        default=5, ge=1, description="epochs without firing after which a feature is dead"
+    )
+    aux_coefficient: float = Field(
+        default=1 / 32,
+        ge=0,
+        description="weight of the loss that revives dead features (all but l1; Gao et al. 2024)",
+    )
+    aux_k: int | None = Field(
+        default=None, ge=1, description="dead features used per row by that loss; None: 2 k"
+    )
+    decoder_norm: bool = Field(
+        default=True, description="hold decoder rows at norm 1 and project their gradient"
+    )
+    encoder_init_scale: float = Field(
+        default=0.1, gt=0, description="W_enc starts at this times the transposed decoder"
+    )
+    data_init: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of a centred training row, drawn by the seed, in each starting feature",
+    )
+
+    augment: float = Field(
+        default=0.0,
+        ge=0,
+        description="half the rows of each batch get up to this many times the difference of two other training "
+        "rows added, new ones each time: a small set then teaches directions, not its own rows",
+    )
+
+    @classmethod
+    def parse(cls, values: dict[str, Any]) -> "SAESettings":
+        """Build settings from plain values; unknown names and bad values raise :class:`BadInput` in one line."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            if first["type"] == "extra_forbidden":
+                raise BadInput(
+                    f"sae setting {name!r} does not exist; known: {', '.join(cls.model_fields)}"
+                ) from None
+            raise BadInput(f"sae setting {name} = {first['input']!r}: {first['msg']}") from None
+
+    def resolve(self, n_rows: int, d_in: int) -> "SAESettings":
+        """Fill in what depends on the data: ``d_sae``, ``batch_size``, ``epochs``, ``prefixes``, ``aux_k``.
+
+        Raises:
+            BadInput: the sizes contradict each other (k above d_sae, prefixes not rising to d_sae).
+        """
+        d_sae = self.d_sae or max(1, round(self.expansion_factor * d_in))
+        k = self.k or max(1, round(ACTIVE_SHARE * d_sae))
+        if self.architecture != "l1" and k > d_sae:
+            raise BadInput(f"k = {k} active features, but the dictionary has d_sae = {d_sae}: lower k")
+        batch = self.batch_size or min(512, max(16, 2 ** round(math.log2(max(1, n_rows) / 32))))
+        steps = math.ceil(n_rows / batch)
+        return self.model_copy(
+            update={
+                "d_sae": d_sae,
+                "batch_size": batch,
+                "epochs": self.epochs or min(300, max(10, math.ceil(1000 / steps))),
+                "prefixes": self._prefixes(d_sae),
+                "k": k,
+                "aux_k": self.aux_k or 2 * k,
+            }
+        )
+
+    def _prefixes(self, d_sae: int) -> tuple[int, ...] | None:
+        if self.architecture != "matryoshka":
+            return None
+        prefixes = self.prefixes or tuple(sorted({max(1, d_sae // 16), max(1, d_sae // 4), d_sae}))
+        rising = all(a < b for a, b in itertools.pairwise(prefixes))
+        if not rising or prefixes[0] < 1 or prefixes[-1] != d_sae:
+            raise BadInput(f"prefixes {prefixes} must rise and end at d_sae = {d_sae}")
+        return prefixes

@@ -1,0 +1,284 @@
+"""What a study is: one frozen settings object, read from YAML, changed by ``--set a.b=c``."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from moodlens.core import BadInput
+from moodlens.settings.features import FeatureSettings
+from moodlens.settings.names import NamerSettings, NameSettings
+from moodlens.settings.sae import SAESettings
+from moodlens.settings.steer import SteerSettings
+from moodlens.settings.validation import ValidateSettings
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Table(_Frozen):
+    """A user's own texts: CSV, JSONL or Parquet."""
+
+    path: str = Field(description="file; `${NAME:-default}` is read from the environment")
+    text_column: str = Field(description="column that holds the text")
+    emotion_column: str | None = Field(
+        default=None, description="column with the label; none: the texts are unlabelled"
+    )
+    group_column: str | None = Field(
+        default=None, description="column that must not straddle a split (e.g. the annotator)"
+    )
+    split_column: str | None = Field(default=None, description="column with train, val, test or held_out")
+    id_column: str | None = Field(default=None, description="column with a unique id")
+    segments: bool = Field(
+        default=False,
+        description="one row for each sentence of a text, in one group (unlabelled texts in prompts.tables only; "
+        "transfer tables are always read sentence by sentence)",
+    )
+
+    @model_validator(mode="after")
+    def _unlabelled_segments(self) -> "Table":
+        # A caption that is sad as a whole has sentences that are not; its label would be wrong on them.
+        if self.segments and self.emotion_column is not None:
+            raise ValueError("segments: true is for unlabelled texts; leave out emotion_column or segments")
+        return self
+
+
+class PromptSettings(_Frozen):
+    """Which texts the study is about."""
+
+    generate: int = Field(default=20_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
+    neutral_share: float = Field(
+        default=0.12, ge=0, lt=1, description="share of generated prompts without an emotion"
+    )
+    twin_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of emotion prompts that get a neutral twin"
+    )
+    held_out_share: float = Field(
+        default=0.08,
+        ge=0,
+        lt=1,
+        description="share of generated prompts made of held-out words, scenes and templates",
+    )
+    scene_share: float = Field(
+        default=0.12,
+        ge=0,
+        le=1,
+        description="share of emotion prompts that paint a scene, a metaphor or a situation",
+    )
+    caption_share: float = Field(
+        default=0.05, ge=0, le=1, description="share of captions of several sentences"
+    )
+    special_share: float = Field(
+        default=0.04, ge=0, le=0.5, description="share of negations and mixed emotions, kept for tests"
+    )
+    tables: tuple[Table, ...] = Field(
+        default=(), description="the user's own texts, mixed with the generated ones"
+    )
+    precomputed: str | None = Field(
+        default=None, description="folder with embeddings.npy and labels.npy, instead of texts"
+    )
+    fractions: tuple[float, float, float] = Field(
+        default=(0.58, 0.04, 0.38), description="train, val, test shares of the groups"
+    )
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value) <= 0 or abs(sum(value) - 1) > 1e-6:
+            raise ValueError("train, val and test shares must be positive and add up to 1")
+        return value
+
+    @model_validator(mode="after")
+    def _some_source(self) -> "PromptSettings":
+        if self.precomputed is not None and self.tables:
+            raise ValueError("precomputed embeddings and tables of texts cannot be mixed")
+        if self.precomputed is None and not self.tables and self.generate == 0:
+            raise ValueError("nothing to study: set generate, tables or precomputed")
+        return self
+
+
+class EncoderSettings(_Frozen):
+    """Which text encoder, and how it is run."""
+
+    id: str = Field(
+        default="minilm", description="minilm, t5:NAME_OR_PATH, musicgen:NAME_OR_PATH or precomputed"
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 only where it is fast"
+    )
+    shard_rows: int = Field(default=65_536, ge=1, description="rows in one shard of the embedding store")
+
+
+QUICKSTART_SAE = SAESettings(expansion_factor=10, learning_rate=1.5e-3, epochs=12)
+"""Measured on generated prompts with the bundled encoder (docs/choosing.md)."""
+
+
+class Settings(_Frozen):
+    """Everything that decides the result of a study. The defaults are the quickstart."""
+
+    name: str = Field(default="quickstart", description="shown in the report")
+    seed: int = Field(default=0, ge=0, description="the one seed from which every other is derived")
+    control: Literal["none", "shuffle-labels"] = Field(
+        default="none", description="shuffle-labels: must find nothing"
+    )
+    emotions: tuple[str, ...] = Field(
+        default=("happy", "sad", "calm", "energetic"), description="the labels, in order"
+    )
+    prompts: PromptSettings = PromptSettings()
+    encoder: EncoderSettings = EncoderSettings()
+    sae: SAESettings = Field(
+        default=QUICKSTART_SAE,
+        description="of the SAE; a file with its own sae section starts from SAESettings, the roadmap's defaults",
+    )
+    sweep: dict[str, list[Any]] = Field(
+        default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
+    )
+    seeds: int = Field(
+        default=5, ge=1, le=64, description="SAEs of other seeds that stand beside the study's own (count)"
+    )
+    features: FeatureSettings = FeatureSettings()
+    names: NameSettings = NameSettings()
+    namer: NamerSettings | None = Field(
+        default=None, description="a language model that names features instead; scored by the same detection"
+    )
+    validation: ValidateSettings = ValidateSettings()
+    transfer: tuple[Table, ...] = Field(
+        default=(), description="labelled texts the features are judged on and never chosen from"
+    )
+
+    steer: SteerSettings | None = Field(
+        default=None, description="what `moodlens steer` makes of it; none: its defaults"
+    )
+
+    @field_validator("emotions")
+    @classmethod
+    def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not 2 <= len(value) <= 50 or len(set(value)) != len(value):
+            raise ValueError("give 2 to 50 different labels")
+        return value
+
+    @field_validator("sweep")
+    @classmethod
+    def _axes(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        for axis, values in value.items():
+            if axis not in SAESettings.model_fields:
+                raise ValueError(f"unknown SAE setting {axis!r}{_near(axis, SAESettings.model_fields)}")
+            if not values:
+                raise ValueError(f"no values for {axis!r}")
+        return value
+
+
+def _near(word: str, known: Any) -> str:
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+
+
+def _fields_at(path: tuple[Any, ...]) -> list[str]:
+    """The setting names that exist where ``path`` (without its last part) leads."""
+    model: Any = Settings
+    for part in path[:-1]:
+        field = getattr(model, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        model = field.annotation
+    return list(getattr(model, "model_fields", {}))
+
+
+def validate_study(values: dict[str, Any], where: str) -> Settings:
+    """Build a :class:`Settings`; the first thing wrong becomes one line that names ``where`` and the setting.
+
+    Raises:
+        BadInput: a setting is unknown, of the wrong type or out of range.
+    """
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "study"
+        if first["type"] == "extra_forbidden":
+            known = _fields_at(first["loc"])
+            raise BadInput(
+                f"{where}: unknown setting {place!r}{_near(str(first['loc'][-1]), known)}"
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{where}: {place}: {message} (got {first['input']!r})") from error
+
+
+def read_study(path: Path | str | None, changes: tuple[str, ...] | list[str] = ()) -> Settings:
+    """Read a study file (none: the quickstart) and apply ``a.b=c`` changes; values are YAML.
+
+    Raises:
+        BadInput: the file is missing or not YAML, or a setting is wrong.
+    """
+    # Changes to the quickstart change its SAE, and leave the rest of it as it is.
+    values: dict[str, Any] = {"sae": QUICKSTART_SAE.model_dump(exclude_unset=True)}
+    where = "study"
+    if path is not None:
+        where = str(path)
+        try:
+            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise BadInput(f"{path}: cannot read: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{path}: not UTF-8 text (byte {error.start})") from error
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            raise BadInput(f"{path}: not valid YAML{place}") from error
+        if not isinstance(loaded, dict):
+            raise BadInput(f"{path}: expected settings such as `seed: 0`, found {type(loaded).__name__}")
+        values = loaded
+        values.pop("provenance", None)  # what a finished study adds to its own study.yaml
+    return validate_study(apply_changes(values, changes), where if not changes else f"{where} with --set")
+
+
+def apply_changes(values: dict[str, Any], changes: tuple[str, ...] | list[str]) -> dict[str, Any]:
+    """``{"sae": {"k": 8}}`` with ``["sae.k=16"]`` becomes ``{"sae": {"k": 16}}``; the input is left alone."""
+    for change in changes:
+        key, equals, text = change.partition("=")
+        if not equals or not key.strip():
+            raise BadInput(f"--set {change}: write it as name.name=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise BadInput(f"--set {change}: {text!r} is not valid YAML") from error
+        values = _with(values, key.strip().split("."), _number(value), change)
+    return values
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 1e-3 as text; people who type it mean a number.
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        return float(value)
+    return value
+
+
+def _with(values: Any, keys: list[str], value: Any, change: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise BadInput(f"--set {change}: {keys[0]!r} has no parts to set")
+    if len(keys) == 1:
+        return {**values, keys[0]: value}
+    inner = values.get(keys[0])
+    return {**values, keys[0]: _with({} if inner is None else inner, keys[1:], value, change)}
+
+
+def expand_path(text: str) -> Path:
+    """Replace ``${NAME}`` and ``${NAME:-default}`` by the environment and ``~`` by the home folder.
+
+    Raises:
+        BadInput: a variable without a default is not set.
+    """
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match["name"], match["default"]
+        found = os.environ.get(name) or default
+        if found is None:
+            raise BadInput(f"{text}: the environment variable {name} is not set")
+        return found
+
+    return Path(re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, text)).expanduser()

@@ -1,0 +1,1 @@
+"""What chance gives: ranks, rates, permutations, resampling, p-values, controls."""

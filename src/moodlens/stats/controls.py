@@ -1,0 +1,101 @@
+"""What an emotion feature must beat: features that fire as often and as strongly, random families and directions."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moodlens.stats.rates import sparse_rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
+    """Features that may stand in as controls of ``emotion``: all but those that train + val chose for it.
+
+    A feature that was tested for the emotion and missed the bar on test is no random feature. The choice was made
+    on train + val alone, so it knows nothing of the rows and readouts that judge.
+
+    Args:
+        table: features.parquet; reads ``emotion``, ``tested``, ``emotion_feature``.
+        emotion: its name.
+
+    Returns:
+        ``(d_sae,)`` bool.
+    """
+    chosen = table["tested"].to_numpy().astype(bool) | table["emotion_feature"].to_numpy().astype(bool)
+    return ~(chosen & (table["emotion"].to_numpy() == emotion))
+
+
+def activity(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Density (share of rows in which it fires) and mean activation where it fires, ``(d_sae,)`` each."""
+    active, d = sparse_rows(codes), codes.shape[1]
+    fires = np.bincount(active.indices, minlength=d)
+    total = np.bincount(active.indices, active.data.astype(np.float64), d)
+    return fires / max(len(codes), 1), np.divide(total, fires, out=np.zeros(len(total)), where=fires > 0)
+
+
+def matched_features(
+    density: np.ndarray, size: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, n: int
+) -> np.ndarray:
+    """The ``n`` allowed features nearest to each wanted one in log density and log mean activation.
+
+    Both logs are divided by their standard deviation over the allowed features. A feature is never its own control.
+
+    Args:
+        density: ``(d_sae,)`` share of rows; features that never fire are not used.
+        size: ``(d_sae,)`` mean activation where it fires.
+        wanted: ``(m,)`` int.
+        allowed: ``(d_sae,)`` bool.
+        n: controls for each; all that there are if fewer.
+
+    Returns:
+        ``(m, min(n, available))`` int, nearest first.
+    """
+    alive = (density > 0) & (size > 0)
+    pool = np.flatnonzero(allowed & alive)
+    with np.errstate(divide="ignore"):
+        place = np.log(np.stack([np.maximum(density, 1e-12), np.maximum(size, 1e-12)]))
+    spread = place[:, pool].std(axis=1) if len(pool) else np.ones(2)
+    place = place / np.where(spread > 0, spread, 1.0)[:, None]
+    available = len(pool) - int(np.isin(wanted, pool).any())
+    n = max(min(n, available), 0)
+    out = np.zeros((len(wanted), n), dtype=np.int64)
+    for i, feature in enumerate(wanted):
+        far = np.abs(place[:, pool] - place[:, feature, None]).max(axis=0)
+        far[pool == feature] = np.inf
+        out[i] = pool[np.argsort(far, kind="stable")[:n]]
+    return out
+
+
+def random_families(controls: np.ndarray, n: int, rng: np.random.Generator, nearest: int = 50) -> np.ndarray:
+    """``n`` families in which every member is replaced by one of its ``nearest`` controls.
+
+    No feature stands in twice in a family, unless there are too few live features to avoid it.
+
+    Args:
+        controls: ``(j, c)`` int, the controls of each of j members, nearest first.
+        n: families.
+        rng: of the draws.
+        nearest: controls of a member that are drawn from; more where members share too few.
+
+    Returns:
+        ``(n, j)`` int.
+    """
+    j, c = controls.shape
+    pool = controls[:, : min(max(nearest, 5 * j), c)]
+    member = np.arange(j)
+    out = pool[member, rng.integers(pool.shape[1], size=(n, j))]
+    for _ in range(50):
+        ordered = np.sort(out, axis=1)
+        twice = np.flatnonzero((np.diff(ordered, axis=1) == 0).any(axis=1))
+        if not len(twice):
+            break
+        out[twice] = pool[member, rng.integers(pool.shape[1], size=(len(twice), j))]
+    return out
+
+
+def random_directions(n: int, d_in: int, rng: np.random.Generator) -> np.ndarray:
+    """``n`` directions drawn uniformly from the unit sphere, ``(n, d_in)`` float32."""
+    drawn = rng.standard_normal((n, d_in))
+    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)

@@ -1,0 +1,104 @@
+"""What a permutation may exchange: whole groups, or rows within a group that holds several emotions."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from moodlens.stats.rates import auroc_of_sums, rank_scores, selectivity, smoothed_rates
+
+
+@dataclass(frozen=True)
+class Units:
+    """Exchangeable units of labelled rows.
+
+    Rows of one group (one emotion word, one scene) are not independent, so a group with a single
+    emotion is one unit, and its label moves as a whole to another such group. A group that holds several
+    emotions (an annotator who wrote many captions) is a stratum of its own: its rows are units, and
+    labels move within it only, so that nothing about the group itself can look like an emotion.
+    """
+
+    of_row: np.ndarray
+    """(n,) int, the unit of every row."""
+    labels: np.ndarray
+    """(U,) int, the emotion of every unit."""
+    strata: np.ndarray
+    """(U,) int; labels are exchanged between units of one stratum. Stratum 0 holds the whole groups."""
+    rows: np.ndarray
+    """(U,) int, number of rows in every unit."""
+
+
+def exchangeable_units(labels: np.ndarray, groups: np.ndarray | None) -> Units:
+    """Units of ``labels`` (n,) int >= 0 under ``groups`` (n,) int; None makes every row its own group."""
+    labels = np.asarray(labels)
+    n = len(labels)
+    if groups is None:
+        return Units(np.arange(n), labels, np.zeros(n, dtype=int), np.ones(n, dtype=int))
+    _, group = np.unique(np.asarray(groups), return_inverse=True)
+    n_groups = int(group.max()) + 1 if n else 0
+    low, high = np.full(n_groups, n + labels.max(initial=0) + 1), np.full(n_groups, -1)
+    np.minimum.at(low, group, labels)
+    np.maximum.at(high, group, labels)
+    mixed = (low != high)[group]
+    # A mixed group's rows get keys of their own, past those of the whole groups.
+    key = np.where(mixed, n_groups + np.arange(n), group)
+    _, first, of_row = np.unique(key, return_index=True, return_inverse=True)
+    strata = np.where(mixed, 1 + group, 0)[first]
+    return Units(of_row, labels[first], strata, np.bincount(of_row, minlength=len(first)))
+
+
+def permuted_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw ``n`` labellings of the units. Returns (n, U), each row a permutation within every stratum."""
+    dtype = np.int8 if units.labels.max(initial=0) < 128 else np.int64
+    out = np.tile(units.labels.astype(dtype), (n, 1))
+    for stratum in np.unique(units.strata):
+        members = np.flatnonzero(units.strata == stratum)
+        out[:, members] = rng.permuted(out[:, members], axis=1)
+    return out
+
+
+@dataclass(frozen=True)
+class UnitSums:
+    """Everything the statistics need of a set of labelled rows, summed per unit, whatever the labels are."""
+
+    units: Units
+    scores: np.ndarray
+    """(U, d) float64 whole numbers, sums of doubled centred ranks."""
+    fires: np.ndarray
+    """(U, d) float64 whole numbers, rows in which the feature fires."""
+    n: int
+    """rows."""
+
+    @classmethod
+    def of(cls, codes: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> "UnitSums":
+        """Sum ``codes`` (n, d) over the units of ``labels`` (n,) >= 0 and ``groups`` (n,) or None."""
+        units = exchangeable_units(labels, groups)
+        n_units = len(units.labels)
+        scores = rank_scores(codes).sum_over(units.of_row, n_units)
+        fires = np.zeros((n_units, codes.shape[1]))
+        row, column = np.nonzero(codes > 0)
+        flat = np.bincount(units.of_row[row] * codes.shape[1] + column, minlength=fires.size)
+        return cls(units, scores, flat.reshape(fires.shape).astype(np.float64), len(labels))
+
+    def rows_per_emotion(self, labels: np.ndarray, n_emotions: int) -> np.ndarray:
+        """(C,) rows of each emotion under a labelling (U,) of the units."""
+        return np.bincount(labels, weights=self.units.rows, minlength=n_emotions)
+
+    def auroc(self, labels: np.ndarray, n_emotions: int) -> np.ndarray:
+        """(C, d) AUROC of every emotion against the others under a labelling (U,) of the units."""
+        return auroc_of_sums(
+            _one_hot(labels, n_emotions) @ self.scores, self.rows_per_emotion(labels, n_emotions), self.n
+        )
+
+    def rates(self, labels: np.ndarray, n_emotions: int) -> np.ndarray:
+        """(C, d) smoothed firing rates under a labelling (U,) of the units."""
+        return smoothed_rates(
+            _one_hot(labels, n_emotions) @ self.fires, self.rows_per_emotion(labels, n_emotions)
+        )
+
+    def selectivity(self, labels: np.ndarray, n_emotions: int) -> np.ndarray:
+        """(C, d) selectivity under a labelling (U,) of the units."""
+        return selectivity(self.rates(labels, n_emotions))
+
+
+def _one_hot(labels: np.ndarray, n_emotions: int) -> np.ndarray:
+    return (labels == np.arange(n_emotions)[:, None]).astype(np.float64)

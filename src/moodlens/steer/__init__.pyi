@@ -1,0 +1,15 @@
+from .build import build_directions as build_directions
+from .directions import Direction as Direction
+from .directions import Directions as Directions
+from .directions import load_directions as load_directions
+from .directions import mix as mix
+from .directions import orthogonalise as orthogonalise
+from .directions import save_directions as save_directions
+from .inputs import StudyInputs as StudyInputs
+from .inputs import read_study_inputs as read_study_inputs
+from .musicgen import MusicGen as MusicGen
+from .musicgen import Sampling as Sampling
+from .musicgen import Steering as Steering
+from .run import SteerRun as SteerRun
+from .run import plan as plan
+from .run import run_steer as run_steer
