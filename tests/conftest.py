@@ -40,7 +40,12 @@ SMALL = {
     "prompts": {"generate": 1200, "held_out_share": 0.15},
     "sae": {"d_sae": 128, "k": 6, "epochs": 30, "batch_size": 64, "learning_rate": 3e-3},
     "features": {"n_permutations": 1000, "n_shuffles": 20},
-    "validation": {"n_bootstrap": 100, "probe_permutations": 50, "probe_shuffles": 2},
+    "validation": {
+        "phase0": {"n_permutations": 50, "n_shuffles": 2},
+        "causal": {"n_bootstrap": 100},
+        "pairs": {"n_bootstrap": 100},
+        "transfer": {"n_bootstrap": 100},
+    },
 }
 """Settings of a whole study of some seconds that finds emotion features, if too few for a go."""
 

@@ -255,7 +255,7 @@ def layout(folder: Path, n_labels: int = 60, bad: bool = False) -> Path:
 
 def test_probe_of_embeddings_alone(cli, tmp_path):
     data = layout(tmp_path / "data")
-    small = ("--set", "validation.probe_permutations=20", "--set", "validation.probe_shuffles=2")
+    small = ("--set", "validation.phase0.n_permutations=20", "--set", "validation.phase0.n_shuffles=2")
     before = sorted(path.name for path in tmp_path.rglob("*"))
     status, out, err = cli("probe", data, *small, "--json")
     assert (status, err) == (0, "")

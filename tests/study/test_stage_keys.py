@@ -10,10 +10,10 @@ from moodlens.settings.study import read_study
 @pytest.mark.parametrize(
     ("change", "stage"),
     [
-        ("validation.reappearance=0.6", "stability"),
-        ("validation.verdict.min_reappearance=0.6", "stability"),  # decides the share of the null
+        ("validation.stability.reappearance=0.6", "stability"),
+        ("verdict.min_reappearance=0.6", "stability"),  # decides the share of the null
         ("features.family_weights=equal", "transfer"),  # by which the control is weighted too
-        ("validation.max_correlation=0.2", "pairs"),
+        ("validation.pairs.max_correlation=0.2", "pairs"),
     ],
 )
 def test_a_setting_changes_the_key_of_what_reads_it(change, stage, small_settings):

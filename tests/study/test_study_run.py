@@ -154,7 +154,7 @@ def test_a_second_run_touches_nothing(copy, small_settings):
     ("change", "until", "again"),
     [
         ("name=other", None, {"report"}),
-        ("validation.probe_permutations=60", "probe", {"probe", "causal", "pairs", "report"}),
+        ("validation.phase0.n_permutations=60", "probe", {"probe", "report"}),
         ("names.longest=2", "names", {"names", "report"}),
         (
             "features.family_size=4",

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # planted_study.py
 
 from planted_study import make_planted
 
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import CausalSettings, PairSettings, TransferSettings
 
 
 @pytest.fixture(scope="session")
@@ -16,5 +16,17 @@ def planted():
 
 
 @pytest.fixture(scope="session")
-def quick() -> ValidateSettings:
-    return ValidateSettings(n_controls=150, n_random_directions=100, n_bootstrap=200)
+def quick() -> CausalSettings:
+    return CausalSettings(n_controls=150, n_random_directions=100, n_bootstrap=200)
+
+
+@pytest.fixture
+def pair_settings() -> PairSettings:
+    """Few draws."""
+    return PairSettings(n_controls=150, n_bootstrap=200)
+
+
+@pytest.fixture
+def transfer_settings() -> TransferSettings:
+    """Few draws."""
+    return TransferSettings(n_bootstrap=200)

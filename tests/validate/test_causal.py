@@ -6,7 +6,7 @@ import pytest
 from planted_study import THREE, make_planted
 
 from moodlens.core import BadInput
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import CausalSettings
 from moodlens.validate.causal import INTERVENTION_COLUMNS, causality
 
 
@@ -97,7 +97,7 @@ def test_without_held_out_rows_the_readouts_are_cross_fitted(planted, quick):
 
 
 def test_under_the_null_false_claims_stay_below_q():
-    settings = ValidateSettings(n_controls=100, n_random_directions=100, n_bootstrap=100)
+    settings = CausalSettings(n_controls=100, n_random_directions=100, n_bootstrap=100)
     false, tested, runs_with_claims = 0, 0, 0
     for seed in range(10):
         p = make_planted(seed, null=True, each=4, d_sae=200)
@@ -140,4 +140,4 @@ def test_one_wrong_sign_in_any_reading_is_not_causal(kind, readout):
     measured = {(k, r): told(sign) for k, sign in signs.items() for r in ("probe", "centroid")}
     measured[kind, readout].effect[1] *= -1
     trial = Trials(np.arange(2), 0, np.ones(2), np.zeros((2, 1), dtype=int), measured)
-    assert _rule([trial], ValidateSettings()).causal[0].tolist() == [True, False]
+    assert _rule([trial], CausalSettings()).causal[0].tolist() == [True, False]

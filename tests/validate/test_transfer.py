@@ -83,13 +83,13 @@ def _texts(planted):
     return rows, segments, np.repeat(np.arange(len(rows)), 2)
 
 
-def test_transfer_set_judges_every_method_per_text(planted, baselines, quick):
+def test_transfer_set_judges_every_method_per_text(planted, baselines, transfer_settings):
     rows, segments, owner = _texts(planted)
     labels = planted.labels[rows].copy()
     labels[:3] = -1  # partly labelled
     out = transfer_set(
         "captions", _pre(planted)[segments], planted.codes[segments], planted.x[segments], owner, labels, planted.groups[rows],
-        planted.families, baselines, quick, seed=0,
+        planted.families, baselines, transfer_settings, seed=0,
     )  # fmt: skip
     assert out["n"] == len(rows) - 3
     assert out["n_texts"] == len(rows)
@@ -111,7 +111,7 @@ def test_transfer_set_judges_every_method_per_text(planted, baselines, quick):
     assert mean["family"] > mean["top_feature"] > mean["top_feature_active"]
 
 
-def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, baselines, quick):
+def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, baselines, transfer_settings):
     rows, segments, _ = _texts(planted)
     families = Families((*planted.families.families[:2], Family("calm", (), (), ())))
     keep = planted.labels[rows] != 1
@@ -119,7 +119,7 @@ def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, basel
     out = transfer_set(
         "t", _pre(planted)[segments[keep_segments]], planted.codes[segments[keep_segments]], planted.x[segments[keep_segments]],
         np.repeat(np.arange(keep.sum()), 2), planted.labels[rows[keep]], None, families, baselines,
-        quick, seed=0,
+        transfer_settings, seed=0,
     )["auroc"]  # fmt: skip
     assert out["family"]["calm"]["value"] is None
     assert out["family"]["fear"]["value"] is None
@@ -127,19 +127,19 @@ def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, basel
     assert out["linear_probe"]["calm"]["value"] is not None
 
 
-def test_transfer_needs_two_labels(planted, baselines, quick):
+def test_transfer_needs_two_labels(planted, baselines, transfer_settings):
     with pytest.raises(BadInput, match="at least two emotions"):
         transfer_set(
             "t", planted.codes[:2], planted.codes[:2], planted.x[:2], np.arange(2), np.array([0, -1]), None, planted.families,
-            baselines, quick, seed=0,
+            baselines, transfer_settings, seed=0,
         )  # fmt: skip
 
 
-def test_families_generalise_beyond_random_families(planted, baselines, quick):
+def test_families_generalise_beyond_random_families(planted, baselines, transfer_settings):
     args = (planted.codes, planted.x, planted.labels, planted.groups)
     pre = _pre(planted)
     held_out = planted.splits == "held_out"
-    rest = (planted.families, planted.table, THREE, baselines, FeatureSettings(), quick)
+    rest = (planted.families, planted.table, THREE, baselines, FeatureSettings(), transfer_settings)
     out = generalization(pre[held_out], *args, planted.splits, *rest, seed=0)
     assert out["family_auroc"] > 0.8
     assert 0.45 < out["control_mean"] < out["control_auroc"] < out["family_auroc"]

@@ -168,7 +168,7 @@ def stability(folder: Study) -> Summary:
     """How many features come back."""
     frame = read_table(folder.path / "stability.parquet")
     alive = frame.filter(pl.col("alive"))
-    needed = folder.study.validation.verdict.min_reappearance - 1e-9
+    needed = folder.study.verdict.min_reappearance - 1e-9
     value = {
         "n_features": frame.height,
         "n_alive": alive.height,

@@ -28,7 +28,7 @@ def intervene(folder: Study, progress: Progress) -> Iterable[str]:
         discovery.features(folder),
         load_families(folder),
         study.emotions,
-        study.validation,
+        study.validation.causal,
         seed=study.seed,
         progress=progress,
         panel=folder.panel,
@@ -58,13 +58,13 @@ def pair(folder: Study, progress: Progress) -> Iterable[str]:
         load_families(folder),
         table,
         study.emotions,
-        study.validation,
+        study.validation.pairs,
         seed=study.seed,
         kinds=folder.kinds,
         panel=folder.panel,
     )
     progress("pairs", 1, 2)
-    apart = orthogonality(decoder, codes[folder.rows("test")], table, study.validation, seed=study.seed)
+    apart = orthogonality(decoder, codes[folder.rows("test")], table, study.validation.pairs, seed=study.seed)
     progress("pairs", 2, 2)
     write_json(folder.path / "pairs.json", {"compositionality": together, "orthogonality": apart})
     return ["pairs.json"]
@@ -100,7 +100,7 @@ def transfer(folder: Study, progress: Progress) -> Iterable[str]:
             study.emotions,
             baselines(folder),
             study.features,
-            study.validation,
+            study.validation.transfer,
             seed=study.seed,
         ),
         "special": special_rows(scores, folder.prompts, folder.labels, families, study.emotions),
@@ -135,7 +135,7 @@ def judge_study(folder: Study) -> list[str]:
     write_table(path / "features.parquet", table)
     found = table["emotion_feature"].to_numpy()
     measured, pairs = reconstruction(folder), read_json(path / "pairs.json")
-    summary = stability_summary(read_table(path / "stability.parquet"), found, study.validation)
+    summary = stability_summary(read_table(path / "stability.parquet"), found, study.verdict.min_reappearance)
     summary |= {"families": read_json(path / "agreement.json")["mean"]}
     verdict = judge(
         MAIN,
@@ -149,7 +149,7 @@ def judge_study(folder: Study) -> list[str]:
         generalization=read_json(path / "transfer.json")["held_out"],
         compositionality=pairs["compositionality"],
         orthogonality=pairs["orthogonality"],
-        settings=study.validation.verdict,
+        settings=study.verdict,
     )
     write_json(path / "verdict.json", verdict)
     return ["verdict.json"]

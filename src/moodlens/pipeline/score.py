@@ -102,7 +102,7 @@ def score_frame(
         np.unique(frame["group"].to_numpy(), return_inverse=True)[1] if grouped else None,
         families,
         baselines(folder),
-        study.validation,
+        study.validation.transfer,
         seed=study.seed,
     )
     known = frame.filter(pl.Series(labels >= 0))["text"].to_list()

@@ -45,7 +45,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "probe",
         ("embed",),
-        lambda s: [s.validation.probe_permutations, s.validation.probe_shuffles],
+        lambda s: _dump(s.validation.phase0),
         texts.probe_embeddings,
     ),
     Stage(
@@ -59,7 +59,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "stability",
         ("train",),
-        lambda s: [s.validation.reappearance, s.validation.verdict.min_reappearance],
+        lambda s: [_dump(s.validation.stability), s.verdict.min_reappearance],
         discovery.measure_stability,
         wide=True,
     ),
@@ -68,13 +68,18 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "names", ("features",), lambda s: [_dump(s.names), s.namer and _dump(s.namer)], discovery.give_names
     ),
-    Stage("causal", ("features",), lambda s: _dump(s.validation), evidence.intervene),
-    Stage("transfer", ("features",), lambda s: [s.validation.n_bootstrap, *_transfer(s)], evidence.transfer),
-    Stage("pairs", ("features",), lambda s: _dump(s.validation), evidence.pair),
+    Stage("causal", ("features",), lambda s: _dump(s.validation.causal), evidence.intervene),
+    Stage(
+        "transfer",
+        ("features",),
+        lambda s: [s.validation.transfer.n_bootstrap, *_transfer(s)],
+        evidence.transfer,
+    ),
+    Stage("pairs", ("features",), lambda s: _dump(s.validation.pairs), evidence.pair),
     Stage(
         "report",
         ("probe", "names", "causal", "transfer", "agreement", "pairs"),
-        lambda s: [s.name, _dump(s.validation.verdict)],
+        lambda s: [s.name, _dump(s.verdict)],
         _report,
     ),
 )

@@ -224,6 +224,6 @@ def _phase0(study: Settings, x: np.ndarray, labels: np.ndarray, groups: np.ndarr
         groups,
         study.emotions,
         seed=study.seed,
-        n_permutations=study.validation.probe_permutations,
-        n_shuffles=study.validation.probe_shuffles,
+        n_permutations=study.validation.phase0.n_permutations,
+        n_shuffles=study.validation.phase0.n_shuffles,
     )

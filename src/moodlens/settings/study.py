@@ -14,7 +14,8 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.sae import SAESettings
 from moodlens.settings.steer import SteerSettings
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import ValidationSettings
+from moodlens.settings.verdict import VerdictSettings
 
 
 class _Frozen(BaseModel):
@@ -146,7 +147,10 @@ class Settings(_Frozen):
     namer: NamerSettings | None = Field(
         default=None, description="a language model that names features instead; scored by the same detection"
     )
-    validation: ValidateSettings = ValidateSettings()
+    validation: ValidationSettings = ValidationSettings()
+    verdict: VerdictSettings = Field(
+        default=VerdictSettings(), description="thresholds of the go / no-go criteria"
+    )
     transfer: tuple[Table, ...] = Field(
         default=(), description="labelled texts the features are judged on and never chosen from"
     )

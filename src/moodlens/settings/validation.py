@@ -1,19 +1,35 @@
-"""Settings of the validation stages, frozen before anything is measured."""
+"""Settings of the stages that put features to the proof: one section a stage, frozen before anything is measured."""
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from moodlens.settings.verdict import VerdictSettings
 
-
-class ValidateSettings(BaseModel):
-    """How features are put to the proof."""
-
+class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    probe_permutations: int = Field(
-        default=1000, ge=1, description="label permutations of the phase 0 similarity (count)"
+
+class Phase0Settings(_Frozen):
+    """Is emotion in the embeddings at all?"""
+
+    n_permutations: int = Field(
+        default=1000, ge=1, description="label permutations of the similarity (count)"
     )
-    probe_shuffles: int = Field(default=20, ge=1, description="phase 0 probes on shuffled labels (count)")
+    n_shuffles: int = Field(default=20, ge=1, description="probes on shuffled labels (count)")
+
+
+class StabilitySettings(_Frozen):
+    """When a feature of one SAE is that of another."""
+
+    reappearance: float = Field(
+        default=0.7,
+        gt=0,
+        lt=1,
+        description="decoder cosine and activation correlation that count as the same feature",
+    )
+
+
+class CausalSettings(_Frozen):
+    """Interventions on single features and on families."""
+
     n_controls: int = Field(
         default=500,
         ge=100,
@@ -35,19 +51,7 @@ class ValidateSettings(BaseModel):
         lt=1,
         description="share of its matched controls that a causal effect must exceed",
     )
-    causal_q: float = Field(default=0.05, gt=0, lt=1, description="Benjamini-Hochberg q of a causal feature")
-    reappearance: float = Field(
-        default=0.7,
-        gt=0,
-        lt=1,
-        description="decoder cosine and activation correlation that count as the same feature",
-    )
-    max_correlation: float = Field(
-        default=0.3, gt=0, lt=1, description="absolute correlation that counts as independent"
-    )
-    verdict: VerdictSettings = Field(
-        default=VerdictSettings(), description="thresholds of the go / no-go criteria"
-    )
+    q: float = Field(default=0.05, gt=0, lt=1, description="Benjamini-Hochberg q of a causal feature")
 
     @field_validator("doses")
     @classmethod
@@ -55,3 +59,36 @@ class ValidateSettings(BaseModel):
         if not value or min(value) < 0 or 1.0 not in value:
             raise ValueError("doses must be 0 or more and include 1, the dose that is tested")
         return value
+
+
+class PairSettings(_Frozen):
+    """Families added in pairs, and correlations of pairs of features."""
+
+    n_controls: int = Field(default=500, ge=100, description="pairs of random families (count)")
+    n_bootstrap: int = Field(
+        default=1000, ge=100, description="resamples of groups behind each interval (count)"
+    )
+    control_quantile: float = Field(
+        default=0.99, gt=0.5, lt=1, description="share of random pairs that a pair's effects must exceed"
+    )
+    max_correlation: float = Field(
+        default=0.3, gt=0, lt=1, description="absolute correlation below which two features are independent"
+    )
+
+
+class TransferSettings(_Frozen):
+    """Features on texts that nobody chose them on."""
+
+    n_bootstrap: int = Field(
+        default=1000, ge=100, description="resamples of groups behind each interval (count)"
+    )
+
+
+class ValidationSettings(_Frozen):
+    """How features are put to the proof, a section for each stage."""
+
+    phase0: Phase0Settings = Phase0Settings()
+    stability: StabilitySettings = StabilitySettings()
+    causal: CausalSettings = CausalSettings()
+    pairs: PairSettings = PairSettings()
+    transfer: TransferSettings = TransferSettings()

@@ -67,11 +67,8 @@ class VerdictSettings(BaseModel):
     min_compositional_share: float = Field(
         default=0.8, description="pairs of emotions whose families both act (share)"
     )
-    max_correlation: float = Field(
-        default=0.3, description="absolute correlation that still counts as independent"
-    )
     min_independent_share: float = Field(
-        default=0.9, description="pairs of emotion features below max_correlation (share)"
+        default=0.9, description="pairs of emotion features that are independent (share)"
     )
     max_dead_share: float = Field(
         default=0.05, ge=0, le=1, description="features that never fire (share of d_sae)"

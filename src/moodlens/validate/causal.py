@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import CausalSettings
 from moodlens.stats.controls import activity, allowed_controls, random_directions
 from moodlens.stats.fdr import benjamini_hochberg
 from moodlens.stats.resample import bootstrap_weights, check_rows, dense_codes
@@ -66,7 +66,7 @@ def causality(
     table: "pl.DataFrame",
     families: Families,
     emotions: tuple[str, ...],
-    settings: ValidateSettings,
+    settings: CausalSettings,
     *,
     seed: int,
     progress: Progress | None = None,
@@ -173,7 +173,7 @@ class _Judged:
     q_of: dict[tuple[str, str], list[np.ndarray]]
 
 
-def _rule(trials: list[Trials], settings: ValidateSettings) -> _Judged:
+def _rule(trials: list[Trials], settings: CausalSettings) -> _Judged:
     """Which of the features on trial are causal; q over all of them together."""
     q_of = {}
     cuts = np.cumsum([len(trial.features) for trial in trials])[:-1]
@@ -185,7 +185,7 @@ def _rule(trials: list[Trials], settings: ValidateSettings) -> _Judged:
     causal = []
     for trial, own_q in zip(trials, q, strict=True):
         added = trial.measured["transplant", "probe"]
-        passed = (added.effect > added.control_edge) & (own_q < settings.causal_q)
+        passed = (added.effect > added.control_edge) & (own_q < settings.q)
         for readout in READOUTS:
             passed &= trial.measured["transplant", readout].effect > 0
             passed &= trial.measured["clamp", readout].effect < 0
@@ -193,7 +193,7 @@ def _rule(trials: list[Trials], settings: ValidateSettings) -> _Judged:
     return _Judged(q, causal, q_of)
 
 
-def _feature_rows(trial: Trials, emotions: tuple[str, ...], s: ValidateSettings) -> list[dict[str, Any]]:
+def _feature_rows(trial: Trials, emotions: tuple[str, ...], s: CausalSettings) -> list[dict[str, Any]]:
     """Rows of interventions.parquet for single features: the clamp, and every dose."""
     name = emotions[trial.target]
     rows = []
@@ -285,7 +285,7 @@ def _summary(
         },
         "control_name": "as many matched control features that pass the same rule",
         "rule": f"added at its typical activation it moves its emotion's log-odds more than {s.control_quantile:.0%} "
-        f"of {n_controls or s.n_controls} matched features do (q < {s.causal_q:g}, random directions beaten too), "
+        f"of {n_controls or s.n_controls} matched features do (q < {s.q:g}, random directions beaten too), "
         "and clamping it lowers them; both readouts agree in sign",
         "n_tested": {e: len(trial.features) for e, trial in zip(emotions, trials, strict=True)},
         "n_controls": n_controls,

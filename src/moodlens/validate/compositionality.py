@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import PairSettings
 from moodlens.stats.controls import activity, allowed_controls, matched_features, random_families
 from moodlens.stats.resample import bootstrap_weights, dense_codes
 from moodlens.study.families import Families
@@ -27,7 +27,7 @@ def compositionality(
     families: Families,
     table: "pl.DataFrame",
     emotions: tuple[str, ...],
-    settings: ValidateSettings,
+    settings: PairSettings,
     *,
     seed: int,
     kinds: np.ndarray | None = None,

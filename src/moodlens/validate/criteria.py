@@ -298,9 +298,12 @@ def compositionality(compositionality: Mapping[str, Any] | None, s: VerdictSetti
 
 
 def orthogonality(orthogonality: Mapping[str, Any] | None, s: VerdictSettings) -> dict[str, Any]:
-    threshold = (
-        f">= {s.min_independent_share:.0%} of pairs of emotion features with |r| < {s.max_correlation:g}"
+    bar = (
+        f" with |r| < {orthogonality['max_correlation']:g}"
+        if orthogonality and "max_correlation" in orthogonality
+        else ""
     )
+    threshold = f">= {s.min_independent_share:.0%} of pairs of emotion features{bar}"
     if orthogonality is None:
         return _absent("orthogonality", threshold)
     value, control = orthogonality["share"], orthogonality["control_share"]

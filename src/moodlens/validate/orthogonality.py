@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import PairSettings
 from moodlens.stats.correlation import Standard
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def orthogonality(
     W_dec: np.ndarray,
     codes: np.ndarray,
     table: "pl.DataFrame",
-    settings: ValidateSettings,
+    settings: PairSettings,
     *,
     seed: int,
 ) -> dict[str, Any]:
@@ -42,7 +42,13 @@ def orthogonality(
     standard = Standard.of(codes)
     fires = standard.varies & (codes.max(axis=0, initial=0.0) > 0)
     found = np.flatnonzero(table["emotion_feature"].to_numpy().astype(bool) & fires)
-    out: dict[str, Any] = {"share": None, "control_share": None, "n_features": len(found), "n_pairs": 0}
+    out: dict[str, Any] = {
+        "max_correlation": settings.max_correlation,
+        "share": None,
+        "control_share": None,
+        "n_features": len(found),
+        "n_pairs": 0,
+    }
     if len(found) < 2:
         return out
     emotion = table["emotion"].to_numpy()[found]
@@ -75,7 +81,7 @@ def _pairs(W_dec: np.ndarray, standard: Standard, features: np.ndarray) -> tuple
     return np.abs(own.correlations(own))[pairs], np.abs(rows @ rows.T)[pairs]
 
 
-def _describe(correlation: np.ndarray, cosine: np.ndarray, settings: ValidateSettings) -> dict[str, float]:
+def _describe(correlation: np.ndarray, cosine: np.ndarray, settings: PairSettings) -> dict[str, float]:
     return {
         "share": float(np.mean(correlation < settings.max_correlation)),
         "median": float(np.median(correlation)),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput, Progress
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import StabilitySettings
 from moodlens.stats.correlation import Standard
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def stability(
     codes: np.ndarray,
     seed_codes: list[np.ndarray],
     x_train: np.ndarray,
-    settings: ValidateSettings,
+    settings: StabilitySettings,
+    min_reappearance: float,
     *,
     seed: int,
     each: Callable[..., Iterable[Any]] = map,
@@ -52,7 +53,8 @@ def stability(
         codes: ``(n, d_sae)`` activations on rows that trained no SAE.
         seed_codes: activations of the other SAEs on the same rows.
         x_train: ``(m, d_in)`` raw embeddings, whose differences are the null.
-        settings: ``reappearance``, the bar; ``verdict.min_reappearance``, the share of seeds that counts as stable.
+        settings: ``reappearance``, the bar.
+        min_reappearance: share of the seeds that counts as stable.
         seed: of the null directions.
         each: ``map``, or one that calls the function on several threads.
         progress: called after every seed.
@@ -103,7 +105,7 @@ def stability(
         if progress is not None:
             progress("stability", done + 2, n_seeds + 1)
     null = np.stack(null)
-    needed = settings.verdict.min_reappearance - 1e-9
+    needed = min_reappearance - 1e-9
     return pl.DataFrame(
         {
             "feature": np.arange(d),
@@ -117,13 +119,13 @@ def stability(
     )
 
 
-def stability_summary(table: "pl.DataFrame", found: np.ndarray, settings: ValidateSettings) -> dict[str, Any]:
+def stability_summary(table: "pl.DataFrame", found: np.ndarray, min_reappearance: float) -> dict[str, Any]:
     """What the verdict reads: how many of the emotion features come back in enough other seeds.
 
     Args:
         table: from :func:`stability`.
         found: ``(d_sae,)`` bool, emotion features.
-        settings: ``verdict.min_reappearance``.
+        min_reappearance: share of the seeds that counts as stable.
 
     Returns:
         ``stable_share`` (None without emotion features) with ``ci`` (Wilson, over features), ``n_stable``,
@@ -135,7 +137,7 @@ def stability_summary(table: "pl.DataFrame", found: np.ndarray, settings: Valida
     from scipy.stats import binomtest
 
     found = np.asarray(found).astype(bool)
-    needed = settings.verdict.min_reappearance - 1e-9
+    needed = min_reappearance - 1e-9
     column = {name: table[name].to_numpy() for name in table.columns}
     alive = column["alive"].astype(bool)
 

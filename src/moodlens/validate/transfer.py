@@ -15,7 +15,7 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.settings.features import FeatureSettings
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import TransferSettings
 from moodlens.stats.areas import GroupResamples, Resampled, areas_json, mean_of
 from moodlens.stats.controls import activity
 from moodlens.stats.rates import auroc
@@ -97,7 +97,7 @@ def transfer_set(
     groups: np.ndarray | None,
     families: Families,
     baselines: DenseBaselines,
-    settings: ValidateSettings,
+    settings: TransferSettings,
     *,
     seed: int,
 ) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def _judge(
     labels: np.ndarray,
     groups: np.ndarray,
     emotions: tuple[str, ...],
-    settings: ValidateSettings,
+    settings: TransferSettings,
     seed: int,
 ) -> tuple[dict[str, Any], dict[str, Resampled]]:
     """AUROCs as JSON, and the mean over emotions of every method."""
@@ -187,7 +187,7 @@ def generalization(
     emotions: tuple[str, ...],
     baselines: DenseBaselines,
     rule: FeatureSettings,
-    settings: ValidateSettings,
+    settings: TransferSettings,
     *,
     seed: int,
 ) -> dict[str, Any]:

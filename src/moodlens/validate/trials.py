@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from moodlens.core import Progress
-from moodlens.settings.validation import ValidateSettings
+from moodlens.settings.validation import CausalSettings
 from moodlens.stats.controls import matched_features
 from moodlens.validate.interventions import (
     Bank,
@@ -41,7 +41,7 @@ class Setup:
     """(d_sae,) mean activation where it fires, train + val."""
     directions: np.ndarray
     """(r, d_in) random unit directions."""
-    settings: ValidateSettings
+    settings: CausalSettings
 
     @cached_property
     def bank(self) -> Bank:
@@ -156,7 +156,7 @@ def try_features(
 
 
 def _judge(
-    out: Measured, i: int, effects: np.ndarray, n_controls: int, s: ValidateSettings, *, rises: bool
+    out: Measured, i: int, effects: np.ndarray, n_controls: int, s: CausalSettings, *, rises: bool
 ) -> None:
     """Write feature i's effect and how it stands among its controls. effects: itself, matched, random."""
     sign = 1 if rises else -1
