@@ -1,0 +1,1 @@
+"""The records and tables of a study, by topic: what each file holds, with units."""
