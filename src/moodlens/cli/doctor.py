@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from moodlens.cli.output import describe
+from moodlens.core.cpu import capability, has_fast_bfloat16
 
 PACKAGES = (
     "moodlens",
@@ -19,7 +20,6 @@ PACKAGES = (
     "matplotlib",
 )
 EXTRAS = {"audio": "librosa", "saelens": "sae_lens", "ray": "ray"}
-CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 
 def examine() -> tuple[dict[str, Any], list[str]]:
@@ -36,7 +36,8 @@ def examine() -> tuple[dict[str, Any], list[str]]:
         "cpu cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     }
     devices["torch threads"] = torch.get_num_threads()
-    devices["cpu flags"] = [flag for flag in CPU_FLAGS if flag in _cpu_flags()] or None
+    devices["cpu vectors"] = capability()
+    devices["bfloat16 on cpu"] = "fast" if has_fast_bfloat16() else "float32 is faster"
     devices["cuda"] = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     value = {
         "versions": versions,
@@ -45,15 +46,6 @@ def examine() -> tuple[dict[str, Any], list[str]]:
         "extras": {name: find_spec(module) is not None for name, module in EXTRAS.items()},
     }
     return value, describe(value)
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            line = next((line for line in file if line.startswith(("flags", "Features"))), "")
-    except OSError:
-        return set()
-    return set(line.partition(":")[2].split())
 
 
 def _minilm() -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moodlens.core.cpu import has_fast_bfloat16
 from moodlens.sae import select_kernels as kernels
 from moodlens.sae.batches import Batch, Buffers
 from moodlens.sae.threads import Crew
@@ -27,12 +28,6 @@ class Pairs(NamedTuple):
     value: np.ndarray  # float32
 
 
-def has_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices faster than float32 ones."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, lambda: False)() for name in probes)
-
-
 class Screen:
     """Finds the active codes of a batch with the weights it was given.
 
@@ -48,7 +43,7 @@ class Screen:
     ) -> None:
         self.settings, self.crew, self.buffers = settings, crew, buffers
         # Every positive code counts for l1, so none may be inexact.
-        self.bfloat16 = settings.architecture != "l1" and (has_bfloat16() if bfloat16 is None else bfloat16)
+        self.bfloat16 = settings.architecture != "l1" and (has_fast_bfloat16() if bfloat16 is None else bfloat16)
 
     def load(self, W_enc: Tensor, b_enc: Tensor) -> None:
         """Use these weights ``(d_sae, d_in)``, ``(d_sae,)`` from now on."""
