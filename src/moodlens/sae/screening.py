@@ -43,7 +43,9 @@ class Screen:
     ) -> None:
         self.settings, self.crew, self.buffers = settings, crew, buffers
         # Every positive code counts for l1, so none may be inexact.
-        self.bfloat16 = settings.architecture != "l1" and (has_fast_bfloat16() if bfloat16 is None else bfloat16)
+        self.bfloat16 = settings.architecture != "l1" and (
+            has_fast_bfloat16() if bfloat16 is None else bfloat16
+        )
 
     def load(self, W_enc: Tensor, b_enc: Tensor) -> None:
         """Use these weights ``(d_sae, d_in)``, ``(d_sae,)`` from now on."""
