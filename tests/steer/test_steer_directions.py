@@ -4,15 +4,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from tiny import tiny_musicgen
 
+from helpers.steer_study import EMOTIONS, tiny_inputs
+from helpers.tiny_music import tiny_musicgen
 from moodlens.core import BadInput, read_json, write_json
 from moodlens.sae import encode_rows
 from moodlens.settings.steer import DirectionSettings, Mixture
 from moodlens.steer import Direction, build_directions, load_directions, mix, orthogonalise, save_directions
 from moodlens.steer.build import difference_in_means, matched_features, principal_components
 from moodlens.steer.directions import check_anchors, unit_vector
-from study import EMOTIONS, tiny_inputs
 
 
 def test_every_method_is_there_at_one_norm(directions):

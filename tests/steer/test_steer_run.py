@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from helpers.steer_study import EMOTIONS, tiny_inputs
 from moodlens.core import BadInput, file_sha256, read_json
 from moodlens.settings.steer import DirectionSettings, SteerSettings
 from moodlens.steer import (
@@ -23,7 +24,6 @@ from moodlens.steer import (
 from moodlens.steer.clips import read_clips, read_wav
 from moodlens.steer.loudness import measure_loudness
 from moodlens.steer.run import run_clips, run_directions
-from study import EMOTIONS, tiny_inputs
 
 SMALL = SteerSettings(
     prompts=("instrumental music", "a simple melody"),
@@ -302,7 +302,7 @@ def test_every_prompt_has_its_own_prompt_difference(few, musicgen, tmp_path):
 
 
 def test_another_text_encoder_is_refused_before_any_clip(few, inputs, checkpoint, tmp_path):
-    from tiny import save_tiny_musicgen, tiny_musicgen
+    from helpers.tiny_music import save_tiny_musicgen, tiny_musicgen
 
     other = save_tiny_musicgen(tmp_path / "other", seed=1)
     with pytest.raises(BadInput, match="directions of another encoder do not steer it"):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from steered import PROMPT, clip, plain_generate, seen_by_decoder, token_kl
 from transformers.modeling_outputs import BaseModelOutput
 
+from helpers.steered import PROMPT, clip, plain_generate, seen_by_decoder, token_kl
 from moodlens.steer import Sampling, Steering
 from moodlens.steer.conditioning import added, explicit, hooked, project, scheduled
 

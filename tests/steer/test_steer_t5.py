@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_model
 
+from helpers.tiny_music import tiny_model
 from moodlens.embed import get_encoder
 from moodlens.steer import MusicGen, Steering
 from moodlens.steer.build import difference_in_means

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from steered import PROMPT, SECONDS, clip, plain_generate, token_kl
-from tiny import tiny_model, tiny_musicgen
 from transformers.modeling_outputs import BaseModelOutput
 
+from helpers.steered import PROMPT, SECONDS, clip, plain_generate, token_kl
+from helpers.tiny_music import tiny_model, tiny_musicgen
 from moodlens.core import BadInput
 from moodlens.steer import Sampling, Steering
 from moodlens.steer.conditioning import added, halves, private_seed

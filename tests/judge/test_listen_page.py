@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from browser import Browser, find_chromium
 
+from helpers.browser import Browser, find_chromium
 from moodlens.core import read_json, write_json
 from moodlens.judge.answers import analyse_answers
 from moodlens.judge.listen import ListenSettings, make_listening_test

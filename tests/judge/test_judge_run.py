@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_scores_clap import EMOTIONS, extractor, tiny_clap_model
-from tiny import word_tokenizer
 
+from helpers.steer_study import EMOTIONS
+from helpers.tiny_clap import extractor, tiny_clap_model
+from helpers.tiny_music import word_tokenizer
 from moodlens.core import BadInput, read_json, read_table
 from moodlens.judge import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
 from moodlens.judge.results import ResultSettings, judge_run, result_lines, write_results

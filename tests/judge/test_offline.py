@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_musicgen
 
+from helpers.tiny_music import tiny_musicgen
 from moodlens.core import BadInput
 from moodlens.judge import Offline, OfflineScore, Reference, rank_features, read_references, score_folder
 from moodlens.steer.clips import write_wav
