@@ -16,6 +16,7 @@ from moodlens.sae import train
 from moodlens.sae.schedule import plan
 from moodlens.sae.state import initial_state
 from moodlens.sae.training import prepare
+from moodlens.settings.base import validate
 from moodlens.settings.sae import SAESettings
 from moodlens.settings.sae import SAESettings as Settings
 
@@ -75,6 +76,7 @@ sys.path.insert(0, {here!r})
 from conftest import planted_data
 import torch
 torch.set_num_threads(1)
+from moodlens.settings.base import validate
 from moodlens.settings.sae import SAESettings
 from moodlens.sae import train
 x, _ = planted_data(150, d_in=12, n_features=16)
@@ -168,10 +170,12 @@ class TestBadInput:
             train(np.zeros((3, 4), dtype=int), x_val, settings, seed=0)
 
     def test_settings(self, small):
-        with pytest.raises(BadInput, match=r"'l1_coeff' does not exist; known: .*l1_coefficient"):
-            Settings.parse({"l1_coeff": 1})
-        with pytest.raises(BadInput, match="learning_rate = -1"):
-            Settings.parse({"learning_rate": -1})
+        with pytest.raises(
+            BadInput, match=r"sae: unknown setting 'l1_coeff'; did you mean 'l1_coefficient'\?"
+        ):
+            validate(Settings, {"l1_coeff": 1}, "sae")
+        with pytest.raises(BadInput, match=r"sae: learning_rate: .*got -1"):
+            validate(Settings, {"learning_rate": -1}, "sae")
         with pytest.raises(ValueError, match="Extra inputs"):
             Settings(l1_coeff=1)  # type: ignore[call-arg]
         with pytest.raises(BadInput, match="lower k"):

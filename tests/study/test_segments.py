@@ -5,7 +5,8 @@ import pytest
 
 from moodlens.core import BadInput
 from moodlens.pipeline.texts import make_prompts, split_into_segments
-from moodlens.settings.study import Settings, validate_study
+from moodlens.settings.base import validate
+from moodlens.settings.study import Settings
 from moodlens.study.study import Study
 
 LONG = (
@@ -15,7 +16,7 @@ LONG = (
 
 def study(path, **table) -> Settings:
     texts = {"path": str(path), "text_column": "caption", **table}
-    return validate_study({"prompts": {"generate": 400, "tables": [texts]}}, "study")
+    return validate(Settings, {"prompts": {"generate": 400, "tables": [texts]}}, "study")
 
 
 def prompts(folder, settings: Settings) -> pl.DataFrame:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from moodlens.core import BadInput
-from moodlens.settings.study import Settings, Table, apply_changes, read_study, validate_study
+from moodlens.settings.base import apply_changes, validate
+from moodlens.settings.study import Settings, Table, read_study
 
 TABLES = (".csv", ".jsonl", ".parquet")
 
@@ -51,14 +52,14 @@ def study_for(
             values["emotions"] = sorted(found.drop_nulls().unique())
     else:
         raise BadInput(f"{data}: expected a folder, a study file (.yaml) or a table ({', '.join(TABLES)})")
-    return validate_study(apply_changes(values, changes), str(data)), out
+    return validate(Settings, apply_changes(values, changes), str(data), changes), out
 
 
 def embeddings_alone(data: Path, out: Path | None, changes: list[str]) -> Settings | None:
     """Settings for a folder in the roadmap's layout that is to be looked at and not made a study of; else None."""
     if out is not None or (data / "study.yaml").is_file() or not (data / "embeddings.npy").is_file():
         return None
-    return validate_study(apply_changes(precomputed_values(data), changes), str(data))
+    return validate(Settings, apply_changes(precomputed_values(data), changes), str(data), changes)
 
 
 def precomputed_values(data: Path) -> dict:

@@ -17,6 +17,7 @@ from torch import Tensor
 from moodlens.core import BadInput, atomic_write, file_sha256, plain, read_json, write_json
 from moodlens.sae.model import SAE, Activation
 from moodlens.sae.state import PARAMETERS, TrainingState
+from moodlens.settings.base import validate
 from moodlens.settings.sae import SAESettings
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
@@ -109,7 +110,9 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
         activation=activation,
         threshold=tensors.get("threshold"),
         k=config["k"] if activation == "topk" else None,
-        settings=None if settings is None else SAESettings.parse(settings),
+        settings=None
+        if settings is None
+        else validate(SAESettings, settings, f"{dir / CONFIG}: moodlens_settings"),
         metadata=metadata,
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from moodlens.core import BadInput
+from moodlens.settings.base import validate
 from moodlens.settings.sae import SAESettings
 
 # The roadmap's bars.
@@ -29,7 +30,7 @@ def grid(settings: SAESettings, axes: Mapping[str, Sequence[Any]]) -> list[SAESe
             raise BadInput(f"sweep axis {name} needs a list of at least one value, got {values!r}")
     base = settings.model_dump()
     return [
-        SAESettings.parse({**base, **dict(zip(axes, values, strict=True))})
+        validate(SAESettings, {**base, **dict(zip(axes, values, strict=True))}, "sweep")
         for values in itertools.product(*axes.values())
     ]
 

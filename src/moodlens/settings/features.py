@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from moodlens.settings.base import Frozen
 
 
-class FeatureSettings(BaseModel):
+class FeatureSettings(Frozen):
     """How features are chosen, judged and gathered into families."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_permutations: int = Field(
         default=10_000,

@@ -2,13 +2,13 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from moodlens.settings.base import Frozen
 
 
-class NameSettings(BaseModel):
+class NameSettings(Frozen):
     """How features are named from texts, and how names are tested."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     longest: int = Field(default=3, ge=1, description="words in the longest n-gram")
     min_texts: int = Field(
@@ -74,10 +74,8 @@ class NameSettings(BaseModel):
     )
 
 
-class NamerSettings(BaseModel):
+class NamerSettings(Frozen):
     """Where the language model is, and how it is asked."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: str = Field(description="base address of the endpoint, such as http://localhost:8000/v1")
     model: str = Field(description="name of the model, as the endpoint knows it")

@@ -2,11 +2,12 @@
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from moodlens.core import BadInput
+from moodlens.core.errors import BadInput
+from moodlens.settings.base import Frozen
 
 Architecture = Literal["l1", "topk", "batchtopk", "matryoshka"]
 
@@ -14,10 +15,8 @@ Architecture = Literal["l1", "topk", "batchtopk", "matryoshka"]
 ACTIVE_SHARE = 0.02
 
 
-class SAESettings(BaseModel):
+class SAESettings(Frozen):
     """Settings of one sparse autoencoder. Fields left at ``None`` are filled in by :meth:`resolve`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     architecture: Architecture = Field(
         default="batchtopk",
@@ -103,20 +102,6 @@ class SAESettings(BaseModel):
         description="half the rows of each batch get up to this many times the difference of two other training "
         "rows added, new ones each time: a small set then teaches directions, not its own rows",
     )
-
-    @classmethod
-    def parse(cls, values: dict[str, Any]) -> "SAESettings":
-        """Build settings from plain values; unknown names and bad values raise :class:`BadInput` in one line."""
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"])
-            if first["type"] == "extra_forbidden":
-                raise BadInput(
-                    f"sae setting {name!r} does not exist; known: {', '.join(cls.model_fields)}"
-                ) from None
-            raise BadInput(f"sae setting {name} = {first['input']!r}: {first['msg']}") from None
 
     def resolve(self, n_rows: int, d_in: int) -> "SAESettings":
         """Fill in what depends on the data: ``d_sae``, ``batch_size``, ``epochs``, ``prefixes``, ``aux_k``.

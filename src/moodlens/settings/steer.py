@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from moodlens.core import BadInput
+from moodlens.core.errors import BadInput
+from moodlens.settings.base import Frozen
 
 NEUTRAL_PROMPTS = (
     "instrumental music",
@@ -20,20 +21,16 @@ METHODS = ("sae_family", "sae_feature", "difference_in_means", "linear_probe", "
 CONTROLS = ("random", "matched_random_feature", "shuffled_difference_in_means", "pca")
 
 
-class Mixture(BaseModel):
+class Mixture(Frozen):
     """Emotions steered together."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: dict[str, float] = Field(description="emotion -> weight; relative, negative pushes away")
     method: str = Field(default="sae_family", description="whose directions are mixed")
     orthogonal: bool = Field(default=True, description="make the emotions orthogonal to each other first")
 
 
-class DirectionSettings(BaseModel):
+class DirectionSettings(Frozen):
     """Which directions are built."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     n_random: int = Field(
         default=20, ge=0, description="random unit vectors (the null distribution needs at least 20)"
@@ -55,10 +52,8 @@ class DirectionSettings(BaseModel):
     )
 
 
-class SteerSettings(BaseModel):
+class SteerSettings(Frozen):
     """Prompts x methods x coefficients x seeds on one checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str = Field(
         default="facebook/musicgen-small", description="MusicGen checkpoint: hub name or folder"

@@ -1,15 +1,15 @@
 """What a study is: one frozen settings object, read from YAML, changed by ``--set a.b=c``."""
 
-import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from moodlens.core import BadInput
+from moodlens.core.errors import BadInput
+from moodlens.settings.base import Frozen, apply_changes, complaint, nearest, read_yaml, validate
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.sae import SAESettings
@@ -18,11 +18,7 @@ from moodlens.settings.validation import ValidationSettings
 from moodlens.settings.verdict import VerdictSettings
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Table(_Frozen):
+class Table(Frozen):
     """A user's own texts: CSV, JSONL or Parquet."""
 
     path: str = Field(description="file; `${NAME:-default}` is read from the environment")
@@ -49,7 +45,7 @@ class Table(_Frozen):
         return self
 
 
-class PromptSettings(_Frozen):
+class PromptSettings(Frozen):
     """Which texts the study is about."""
 
     generate: int = Field(default=20_000, ge=0, le=100_000, description="prompts made by the grammar (rows)")
@@ -103,7 +99,7 @@ class PromptSettings(_Frozen):
         return self
 
 
-class EncoderSettings(_Frozen):
+class EncoderSettings(Frozen):
     """Which text encoder, and how it is run."""
 
     id: str = Field(
@@ -119,7 +115,7 @@ QUICKSTART_SAE = SAESettings(expansion_factor=10, learning_rate=1.5e-3, epochs=1
 """Measured on generated prompts with the bundled encoder (docs/choosing.md)."""
 
 
-class Settings(_Frozen):
+class Settings(Frozen):
     """Everything that decides the result of a study. The defaults are the quickstart."""
 
     name: str = Field(default="quickstart", description="shown in the report")
@@ -171,104 +167,28 @@ class Settings(_Frozen):
     def _axes(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
         for axis, values in value.items():
             if axis not in SAESettings.model_fields:
-                raise ValueError(f"unknown SAE setting {axis!r}{_near(axis, SAESettings.model_fields)}")
+                raise ValueError(f"unknown SAE setting {axis!r}{nearest(axis, SAESettings.model_fields)}")
             if not values:
                 raise ValueError(f"no values for {axis!r}")
+            for one in values:
+                if (problem := complaint(SAESettings, {axis: one})) is not None:
+                    raise ValueError(problem)
         return value
 
 
-def _near(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-
-
-def _fields_at(path: tuple[Any, ...]) -> list[str]:
-    """The setting names that exist where ``path`` (without its last part) leads."""
-    model: Any = Settings
-    for part in path[:-1]:
-        field = getattr(model, "model_fields", {}).get(part)
-        if field is None:
-            return []
-        model = field.annotation
-    return list(getattr(model, "model_fields", {}))
-
-
-def validate_study(values: dict[str, Any], where: str) -> Settings:
-    """Build a :class:`Settings`; the first thing wrong becomes one line that names ``where`` and the setting.
-
-    Raises:
-        BadInput: a setting is unknown, of the wrong type or out of range.
-    """
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "study"
-        if first["type"] == "extra_forbidden":
-            known = _fields_at(first["loc"])
-            raise BadInput(
-                f"{where}: unknown setting {place!r}{_near(str(first['loc'][-1]), known)}"
-            ) from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"{where}: {place}: {message} (got {first['input']!r})") from error
-
-
-def read_study(path: Path | str | None, changes: tuple[str, ...] | list[str] = ()) -> Settings:
+def read_study(path: Path | str | None, changes: Sequence[str] = ()) -> Settings:
     """Read a study file (none: the quickstart) and apply ``a.b=c`` changes; values are YAML.
 
     Raises:
         BadInput: the file is missing or not YAML, or a setting is wrong.
     """
-    # Changes to the quickstart change its SAE, and leave the rest of it as it is.
-    values: dict[str, Any] = {"sae": QUICKSTART_SAE.model_dump(exclude_unset=True)}
-    where = "study"
-    if path is not None:
-        where = str(path)
-        try:
-            loaded = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(f"{path}: cannot read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise BadInput(f"{path}: not UTF-8 text (byte {error.start})") from error
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            place = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise BadInput(f"{path}: not valid YAML{place}") from error
-        if not isinstance(loaded, dict):
-            raise BadInput(f"{path}: expected settings such as `seed: 0`, found {type(loaded).__name__}")
-        values = loaded
+    if path is None:
+        # Changes to the quickstart change its SAE, and leave the rest of it as it is.
+        values = {"sae": QUICKSTART_SAE.model_dump(exclude_unset=True)}
+    else:
+        values = read_yaml(path)
         values.pop("provenance", None)  # what a finished study adds to its own study.yaml
-    return validate_study(apply_changes(values, changes), where if not changes else f"{where} with --set")
-
-
-def apply_changes(values: dict[str, Any], changes: tuple[str, ...] | list[str]) -> dict[str, Any]:
-    """``{"sae": {"k": 8}}`` with ``["sae.k=16"]`` becomes ``{"sae": {"k": 16}}``; the input is left alone."""
-    for change in changes:
-        key, equals, text = change.partition("=")
-        if not equals or not key.strip():
-            raise BadInput(f"--set {change}: write it as name.name=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BadInput(f"--set {change}: {text!r} is not valid YAML") from error
-        values = _with(values, key.strip().split("."), _number(value), change)
-    return values
-
-
-def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-3 as text; people who type it mean a number.
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
-
-
-def _with(values: Any, keys: list[str], value: Any, change: str) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise BadInput(f"--set {change}: {keys[0]!r} has no parts to set")
-    if len(keys) == 1:
-        return {**values, keys[0]: value}
-    inner = values.get(keys[0])
-    return {**values, keys[0]: _with({} if inner is None else inner, keys[1:], value, change)}
+    return validate(Settings, apply_changes(values, changes), str(path or "study"), changes)
 
 
 def expand_path(text: str) -> Path:

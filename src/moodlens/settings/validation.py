@@ -1,13 +1,11 @@
 """Settings of the stages that put features to the proof: one section a stage, frozen before anything is measured."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from moodlens.settings.base import Frozen
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Phase0Settings(_Frozen):
+class Phase0Settings(Frozen):
     """Is emotion in the embeddings at all?"""
 
     n_permutations: int = Field(
@@ -16,7 +14,7 @@ class Phase0Settings(_Frozen):
     n_shuffles: int = Field(default=20, ge=1, description="probes on shuffled labels (count)")
 
 
-class StabilitySettings(_Frozen):
+class StabilitySettings(Frozen):
     """When a feature of one SAE is that of another."""
 
     reappearance: float = Field(
@@ -27,7 +25,7 @@ class StabilitySettings(_Frozen):
     )
 
 
-class CausalSettings(_Frozen):
+class CausalSettings(Frozen):
     """Interventions on single features and on families."""
 
     n_controls: int = Field(
@@ -61,7 +59,7 @@ class CausalSettings(_Frozen):
         return value
 
 
-class PairSettings(_Frozen):
+class PairSettings(Frozen):
     """Families added in pairs, and correlations of pairs of features."""
 
     n_controls: int = Field(default=500, ge=100, description="pairs of random families (count)")
@@ -76,7 +74,7 @@ class PairSettings(_Frozen):
     )
 
 
-class TransferSettings(_Frozen):
+class TransferSettings(Frozen):
     """Features on texts that nobody chose them on."""
 
     n_bootstrap: int = Field(
@@ -84,7 +82,7 @@ class TransferSettings(_Frozen):
     )
 
 
-class ValidationSettings(_Frozen):
+class ValidationSettings(Frozen):
     """How features are put to the proof, a section for each stage."""
 
     phase0: Phase0Settings = Phase0Settings()

@@ -1,6 +1,8 @@
 """Thresholds of the go / no-go criteria: settings, frozen before anything is measured."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from moodlens.settings.base import Frozen
 
 MUST = ("reconstruction", "sparsity", "selectivity", "interpretability", "causality")
 NICE = (
@@ -28,10 +30,8 @@ NOT_MEASURED = "not measured"
 """Note of a criterion whose stage has not run; another note without a value says why there is nothing to measure."""
 
 
-class VerdictSettings(BaseModel):
+class VerdictSettings(Frozen):
     """Thresholds of the criteria (the roadmap's, or stricter where the design is)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_mse: float = Field(
         default=0.01, gt=0, description="test mean squared error per element, raw embedding units"

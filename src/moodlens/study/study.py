@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import yaml
 
 from moodlens.core import BadInput, atomic_write, read_json, read_table, write_json
+from moodlens.settings.base import to_yaml
 from moodlens.settings.study import Settings, read_study
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Study:
     def write_settings(self, provenance: dict) -> None:
         """Write study.yaml: the settings in full, and the versions they ran with."""
         values = self.study.model_dump(mode="json") | {"provenance": provenance}
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        text = to_yaml(values)
         path = self.path / "study.yaml"
         if path.is_file() and path.read_bytes() == text.encode():
             return  # a run that changes nothing leaves every file as it was

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.settings.study import Settings, apply_changes, expand_path, read_study
+from moodlens.settings.base import apply_changes
+from moodlens.settings.study import Settings, expand_path, read_study
 
 
 def test_defaults_are_the_quickstart():

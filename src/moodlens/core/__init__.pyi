@@ -1,0 +1,12 @@
+from .errors import BadInput as BadInput
+from .files import atomic_write as atomic_write
+from .files import digest as digest
+from .files import file_sha256 as file_sha256
+from .files import plain as plain
+from .files import read_json as read_json
+from .files import read_table as read_table
+from .files import write_json as write_json
+from .files import write_table as write_table
+from .progress import Progress as Progress
+from .progress import silent as silent
+from .text import read_text as read_text
