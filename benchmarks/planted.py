@@ -20,8 +20,8 @@ from moodlens.features import select_features
 from moodlens.sae import SAE, encode_rows, train
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.sae import SAESettings
-from moodlens.stats.rates import auroc, firing_rates, selectivity
-from moodlens.stats.units import exchangeable_units, permuted_labels
+from moodlens.stats.ranks import auroc, firing_rates, selectivity
+from moodlens.stats.units import permuted_labels
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 D_IN, D_SAE, K = 64, 40, 2
@@ -151,8 +151,7 @@ def null_claims(planted: Planted, codes: np.ndarray, seed: int, settings: Featur
     """(emotion features claimed, features tested) when labels are shuffled over groups, train + val and test each among themselves."""
     labels = planted.labels.copy()
     for part in (planted.splits != "test", planted.splits == "test"):
-        units = exchangeable_units(labels[part], planted.groups[part])
-        labels[part] = permuted_labels(units, 1, np.random.default_rng([seed, int(part[0])]))[0][units.of_row]
+        labels[part] = permuted_labels(labels[part], planted.groups[part], 1, 2 * seed + int(part[0]))[0]
     chosen = select_features(codes, labels, planted.groups, planted.splits, EMOTIONS, settings, seed=seed)
     return int(chosen.table["emotion_feature"].sum()), int(chosen.table["tested"].sum())
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 from moodlens.core import BadInput
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.rates import firing_rates, selectivity
+from moodlens.stats.ranks import firing_rates, selectivity
 from moodlens.study.families import Families, families
 
 EMOTIONS = ("happy", "sad", "calm")

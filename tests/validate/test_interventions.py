@@ -6,12 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.stats.controls import activity, matched_features, random_families
-from moodlens.stats.resample import bootstrap_weights
-from moodlens.validate.baselines import log_odds
+from moodlens.stats.logistic import log_odds
+from moodlens.stats.resample import GroupMeans
 from moodlens.validate.interventions import (
     Bank,
-    GroupMeans,
     centroid_means,
     constant_effects,
     member_effects,
@@ -26,7 +24,7 @@ def _read(readout, x, target):
     """Both readouts of raw embeddings, straight from their definitions."""
     centred = x.astype(np.float64) - readout.mean
     k = readout.n_classes
-    probe = log_odds(centred @ readout.vectors[:k].T.astype(np.float64) + readout.bias)[:, target]
+    probe = log_odds(centred @ readout.vectors[:k].T.astype(np.float64) + readout.bias, target)
     return probe, centred @ readout.vectors[k + target] / np.linalg.norm(centred, axis=1)
 
 
@@ -102,7 +100,7 @@ def test_interval_is_the_bootstrap_of_the_mean_over_groups():
     rng = np.random.default_rng(0)
     group = np.repeat(np.arange(40), 5)
     values = (rng.normal(size=40)[group] + 0.1 * rng.normal(size=200))[None].astype(np.float32)
-    means = GroupMeans(group, bootstrap_weights(group, 2000, 0))
+    means = GroupMeans.of(group, 2000, 0)
     mean, low, high = means.interval(*means.sums(np.arange(200), values))
     assert mean[0] == pytest.approx(values.mean(), abs=1e-6)
     # The spread of 40 group means, not of 200 rows.
@@ -112,34 +110,10 @@ def test_interval_is_the_bootstrap_of_the_mean_over_groups():
 
 def test_rows_that_only_some_groups_have_keep_their_mean():
     group = np.arange(10)
-    means = GroupMeans(group, bootstrap_weights(group, 500, 0))
+    means = GroupMeans.of(group, 500, 0)
     values = np.full((1, 2), 3.0, dtype=np.float32)
     mean, low, high = means.interval(*means.sums(np.array([1, 4]), values))
     assert mean[0] == low[0] == high[0] == 3
-
-
-def test_matched_features_are_near_alive_allowed_and_never_the_feature_itself():
-    rng = np.random.default_rng(2)
-    codes = np.where(rng.random((500, 80)) < np.geomspace(0.01, 0.5, 80), rng.random((500, 80)), 0)
-    codes[:, 7] = 0
-    density, size = activity(codes)
-    allowed = np.ones(80, dtype=bool)
-    allowed[[3, 4]] = False
-    controls = matched_features(density, size, np.array([3, 20, 60]), allowed, 10)
-    assert controls.shape == (3, 10)
-    assert not np.isin(controls, [3, 4, 7]).any()
-    assert 20 not in controls[1]
-    near = np.abs(np.log(density[controls[2]] / density[60]))
-    far = np.abs(np.log(density[np.setdiff1d(np.arange(80), [7, 60])] / density[60]))
-    assert near.mean() < 0.5 * far.mean()
-    assert matched_features(density, size, np.array([20]), allowed, 500).shape == (1, 76)
-
-
-def test_random_families_hold_no_feature_twice():
-    controls = np.stack([np.random.default_rng(i).permutation(60) for i in range(8)])
-    families = random_families(controls, 100, np.random.default_rng(0))
-    assert families.shape == (100, 8)
-    assert all(len(set(row)) == 8 for row in families.tolist())
 
 
 def test_readouts_never_see_the_groups_they_judge(planted):

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from moodlens.core import BadInput
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.areas import GroupResamples
+from moodlens.stats.resample import GroupResamples
 from moodlens.study.families import Families, Family, families
 from moodlens.validate import transfer as room
 from moodlens.validate.baselines import DenseBaselines

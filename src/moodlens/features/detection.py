@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodlens.stats.fdr import benjamini_hochberg
+from moodlens.stats.pvalues import benjamini_hochberg, rank_p
 
 N_DECILES = 10
 
@@ -145,10 +145,9 @@ def detect(
 
 def _rank_p(value: np.ndarray, names: np.ndarray) -> np.ndarray:
     """Share of the names ``names`` (and the asking one) that do at least as well on a feature. (m, d) -> (m, d)."""
-    pool = np.sort(value[names], axis=0)
     at_least = np.empty(value.shape)
-    for f in range(value.shape[1]):
-        at_least[:, f] = len(names) - np.searchsorted(pool[:, f], value[:, f], side="left")
+    for f, column in enumerate(value.T):
+        at_least[:, f] = len(names) * rank_p(column, column[names])
     stranger = np.ones((len(value), 1))
     stranger[names] = 0
     return (at_least + stranger) / (len(names) + stranger)

@@ -19,10 +19,10 @@ import numpy as np
 
 from moodlens.core import BadInput, Progress
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.fdr import benjamini_hochberg
-from moodlens.stats.permute import Answer, Question, permutation_p
-from moodlens.stats.rates import auroc, firing_rates, selectivity, smoothed_rates, sparse_rows
-from moodlens.stats.units import UnitSums, permuted_labels
+from moodlens.stats.permute import Labelling, PermutationP, permutation_p
+from moodlens.stats.pvalues import benjamini_hochberg
+from moodlens.stats.ranks import activity, auroc, firing_rates, selectivity, smoothed_rates
+from moodlens.stats.units import UnitSums, draw_labels
 
 if TYPE_CHECKING:
     import polars as pl
@@ -83,14 +83,12 @@ def select_features(
 
     dev_sums = UnitSums.of(codes[dev], labels[dev], groups[dev])
     test_sums = UnitSums.of(codes[test], labels[test], groups[test])
-    dev_labels = np.vstack([dev_sums.units.labels, permuted_labels(dev_sums.units, settings.n_shuffles, rng)])
-    test_labels = np.vstack(
-        [test_sums.units.labels, permuted_labels(test_sums.units, settings.n_shuffles, rng)]
-    )
+    dev_labels = np.vstack([dev_sums.units.labels, draw_labels(dev_sums.units, settings.n_shuffles, rng)])
+    test_labels = np.vstack([test_sums.units.labels, draw_labels(test_sums.units, settings.n_shuffles, rng)])
 
     choices = [_choose(dev_sums, shuffled, n_emotions, settings) for shuffled in dev_labels]
     questions = [
-        Question(shuffled, np.where(choice.tested, choice.emotion, -1))
+        Labelling(shuffled, np.where(choice.tested, choice.emotion, -1))
         for shuffled, choice in zip(test_labels, choices, strict=True)
     ]
     answers = permutation_p(
@@ -235,7 +233,7 @@ def _groups_fired(fired: np.ndarray, strata: np.ndarray) -> np.ndarray:
 
 
 def _judge(
-    sums: UnitSums, question: Question, answer: Answer, n_emotions: int, settings: FeatureSettings
+    sums: UnitSums, question: Labelling, answer: PermutationP, n_emotions: int, settings: FeatureSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """q (d,) and which features are emotion features (d,)."""
     q = benjamini_hochberg(answer.p)
@@ -272,8 +270,8 @@ def _table(
     splits: np.ndarray,
     emotions: tuple[str, ...],
     choice: _Choice,
-    question: Question,
-    answer: Answer,
+    question: Labelling,
+    answer: PermutationP,
     judged: tuple[np.ndarray, np.ndarray],
 ) -> "pl.DataFrame":
     import polars as pl
@@ -284,12 +282,9 @@ def _table(
     test = (labels >= 0) & (splits == "test")
     held_out = (labels >= 0) & (splits == "held_out")
     own = (emotion, feature)  # indexes a (C, d) array at each feature's own emotion
-    seen = splits != "held_out"
-    active = sparse_rows(codes)
-    on = np.repeat(seen, np.diff(active.indptr))
-    n_fires = np.bincount(active.indices[on], minlength=d)
-    total = np.bincount(active.indices[on], active.data[on].astype(np.float64), d)
-    alive = np.bincount(active.indices, minlength=d) > 0
+    seen = np.flatnonzero(splits != "held_out")
+    density, size = activity(codes[seen])
+    alive = np.any(codes > 0, axis=0)
     tested = codes[test]
     rates = firing_rates(tested, labels[test], n_emotions)
 
@@ -306,8 +301,8 @@ def _table(
         "p": answer.p,
         "q": q,
         "p_maxt": answer.p_maxt,
-        "density": n_fires / max(int(seen.sum()), 1),
-        "mean_activation": np.divide(total, n_fires, out=np.zeros(d), where=n_fires > 0),
+        "density": density,
+        "mean_activation": size,
         "n_groups": _groups_of_own_emotion(tested, labels[test], groups[test], emotion, n_emotions),
         "tested": question.emotion >= 0,
         "emotion_feature": found,

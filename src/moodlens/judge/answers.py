@@ -48,7 +48,7 @@ def analyse_answers(files: Iterable[Path | str], key: Path | str) -> dict[str, A
     Raises:
         BadInput: a file is not answers to this test, names unknown trials or clips, or a listener answered twice.
     """
-    from moodlens.stats.fdr import benjamini_hochberg
+    from moodlens.stats.pvalues import benjamini_hochberg
 
     trials = _read_key(key)
     answers = [answer for file in _distinct(files) for answer in _read_answers(file, trials)]

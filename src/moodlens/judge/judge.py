@@ -310,7 +310,7 @@ class Judge:
 
 def _add_q(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Benjamini-Hochberg over all tests of one table."""
-    from moodlens.stats.fdr import benjamini_hochberg
+    from moodlens.stats.pvalues import benjamini_hochberg
 
     if rows:
         for row, q in zip(rows, benjamini_hochberg(np.array([row["p"] for row in rows])), strict=True):

@@ -86,7 +86,7 @@ def compare_families(folder: Study, progress: Progress) -> Iterable[str]:
     """
     from moodlens.features import choose_features
     from moodlens.sae import encode_rows
-    from moodlens.stats.rates import sparse_rows
+    from moodlens.stats.ranks import activity
     from moodlens.study.families import Families, families
     from moodlens.validate.agreement import SeedFamilies, family_agreement
 
@@ -102,11 +102,8 @@ def compare_families(folder: Study, progress: Progress) -> Iterable[str]:
             table = choose_features(codes, labels, groups, study.emotions, study.features)
             table = table.rename({"tested": "emotion_feature"})
             found = families(table, codes, labels, study.emotions, slice(None), study.features)
-        active = sparse_rows(codes)
-        fires = np.bincount(active.indices, minlength=sae.d_sae)
-        sizes = np.bincount(active.indices, active.data, minlength=sae.d_sae) / np.maximum(fires, 1)
         W_enc, W_dec = sae.W_enc.detach().numpy(), sae.W_dec.detach().numpy()
-        return SeedFamilies(found, W_enc, W_dec, sizes)
+        return SeedFamilies(found, W_enc, W_dec, activity(codes)[1])
 
     names = folder.seed_names()
     others = []

@@ -73,7 +73,7 @@ def _save(folder: Study, name: str, trained: Trained, data: str) -> list[str]:
 
 def _sweep_row(folder: Study, name: str, trained: Trained, seed: int) -> dict[str, Any]:
     from moodlens.sae import encode_rows, reconstruction_metrics
-    from moodlens.stats.rates import firing_rates, selectivity
+    from moodlens.stats.ranks import firing_rates, selectivity
 
     sae = trained.sae
     train, val = folder.rows("train"), folder.rows("val")

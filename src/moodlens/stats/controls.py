@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.stats.rates import sparse_rows
+from moodlens.core import BadInput
+from moodlens.stats.contrast import unit_rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,14 +28,6 @@ def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
     return ~(chosen & (table["emotion"].to_numpy() == emotion))
 
 
-def activity(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Density (share of rows in which it fires) and mean activation where it fires, ``(d_sae,)`` each."""
-    active, d = sparse_rows(codes), codes.shape[1]
-    fires = np.bincount(active.indices, minlength=d)
-    total = np.bincount(active.indices, active.data.astype(np.float64), d)
-    return fires / max(len(codes), 1), np.divide(total, fires, out=np.zeros(len(total)), where=fires > 0)
-
-
 def matched_features(
     density: np.ndarray, size: np.ndarray, wanted: np.ndarray, allowed: np.ndarray, n: int
 ) -> np.ndarray:
@@ -52,20 +45,68 @@ def matched_features(
     Returns:
         ``(m, min(n, available))`` int, nearest first.
     """
-    alive = (density > 0) & (size > 0)
-    pool = np.flatnonzero(allowed & alive)
-    with np.errstate(divide="ignore"):
-        place = np.log(np.stack([np.maximum(density, 1e-12), np.maximum(size, 1e-12)]))
-    spread = place[:, pool].std(axis=1) if len(pool) else np.ones(2)
-    place = place / np.where(spread > 0, spread, 1.0)[:, None]
+    pool, place = _places(density, size, allowed)
     available = len(pool) - int(np.isin(wanted, pool).any())
     n = max(min(n, available), 0)
     out = np.zeros((len(wanted), n), dtype=np.int64)
     for i, feature in enumerate(wanted):
-        far = np.abs(place[:, pool] - place[:, feature, None]).max(axis=0)
-        far[pool == feature] = np.inf
-        out[i] = pool[np.argsort(far, kind="stable")[:n]]
+        out[i] = _nearest(place, pool[pool != feature], feature, n)
     return out
+
+
+def draw_matched(
+    density: np.ndarray,
+    size: np.ndarray,
+    wanted: np.ndarray,
+    allowed: np.ndarray,
+    n: int,
+    rng: np.random.Generator,
+    *,
+    nearest: int = 5,
+) -> np.ndarray:
+    """Draw ``n`` different allowed features that fire about as often and as strongly as the wanted ones.
+
+    The wanted are taken in turn, and for each draw one of the ``nearest`` controls (of :func:`matched_features`)
+    that have not been drawn yet.
+
+    Args:
+        density, size, wanted, allowed: as of :func:`matched_features`; none of the wanted is drawn.
+        n: features.
+        rng: of the draws.
+        nearest: controls that each is drawn from.
+
+    Returns:
+        ``(n,)`` int.
+
+    Raises:
+        BadInput: fewer than ``n`` features are left.
+    """
+    pool, place = _places(density, size, allowed)
+    pool = np.setdiff1d(pool, wanted)
+    if len(pool) < n:
+        raise BadInput(
+            f"matched random features: {len(pool)} live features are no emotion's, {n} are asked for; ask for fewer"
+        )
+    drawn: list[int] = []
+    for i in range(n):
+        near = _nearest(place, np.setdiff1d(pool, drawn), wanted[i % len(wanted)], nearest)
+        drawn.append(int(rng.choice(near)))
+    return np.array(drawn, dtype=np.int64)
+
+
+def _places(density: np.ndarray, size: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Live allowed features, and every feature's log density and log size in units of their spread: (2, d_sae)."""
+    pool = np.flatnonzero(allowed & (density > 0) & (size > 0))
+    tiny = np.finfo(np.float64).tiny
+    place = np.log(np.maximum(np.stack([density, size]).astype(np.float64), tiny))
+    spread = place[:, pool].std(axis=1) if len(pool) else np.ones(2)
+    return pool, place / np.where(spread > 0, spread, 1.0)[:, None]
+
+
+def _nearest(place: np.ndarray, pool: np.ndarray, feature: int, n: int) -> np.ndarray:
+    """The ``n`` features of ``pool`` that are nearest to ``feature``, nearest first."""
+    far = np.abs(place[:, pool] - place[:, feature, None]).max(axis=0)
+    return pool[np.argsort(far, kind="stable")[:n]]
 
 
 def random_families(controls: np.ndarray, n: int, rng: np.random.Generator, nearest: int = 50) -> np.ndarray:
@@ -97,5 +138,4 @@ def random_families(controls: np.ndarray, n: int, rng: np.random.Generator, near
 
 def random_directions(n: int, d_in: int, rng: np.random.Generator) -> np.ndarray:
     """``n`` directions drawn uniformly from the unit sphere, ``(n, d_in)`` float32."""
-    drawn = rng.standard_normal((n, d_in))
-    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+    return unit_rows(rng.standard_normal((n, d_in))).astype(np.float32)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.stats.rates import sparse_rows
+from moodlens.stats.ranks import sparse_rows
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -15,7 +15,7 @@ DENSE = 0.04
 
 
 @dataclass(frozen=True)
-class Standard:
+class UnitColumns:
     """Columns at norm 1 about their mean, so that products are correlations; a constant column is 0.
 
     They are scaled but not centred, which would fill the zeros: ``sum(a b) - n mean(a) mean(b)``.
@@ -31,7 +31,7 @@ class Standard:
     """rows."""
 
     @classmethod
-    def of(cls, codes: np.ndarray) -> "Standard":
+    def of(cls, codes: np.ndarray) -> "UnitColumns":
         """codes (n, d), finite."""
         n, d = codes.shape
         rows = sparse_rows(codes)
@@ -46,16 +46,16 @@ class Standard:
         rows.data = (value * scale[rows.indices]).astype(np.float32)
         return cls(rows.tocsc(), means * scale, varies, n)
 
-    def take(self, which: np.ndarray) -> "Standard":
+    def take(self, which: np.ndarray) -> "UnitColumns":
         """The columns ``which`` (m,) int."""
-        return Standard(self.columns[:, which], self.means[which], self.varies[which], self.n)
+        return UnitColumns(self.columns[:, which], self.means[which], self.varies[which], self.n)
 
-    def correlations(self, other: "Standard") -> np.ndarray:
+    def correlations(self, other: "UnitColumns") -> np.ndarray:
         """(d, d_other) float32 of all pairs of columns; both of the same rows."""
-        mine, theirs = self.columns, other.columns
-        if isinstance(mine, np.ndarray) or isinstance(theirs, np.ndarray):
-            out = mine.T @ theirs
+        first, second = self.columns, other.columns
+        if isinstance(first, np.ndarray) or isinstance(second, np.ndarray):
+            out = first.T @ second
         else:
-            out = (mine.T @ theirs.tocsr()).toarray()
+            out = (first.T @ second.tocsr()).toarray()
         out -= np.outer((self.n * self.means).astype(np.float32), other.means.astype(np.float32))
         return out

@@ -67,6 +67,24 @@ def fit_many(
     return weights, w[-1].reshape(m, n_classes) - weights @ centre.astype(np.float32)
 
 
+def log_odds(logits: np.ndarray, target: int) -> np.ndarray:
+    """Log-odds of class ``target`` against all others together, from multinomial logits ``(..., K)`` -> ``(...)``."""
+    # Class by class: numpy is slow at reducing over a last axis of a handful.
+    rest = [logits[..., c] for c in range(logits.shape[-1]) if c != target]
+    top = rest[0]
+    for other in rest[1:]:
+        top = np.maximum(top, other)
+    total = np.exp(rest[0] - top)
+    for other in rest[1:]:
+        total += np.exp(other - top)
+    return logits[..., target] - top - np.log(total)
+
+
+def live_scale(std: np.ndarray) -> np.ndarray:
+    """Standard deviations ``(d_in,)`` to divide by, 1 where a dimension holds nothing but rounding (1e-33 in MiniLM)."""
+    return np.where(std > 1e-6 * std.max(), std, 1.0)
+
+
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0)
 
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
-from moodlens.stats.units import Units, UnitSums, permuted_labels
+from moodlens.stats.units import Units, UnitSums, draw_labels
 
 _EXACT_FLOAT32_ROWS = 8191
 _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Question:
-    """One set of (feature, emotion) pairs to judge under one labelling of the units."""
+class Labelling:
+    """One labelling of the units, and the (feature, emotion) pairs to judge under it."""
 
     labels: np.ndarray
     """(U,) int, the labelling that plays the observed one."""
@@ -29,34 +29,34 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the permutations say about a question; NaN where a feature was not tested."""
+class PermutationP:
+    """What the permutations say of one labelling; NaN where a feature was not tested."""
 
     p: np.ndarray
     """(d,) one-sided p = (b + 1) / (m + 1), b = permutations that do at least as well."""
     p_maxt: np.ndarray
     """(d,) family-wise p: permutations whose best tested pair does at least as well (Westfall & Young 1993,
     single step). Pairs are put on one scale by their standard deviation under permutation. Only the first
-    question of a call gets it."""
+    labelling of a call gets it."""
 
 
 def permutation_p(
     sums: UnitSums,
-    questions: list[Question],
+    labellings: list[Labelling],
     n_emotions: int,
     *,
     n_permutations: int,
     rng: np.random.Generator,
     progress: Progress | None = None,
-) -> list[Answer]:
-    """Judge several questions against one set of permutations.
+) -> list[PermutationP]:
+    """Judge several labellings against one set of permutations.
 
     The permutation distribution depends on the units and on how many of them carry each emotion, not on
     which, so the observed labels and shuffled copies of them share it.
 
     Args:
         sums: sums over the units of the rows that judge.
-        questions: labellings of those units, each a permutation of the others.
+        labellings: of those units, each a permutation of the others.
         n_permutations: m; the smallest possible p is 1 / (m + 1).
     """
     progress = progress or silent
@@ -66,38 +66,38 @@ def permutation_p(
     exact = np.float32 if sums.n <= _EXACT_FLOAT32_ROWS else np.float64
     rows = sums.units.rows.astype(exact)
     needed = np.zeros((n_emotions, d), dtype=bool)
-    for question in questions:
-        tested = np.flatnonzero(question.emotion >= 0)
-        needed[question.emotion[tested], tested] = True
+    for labelling in labellings:
+        tested = np.flatnonzero(labelling.emotion >= 0)
+        needed[labelling.emotion[tested], tested] = True
     used = [np.flatnonzero(needed[c]) for c in range(n_emotions)]
     by_feature = [np.ascontiguousarray(sums.scores[:, f].T, dtype=exact) for f in used]
     location, scale = zip(
-        *(_moments(sums, c, used[c], questions[0].labels) for c in range(n_emotions)), strict=True
+        *(_moments(sums, c, used[c], labellings[0].labels) for c in range(n_emotions)), strict=True
     )
 
-    # Where each question's pairs sit among the rows computed for their emotion, and what they observed.
+    # Where each labelling's pairs sit among the rows computed for their emotion, and what they observed.
     places: list[list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]] = []
     observed_z: list[np.ndarray] = []
-    for question in questions:
+    for labelling in labellings:
         z = np.full(d, np.nan)
         parts = []
         for c in range(n_emotions):
-            feature = np.flatnonzero(question.emotion == c)
+            feature = np.flatnonzero(labelling.emotion == c)
             if not len(feature):
                 continue
             at = np.searchsorted(used[c], feature)
-            one_hot = (question.labels == c).astype(exact)
+            one_hot = (labelling.labels == c).astype(exact)
             value = _lead(by_feature[c][at], one_hot[:, None], rows, sums.n)[:, 0]
             z[feature] = _standardise(value, location[c][at], scale[c][at])
             parts.append((c, at, feature, value))
         places.append(parts)
         observed_z.append(z)
 
-    at_least = np.zeros((len(questions), d), dtype=np.int64)
-    maxima = np.full((len(questions), n_permutations), -np.inf)
+    at_least = np.zeros((len(labellings), d), dtype=np.int64)
+    maxima = np.full((len(labellings), n_permutations), -np.inf)
     for begin in range(0, n_permutations, _CHUNK):
         m = min(_CHUNK, n_permutations - begin)
-        drawn = permuted_labels(sums.units, m, rng)
+        drawn = draw_labels(sums.units, m, rng)
         lead = [
             _lead(by_feature[c], (drawn == c).astype(exact).T, rows, sums.n) if len(used[c]) else None
             for c in range(n_emotions)
@@ -112,45 +112,17 @@ def permutation_p(
                     np.maximum(best, z.max(axis=0), out=best)
         progress("permutations", begin + m, n_permutations)
 
-    answers = []
-    for i, question in enumerate(questions):
-        tested = question.emotion >= 0
+    out = []
+    for i, labelling in enumerate(labellings):
+        tested = labelling.emotion >= 0
         p = np.where(tested, (at_least[i] + 1) / (n_permutations + 1), np.nan)
         p_maxt = np.full(d, np.nan)
         if i == 0 and tested.any():
             # How many permutations have a maximum at least as large, by position in the sorted maxima.
             below = np.searchsorted(np.sort(maxima[0]), observed_z[0][tested], side="left")
             p_maxt[tested] = (n_permutations - below + 1) / (n_permutations + 1)
-        answers.append(Answer(p, p_maxt))
-    return answers
-
-
-def group_permutation_p(
-    codes: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray | None,
-    emotion: np.ndarray,
-    n_emotions: int,
-    *,
-    n_permutations: int,
-    seed: int,
-) -> Answer:
-    """One-sided p-values that a feature's AUROC for its emotion is above chance, groups respected.
-
-    Args:
-        codes: (n, d) activations.
-        labels: (n,) int, -1 for neutral; neutral rows take no part.
-        groups: (n,) int, or None when every row is independent.
-        emotion: (d,) int, the emotion each feature is tested for, chosen on other rows; -1 for none.
-        n_permutations: number of random relabellings of the groups.
-        seed: of the permutations.
-    """
-    labels = np.asarray(labels)
-    known = labels >= 0
-    sums = UnitSums.of(codes[known], labels[known], None if groups is None else np.asarray(groups)[known])
-    question = Question(sums.units.labels, np.asarray(emotion))
-    rng = np.random.default_rng(seed)
-    return permutation_p(sums, [question], n_emotions, n_permutations=n_permutations, rng=rng)[0]
+        out.append(PermutationP(p, p_maxt))
+    return out
 
 
 def _lead(scores: np.ndarray, one_hot: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

@@ -1,55 +1,139 @@
-"""Shuffles and resamples that move whole groups, because rows of one group are not independent.
+"""Intervals from resampling whole groups: of AUROCs, of means over rows, of means over prompts."""
 
-A group is everything built from one emotion lexeme or scene, or written by one annotator. Treating its
-rows as independent makes intervals too narrow and p-values too small.
-"""
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from moodlens.core import BadInput
-from moodlens.stats.units import exchangeable_units
-from moodlens.stats.units import permuted_labels as draw_labels
+from moodlens.stats.ranks import run_starts
+from moodlens.stats.units import dense_codes
 
-
-def dense_codes(values: np.ndarray) -> tuple[np.ndarray, int]:
-    """Any integer or text codes ``(n,)`` as 0..n_groups-1, and how many groups there are."""
-    unique, codes = np.unique(np.asarray(values), return_inverse=True)
-    return codes.reshape(-1).astype(np.int64), len(unique)
-
-
-def check_rows(n: int, **columns: np.ndarray) -> None:
-    """Raise BadInput unless every column is one-dimensional with ``n`` rows."""
-    for name, column in columns.items():
-        if np.shape(column) != (n,):
-            raise BadInput(f"{name}: expected {n} values, one per row, got shape {np.shape(column)}")
-
-
-def permuted_labels(labels: np.ndarray, groups: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """``n`` label vectors ``(n, rows)`` of the rows, exchanged as the feature tests exchange them.
-
-    Whole groups swap labels where a group has one; within a group that has several, rows do
-    (:func:`moodlens.stats.units.exchangeable_units`).
-    """
-    units = exchangeable_units(np.asarray(labels), np.asarray(groups))
-    return draw_labels(units, n, np.random.default_rng(seed))[:, units.of_row].astype(np.int64)
+_ROWS_AT_ONCE = 4_000_000  # entries of (resamples, rows) held in memory
 
 
 def bootstrap_weights(groups: np.ndarray, n: int, seed: int) -> np.ndarray:
     """``(n, n_groups)`` float32: how often each group is drawn in each of ``n`` resamples with replacement.
 
-    Groups are those of :func:`dense_codes`, in that order.
+    Groups are those of :func:`moodlens.stats.units.dense_codes`, in that order.
     """
     _, n_groups = dense_codes(groups)
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float32)
 
 
-def upper_p(observed: np.ndarray | float, null: np.ndarray) -> np.ndarray:
-    """One-sided p ``(1 + #{null >= observed}) / (1 + n)``; ``null`` has its draws on the first axis.
+def mean_interval(
+    values: np.ndarray, n_resamples: int, seed: int, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Percentile interval of the mean of independent ``values`` (n,), NaN left out; None with fewer than two."""
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(0, len(values), size=(n_resamples, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
-    The added one keeps p valid with few draws (Phipson & Smyth 2010).
-    """
-    null = np.asarray(null)
-    # A draw equal to the observed value up to rounding counts as reaching it.
-    slack = 1e-9 * np.maximum(1e-12, np.abs(observed))
-    return (1 + (null >= np.asarray(observed) - slack).sum(axis=0)) / (1 + null.shape[0])
+
+@dataclass(frozen=True)
+class Resampled:
+    """One AUROC and its resamples; NaN where there are no positives or no negatives."""
+
+    value: float
+    drawn: np.ndarray
+    """(b,)"""
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"value", "ci": [low, high]}``, the middle 95 % of the resamples; None where there is nothing."""
+        if not np.isfinite(self.value):
+            return {"value": None, "ci": None}
+        drawn = self.drawn[np.isfinite(self.drawn)]
+        ci = [float(v) for v in np.quantile(drawn, (0.025, 0.975))] if len(drawn) else None
+        return {"value": float(self.value), "ci": ci}
+
+
+class GroupResamples:
+    """Resamples of whole groups that many scores share, so that their means can be resampled too."""
+
+    def __init__(self, groups: np.ndarray, n: int, seed: int):
+        """groups: ``(rows,)``; n: resamples."""
+        self.group, self.n_groups = dense_codes(groups)
+        self.weights = bootstrap_weights(groups, n, seed)
+
+    def auroc(self, scores: np.ndarray, own: np.ndarray) -> Resampled:
+        """AUROC of ``scores (rows,)`` for ``own (rows,)`` bool, ties counting one half."""
+        order = np.argsort(scores, kind="stable")
+        starts = np.flatnonzero(run_starts(scores[order]))
+        positive = own[order].astype(np.float64)
+        value = _areas(np.ones((1, len(own))), starts, positive)[0]
+        step = max(1, _ROWS_AT_ONCE // max(len(own), 1))
+        drawn = [
+            _areas(self.weights[at : at + step][:, self.group[order]].astype(np.float64), starts, positive)
+            for at in range(0, len(self.weights), step)
+        ]
+        return Resampled(float(value), np.concatenate(drawn))
+
+
+def _areas(weights: np.ndarray, starts: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Weighted AUROC for every row of ``weights (b, n)``; rows in order of score, of which ``starts`` begin a run of ties."""
+    above = np.add.reduceat(weights * positive, starts, axis=1)
+    below = np.add.reduceat(weights * (1 - positive), starts, axis=1)
+    beaten = np.cumsum(below, axis=1) - below / 2  # negatives below, and half of those that tie
+    pairs = above.sum(axis=1) * below.sum(axis=1)
+    won = (above * beaten).sum(axis=1)
+    return np.divide(won, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
+
+
+def mean_of(parts: list[Resampled]) -> Resampled:
+    """Mean over those that have a value; NaN if none has."""
+    parts = [part for part in parts if np.isfinite(part.value)]
+    if not parts:
+        return Resampled(np.nan, np.zeros(0))
+    return Resampled(
+        float(np.mean([part.value for part in parts])), np.mean([part.drawn for part in parts], axis=0)
+    )
+
+
+def areas_json(parts: dict[str, Resampled]) -> dict[str, Any]:
+    """``{emotion: {"value", "ci"}, ..., "mean": {...}}``."""
+    return {name: part.to_json() for name, part in parts.items()} | {
+        "mean": mean_of(list(parts.values())).to_json()
+    }
+
+
+@dataclass(frozen=True)
+class GroupMeans:
+    """Means over rows with intervals from resampling whole groups, one set of resamples for all."""
+
+    group: np.ndarray
+    """(n,) int, group of every row of the study, 0..g-1."""
+    weights: np.ndarray
+    """(b, g) how often each resample holds each group."""
+
+    @classmethod
+    def of(cls, groups: np.ndarray, n: int, seed: int) -> "GroupMeans":
+        """``n`` resamples of ``groups (rows,)``."""
+        return cls(dense_codes(groups)[0], bootstrap_weights(groups, n, seed))
+
+    def sums(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums of ``values (m, r)`` over the groups of ``rows (r,)``: ``(m, g)``, and counts ``(g,)``."""
+        from scipy import sparse
+
+        n_groups = self.weights.shape[1]
+        member = sparse.csr_array(
+            (np.ones(len(rows), dtype=values.dtype), (np.arange(len(rows)), self.group[rows])),
+            shape=(len(rows), n_groups),
+        )
+        return values @ member, np.bincount(self.group[rows], minlength=n_groups).astype(np.float32)
+
+    def interval(self, sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mean, 2.5 % and 97.5 % of the resampled means. sums (m, g), counts (g,) or (m, g) -> three (m,)."""
+        total = np.broadcast_to(counts, sums.shape).sum(axis=1, dtype=np.float64)
+        mean = np.divide(
+            sums.sum(axis=1, dtype=np.float64), total, out=np.full(len(sums), np.nan), where=total > 0
+        )
+        above = sums.astype(np.float32) @ self.weights.T
+        below = np.broadcast_to(counts.astype(np.float32) @ self.weights.T, above.shape)
+        # A resample without any of the rows says nothing; it stands at the mean.
+        drawn = np.where(below > 0, above / np.maximum(below, 1), mean[:, None].astype(np.float32))
+        low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
+        return mean, low, high

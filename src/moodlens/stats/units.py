@@ -1,10 +1,28 @@
-"""What a permutation may exchange: whole groups, or rows within a group that holds several emotions."""
+"""What may be exchanged or resampled: whole groups, because rows of one group are not independent.
+
+A group is everything built from one emotion lexeme or scene, or written by one annotator. Treating its rows as
+independent makes intervals too narrow and p-values too small.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from moodlens.stats.rates import auroc_of_sums, rank_scores, selectivity, smoothed_rates
+from moodlens.core import BadInput
+from moodlens.stats.ranks import auroc_of_sums, rank_scores, selectivity, smoothed_rates
+
+
+def dense_codes(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Any integer or text codes ``(n,)`` as 0..n_groups-1, and how many groups there are."""
+    unique, codes = np.unique(np.asarray(values), return_inverse=True)
+    return codes.reshape(-1).astype(np.int64), len(unique)
+
+
+def check_rows(n: int, **columns: np.ndarray) -> None:
+    """Raise BadInput unless every column is one-dimensional with ``n`` rows."""
+    for name, column in columns.items():
+        if np.shape(column) != (n,):
+            raise BadInput(f"{name}: expected {n} values, one per row, got shape {np.shape(column)}")
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,7 @@ def exchangeable_units(labels: np.ndarray, groups: np.ndarray | None) -> Units:
         return Units(np.arange(n), labels, np.zeros(n, dtype=int), np.ones(n, dtype=int))
     _, group = np.unique(np.asarray(groups), return_inverse=True)
     n_groups = int(group.max()) + 1 if n else 0
-    low, high = np.full(n_groups, n + labels.max(initial=0) + 1), np.full(n_groups, -1)
+    low, high = np.full(n_groups, labels.max(initial=0) + 1), np.full(n_groups, labels.min(initial=0) - 1)
     np.minimum.at(low, group, labels)
     np.maximum.at(high, group, labels)
     mixed = (low != high)[group]
@@ -46,7 +64,7 @@ def exchangeable_units(labels: np.ndarray, groups: np.ndarray | None) -> Units:
     return Units(of_row, labels[first], strata, np.bincount(of_row, minlength=len(first)))
 
 
-def permuted_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarray:
+def draw_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw ``n`` labellings of the units. Returns (n, U), each row a permutation within every stratum."""
     dtype = np.int8 if units.labels.max(initial=0) < 128 else np.int64
     out = np.tile(units.labels.astype(dtype), (n, 1))
@@ -54,6 +72,12 @@ def permuted_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarra
         members = np.flatnonzero(units.strata == stratum)
         out[:, members] = rng.permuted(out[:, members], axis=1)
     return out
+
+
+def permuted_labels(labels: np.ndarray, groups: np.ndarray | None, n: int, seed: int) -> np.ndarray:
+    """Draw ``n`` labellings of rows ``(n, rows)`` int64, exchanged over :func:`exchangeable_units`."""
+    units = exchangeable_units(labels, groups)
+    return draw_labels(units, n, np.random.default_rng(seed))[:, units.of_row].astype(np.int64)
 
 
 @dataclass(frozen=True)

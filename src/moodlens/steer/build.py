@@ -8,7 +8,7 @@ import numpy as np
 
 from moodlens.core import BadInput, digest
 from moodlens.settings.steer import DirectionSettings, Mixture
-from moodlens.stats.resample import permuted_labels
+from moodlens.stats.units import permuted_labels
 from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
 from moodlens.steer.inputs import StudyInputs
 from moodlens.validate.baselines import DenseBaselines

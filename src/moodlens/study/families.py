@@ -12,7 +12,7 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.rates import auroc, firing_rates, selectivity
+from moodlens.stats.ranks import activity, auroc, firing_rates, selectivity
 
 if TYPE_CHECKING:
     import polars as pl
@@ -158,9 +158,8 @@ def families(
         # Alone, a feature is worth what it reaches: the first of a family is the one with the largest lead.
         kept = kept[np.argsort(-lead[kept], kind="stable")]
         members, merit = pool[kept], merit[kept]
-        active = mine[:, members] > 0
-        scales = mine[:, members].sum(axis=0, dtype=np.float64) / np.maximum(active.sum(axis=0), 1)
-        scales = np.where(scales > 0, scales, 1.0)
+        size = activity(mine[:, members])[1]
+        scales = np.where(size > 0, size, 1.0)
         scaled = mine[:, members] / scales
         weights = weigh(merit, own == c, lambda scaled=scaled: scaled, settings)
         out.append(Family(name, *(tuple(a.tolist()) for a in (members, weights, scales))))

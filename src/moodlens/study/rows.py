@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core.errors import BadInput
+from moodlens.core.labels import NEUTRAL as NEUTRAL
+from moodlens.core.labels import UNKNOWN as UNKNOWN
 
 if TYPE_CHECKING:
     import polars as pl
 
-NEUTRAL = -1
-"""Label of a row that is known to hold no emotion: it counts against each."""
-UNKNOWN = -2
-"""Label of a row of which nothing is known, or which denies or mixes emotions: it counts for and against none."""
 PLAIN = ("plain", "neutral")
 """Kinds whose label says all there is to say: what statistics and readouts are fitted and judged on."""
 KINDS = (*PLAIN, "unlabelled", "negation", "mixed")

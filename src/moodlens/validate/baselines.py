@@ -5,13 +5,13 @@ arXiv:2501.17148; Kantamneni et al. 2025, arXiv:2502.16681), so they are printed
 """
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from moodlens.core import BadInput, atomic_write
-from moodlens.stats.resample import check_rows
+from moodlens.core import BadInput
+from moodlens.stats.contrast import difference_in_means, unit_rows
+from moodlens.stats.logistic import live_scale, log_odds
+from moodlens.stats.units import check_rows
 
 METHODS = ("difference_in_means", "linear_probe")
 
@@ -68,9 +68,7 @@ class DenseBaselines:
         for c, name in enumerate(emotions):
             if not (labels == c).any() or (labels == c).all():
                 raise BadInput(f"labels: the baselines need rows with and without emotion {name!r}")
-        directions = np.stack(
-            [x[labels == c].mean(axis=0) - x[labels != c].mean(axis=0) for c in range(len(emotions))]
-        )
+        directions = difference_in_means(x, labels, len(emotions))
         weights, bias = _fit_probe(x, labels, len(emotions), seed, l2_strength, max_rows)
         return cls(tuple(emotions), x.mean(axis=0), directions, weights, bias)
 
@@ -83,60 +81,10 @@ class DenseBaselines:
         x = np.asarray(x, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise BadInput(f"embeddings: expected (n, {len(self.mean)}), got {x.shape}: another encoder?")
-        norm = np.maximum(np.linalg.norm(self.directions, axis=1), np.finfo(np.float64).tiny)
-        means = (x - self.mean) @ (self.directions / norm[:, None]).T
+        means = (x - self.mean) @ unit_rows(self.directions).T
         logits = x @ self.probe_weights.T + self.probe_bias
-        return {"difference_in_means": means, "linear_probe": log_odds(logits)[:, : len(self.emotions)]}
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-able; :meth:`from_dict` gives the same object back, bit for bit."""
-        return {
-            "emotions": list(self.emotions),
-            **{
-                name: getattr(self, name).tolist()
-                for name in ("mean", "directions", "probe_weights", "probe_bias")
-            },
-        }
-
-    @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> "DenseBaselines":
-        """Inverse of :meth:`to_dict`."""
-        arrays = [np.asarray(data[name], dtype=np.float64) for name in _ARRAYS]
-        return cls(tuple(data["emotions"]), *arrays)
-
-    def save(self, path: Path | str) -> None:
-        """Write as ``.npz``, whole or not at all."""
-        with atomic_write(path) as tmp, open(tmp, "wb") as file:
-            np.savez(
-                file, emotions=np.array(self.emotions), **{name: getattr(self, name) for name in _ARRAYS}
-            )
-
-    @classmethod
-    def load(cls, path: Path | str) -> "DenseBaselines":
-        """Read what :meth:`save` wrote."""
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                return cls(tuple(str(e) for e in data["emotions"]), *(data[name] for name in _ARRAYS))
-        except (OSError, KeyError, ValueError) as error:
-            raise BadInput(f"{path}: not saved baselines: {error}") from error
-
-
-_ARRAYS = ("mean", "directions", "probe_weights", "probe_bias")
-
-
-def log_odds(logits: np.ndarray) -> np.ndarray:
-    """Log-odds of each class against all others together, from multinomial logits ``(n, K)``."""
-    others = np.empty_like(logits)
-    for k in range(logits.shape[1]):
-        rest = np.delete(logits, k, axis=1)
-        top = rest.max(axis=1, keepdims=True)
-        others[:, k] = top[:, 0] + np.log(np.exp(rest - top).sum(axis=1))
-    return logits - others
-
-
-def live_scale(std: np.ndarray) -> np.ndarray:
-    """Standard deviations ``(d_in,)`` to divide by, 1 where a dimension holds nothing but rounding (1e-33 in MiniLM)."""
-    return np.where(std > 1e-6 * std.max(), std, 1.0)
+        odds = np.stack([log_odds(logits, c) for c in range(len(self.emotions))], axis=1)
+        return {"difference_in_means": means, "linear_probe": odds}
 
 
 def _fit_probe(

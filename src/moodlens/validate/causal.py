@@ -19,12 +19,13 @@ import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
 from moodlens.settings.validation import CausalSettings
-from moodlens.stats.controls import activity, allowed_controls, random_directions
-from moodlens.stats.fdr import benjamini_hochberg
-from moodlens.stats.resample import bootstrap_weights, check_rows, dense_codes
+from moodlens.stats.controls import allowed_controls, random_directions
+from moodlens.stats.pvalues import benjamini_hochberg
+from moodlens.stats.ranks import activity
+from moodlens.stats.resample import GroupMeans
+from moodlens.stats.units import check_rows
 from moodlens.study.families import Families
 from moodlens.validate.family_trials import row, try_family
-from moodlens.validate.interventions import GroupMeans
 from moodlens.validate.readouts import READOUTS, Panel, make_panel
 from moodlens.validate.trials import KINDS, Setup, Trials, try_features
 
@@ -108,13 +109,12 @@ def causality(
     usable = np.isin(kinds, ("plain", "neutral"))
     dev = np.flatnonzero(usable & np.isin(splits, ("train", "val")))
     density, size = activity(codes[dev])
-    group = dense_codes(groups)[0]
     setup = Setup(
         np.asarray(W_dec, dtype=np.float32),
         codes,
         labels,
         panel or make_panel(x, labels, groups, splits, usable, emotions, seed=seed),
-        GroupMeans(group, bootstrap_weights(group, settings.n_bootstrap, seed)),
+        GroupMeans.of(groups, settings.n_bootstrap, seed),
         density,
         size,
         random_directions(settings.n_random_directions, x.shape[1], rng),

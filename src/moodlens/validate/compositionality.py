@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.settings.validation import PairSettings
-from moodlens.stats.controls import activity, allowed_controls, matched_features, random_families
-from moodlens.stats.resample import bootstrap_weights, dense_codes
+from moodlens.stats.controls import allowed_controls, matched_features, random_families
+from moodlens.stats.ranks import activity
+from moodlens.stats.resample import GroupMeans
 from moodlens.study.families import Families
 from moodlens.validate.family_trials import family_direction, scaled_families, typical_members
-from moodlens.validate.interventions import Bank, GroupMeans, constant_effects
+from moodlens.validate.interventions import Bank, constant_effects
 from moodlens.validate.readouts import Panel, make_panel
 
 if TYPE_CHECKING:
@@ -79,8 +80,7 @@ def compositionality(
     if min(fold.readout.n_classes for fold in panel.folds) < 3:
         # Of two classes, one falls where the other rises.
         return out | {"control_rise_share": None, "pairs": []}
-    group = dense_codes(groups)[0]
-    means = GroupMeans(group, bootstrap_weights(group, settings.n_bootstrap, seed))
+    means = GroupMeans.of(groups, settings.n_bootstrap, seed)
     dev = np.flatnonzero(usable & np.isin(splits, ("train", "val")))
     rows = {c: dev[labels[dev] == c] for c in have}
     added = {c: family_direction(W_dec, codes, families.families[c], rows[c]) for c in have}

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from moodlens.stats.contrast import difference_in_means, unit_rows
 from moodlens.stats.controls import matched_features, random_families
+from moodlens.stats.pvalues import FLOAT32_TIES, upper_p
 from moodlens.study.families import Family
 from moodlens.validate.interventions import Bank, blocks, constant_effects, member_effects
 from moodlens.validate.readouts import READOUTS, Fold
@@ -44,15 +46,7 @@ def family_direction(W_dec: np.ndarray, codes: np.ndarray, family: Family, rows:
 
 def scaled_families(W_dec: np.ndarray, picks: np.ndarray, members: np.ndarray, norm: float) -> np.ndarray:
     """Random families ``picks (m, j)`` added in the members' amounts ``(j,)`` and scaled to ``norm``: ``(m, d_in)``."""
-    out = np.einsum("j,mjd->md", members, W_dec[picks], optimize=True)
-    return out * (norm / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))
-
-
-def difference_in_means(x: np.ndarray, labels: np.ndarray, target: int) -> np.ndarray:
-    """Unit direction from the mean of all other rows to the mean of the emotion's rows, ``(d_in,)``."""
-    own = labels == target
-    out = x[own].mean(axis=0, dtype=np.float64) - x[~own].mean(axis=0, dtype=np.float64)
-    return out / max(float(np.linalg.norm(out)), 1e-12)
+    return norm * unit_rows(np.einsum("j,mjd->md", members, W_dec[picks], optimize=True))
 
 
 def try_family(
@@ -87,7 +81,7 @@ def try_family(
         if controls.shape[1]
         else np.zeros((0, len(members)), dtype=np.int64)
     )
-    ceiling = difference_in_means(x[dev], setup.labels[dev], target)
+    ceiling = unit_rows(difference_in_means(x[dev], setup.labels[dev], len(emotions))[target])
     rows, moves = _add(setup, family, target, emotions, dev, picks, ceiling)
     rows += _clamp(setup, members, target, emotions, picks)
     rows += _keep(setup, members[:KEPT], target, emotions, picks[:, :KEPT])
@@ -254,13 +248,13 @@ def _beside(
     if not len(matched):
         return {}
     sign = 1 if rises else -1
-    shares = [
-        (1 + int((sign * control >= sign * effect).sum())) / (1 + len(control))
+    p = [
+        float(upper_p(sign * effect, sign * control, ties=FLOAT32_TIES))
         for control in (matched, drawn)
         if control is not None
     ]
     edge = sign * np.quantile(sign * matched, setup.settings.control_quantile)
-    return {"control_mean": float(matched.mean()), "control_p99": float(edge), "p": max(shares)}
+    return {"control_mean": float(matched.mean()), "control_p99": float(edge), "p": max(p)}
 
 
 def _spread(values: np.ndarray) -> dict[str, Any]:

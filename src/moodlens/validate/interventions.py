@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from moodlens.stats.logistic import log_odds
 from moodlens.validate.readouts import Fold, Panel
 
 _TINY = np.float32(1e-30)
@@ -182,9 +183,9 @@ def member_effects(
         away = np.einsum("rd,mjd->mrj", taken, bank.directions[picks], optimize=True)
         cross = cross - np.einsum("mrj,mrj->mr", away, np.broadcast_to(amounts, away.shape))
     seen = start + amounts @ bank.seen[place][picks]  # (m, r, K + C)
-    after = _log_odds(seen[..., :k], target)
+    after = log_odds(seen[..., :k], target)
     size = np.sqrt(np.maximum(square + 2 * cross + length, _TINY))
-    probe = after - _log_odds(fold.seen[:, :k], target)
+    probe = after - log_odds(fold.seen[:, :k], target)
     centroid = seen[..., k + target] / size
     centroid -= fold.seen[:, k + target] / np.sqrt(np.maximum(fold.square, _TINY))
     return probe, centroid
@@ -194,53 +195,6 @@ def _shares(logits: np.ndarray) -> np.ndarray:
     """Softmax over the last axis, float32."""
     grown = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return grown / grown.sum(axis=-1, keepdims=True)
-
-
-def _log_odds(logits: np.ndarray, target: int) -> np.ndarray:
-    """Log-odds of class ``target`` against all others together, ``(..., K)`` -> ``(...)``."""
-    # Class by class: numpy is slow at reducing over a last axis of a handful.
-    rest = [logits[..., c] for c in range(logits.shape[-1]) if c != target]
-    top = rest[0]
-    for one in rest[1:]:
-        top = np.maximum(top, one)
-    total = np.exp(rest[0] - top)
-    for one in rest[1:]:
-        total += np.exp(one - top)
-    return logits[..., target] - top - np.log(total)
-
-
-@dataclass(frozen=True)
-class GroupMeans:
-    """Means over rows with intervals from resampling whole groups, one set of resamples for all."""
-
-    group: np.ndarray
-    """(n,) int, group of every row of the study."""
-    weights: np.ndarray
-    """(b, g) how often each resample holds each group."""
-
-    def sums(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sums of ``values (m, r)`` over the groups of ``rows (r,)``: ``(m, g)``, and counts ``(g,)``."""
-        from scipy import sparse
-
-        n_groups = self.weights.shape[1]
-        member = sparse.csr_array(
-            (np.ones(len(rows), dtype=values.dtype), (np.arange(len(rows)), self.group[rows])),
-            shape=(len(rows), n_groups),
-        )
-        return values @ member, np.bincount(self.group[rows], minlength=n_groups).astype(np.float32)
-
-    def interval(self, sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean, 2.5 % and 97.5 % of the resampled means. sums (m, g), counts (g,) or (m, g) -> three (m,)."""
-        total = np.broadcast_to(counts, sums.shape).sum(axis=1, dtype=np.float64)
-        mean = np.divide(
-            sums.sum(axis=1, dtype=np.float64), total, out=np.full(len(sums), np.nan), where=total > 0
-        )
-        above = sums.astype(np.float32) @ self.weights.T
-        below = np.broadcast_to(counts.astype(np.float32) @ self.weights.T, above.shape)
-        # A resample without any of the rows says nothing; it stands at the mean.
-        drawn = np.where(below > 0, above / np.maximum(below, 1), mean[:, None].astype(np.float32))
-        low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
-        return mean, low, high
 
 
 def blocks(n: int, size: int) -> Iterator[slice]:

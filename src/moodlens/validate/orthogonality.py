@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.settings.validation import PairSettings
-from moodlens.stats.correlation import Standard
+from moodlens.stats.contrast import unit_rows
+from moodlens.stats.correlation import UnitColumns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +40,7 @@ def orthogonality(
         and each as ``control_...``; ``within_share`` and ``between_share``, the share among pairs of one emotion
         and of two.
     """
-    standard = Standard.of(codes)
+    standard = UnitColumns.of(codes)
     fires = standard.varies & (codes.max(axis=0, initial=0.0) > 0)
     found = np.flatnonzero(table["emotion_feature"].to_numpy().astype(bool) & fires)
     out: dict[str, Any] = {
@@ -72,11 +73,10 @@ def orthogonality(
     }
 
 
-def _pairs(W_dec: np.ndarray, standard: Standard, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pairs(W_dec: np.ndarray, standard: UnitColumns, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """|correlation| and |cosine| of all pairs of ``features``, ``(pairs,)`` each."""
     own = standard.take(features)
-    rows = W_dec[features].astype(np.float32)
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+    rows = unit_rows(W_dec[features].astype(np.float32))
     pairs = np.triu_indices(len(features), 1)
     return np.abs(own.correlations(own))[pairs], np.abs(rows @ rows.T)[pairs]
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from moodlens.core import BadInput, plain
+from moodlens.stats.contrast import principal_components, unit_rows
 from moodlens.stats.logistic import fit_many
-from moodlens.stats.resample import check_rows, dense_codes, permuted_labels, upper_p
-from moodlens.stats.units import exchangeable_units
-from moodlens.stats.units import permuted_labels as draw_labels
+from moodlens.stats.pvalues import upper_p
+from moodlens.stats.units import check_rows, dense_codes, draw_labels, exchangeable_units, permuted_labels
 
 TOP_DIMENSIONS = 20
 FOLDS = 5
@@ -116,8 +116,7 @@ def similarity(
     """
     from scipy import stats
 
-    norm = np.linalg.norm(x, axis=1, keepdims=True)
-    unit = x / np.maximum(norm, np.finfo(np.float64).tiny)
+    unit = unit_rows(x)
     n_c = np.bincount(labels, minlength=n_emotions).astype(np.float64)
     onehot = np.eye(n_emotions)[labels]
     sums = onehot.T @ unit  # (C, d)
@@ -153,7 +152,7 @@ def similarity(
         "t": t,
         "t_p": t_p,
         "permutation": {
-            "p": upper_p(difference, null),
+            "p": upper_p(difference, null, scale=1.0),  # cosines are of size 1
             "null_mean": null.mean(),
             "null_p95": np.quantile(null, 0.95),
             "n_permutations": n_permutations,
@@ -276,14 +275,8 @@ def _shuffled_accuracies(
 
 def pca(x: np.ndarray, n_shares: int = 50) -> dict[str, Any]:
     """Two principal components: ``coordinates (n, 2)`` and the ``variance_share`` of the first ``n_shares``."""
-    centred = x - x.mean(axis=0)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
-    values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-    axes = vectors[:, :2]
-    # The sign of an eigenvector is arbitrary: make its largest entry positive, so that runs agree.
-    axes = axes * np.sign(axes[np.argmax(np.abs(axes), axis=0), np.arange(axes.shape[1])])
-    total = max(values.sum(), np.finfo(np.float64).tiny)
-    return {"coordinates": centred @ axes, "variance_share": (values / total)[:n_shares]}
+    axes, shares = principal_components(x)
+    return {"coordinates": (x - x.mean(axis=0)) @ axes[:2].T, "variance_share": shares[:n_shares]}
 
 
 def signal_to_noise(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> dict[str, Any]:

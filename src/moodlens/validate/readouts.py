@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.stats.logistic import choose_strength
-from moodlens.validate.baselines import DenseBaselines, live_scale
+from moodlens.stats.contrast import unit_rows
+from moodlens.stats.logistic import choose_strength, live_scale
+from moodlens.validate.baselines import DenseBaselines
 
 READOUTS = ("probe", "centroid")
 MIN_GROUPS, MIN_ROWS = 2, 5
@@ -51,8 +52,7 @@ class Readout:
         strength = choose_strength(standard, labels, groups, seed=seed)
         probe = DenseBaselines.fit(x, labels, emotions, seed, l2_strength=strength)
         centred = x - probe.mean
-        centroids = np.stack([centred[labels == c].mean(axis=0) for c in range(len(emotions))])
-        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+        centroids = unit_rows(np.stack([centred[labels == c].mean(axis=0) for c in range(len(emotions))]))
         others = (centroids.sum(axis=0) - centroids) / (len(emotions) - 1)
         vectors = np.concatenate([probe.probe_weights, centroids - others])
         return cls(

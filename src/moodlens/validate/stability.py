@@ -16,7 +16,8 @@ import numpy as np
 
 from moodlens.core import BadInput, Progress
 from moodlens.settings.validation import StabilitySettings
-from moodlens.stats.correlation import Standard
+from moodlens.stats.contrast import unit_rows
+from moodlens.stats.correlation import UnitColumns
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,7 +85,7 @@ def stability(
             )
     d, n_seeds, bar = len(W_dec), len(seeds), settings.reappearance
     alive = np.flatnonzero((codes > 0).any(axis=0))
-    mine, mine_z = _unit(W_dec[alive]), Standard.of(codes).take(alive)
+    mine, mine_z = unit_rows(W_dec[alive]), UnitColumns.of(codes).take(alive)
     means = {
         name: np.zeros(d) for name in ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
     }
@@ -166,13 +167,15 @@ def stability_summary(table: "pl.DataFrame", found: np.ndarray, min_reappearance
     }
 
 
-def _compare(mine: np.ndarray, mine_z: Standard, other: np.ndarray, own: np.ndarray) -> dict[str, np.ndarray]:
+def _compare(
+    mine: np.ndarray, mine_z: UnitColumns, other: np.ndarray, own: np.ndarray
+) -> dict[str, np.ndarray]:
     """How well each of the live features ``mine`` is matched in another SAE; ``(alive,)`` each, nothing if either is dead."""
     there = np.flatnonzero((own > 0).any(axis=0))
     if not len(there) or not len(mine):
         return {}
-    cosine = mine @ _unit(other[there]).T
-    correlation = mine_z.correlations(Standard.of(own).take(there))
+    cosine = mine @ unit_rows(other[there]).T
+    correlation = mine_z.correlations(UnitColumns.of(own).take(there))
     return {
         "decoder_cosine": _matched(cosine),
         "correlation": _matched(correlation),
@@ -194,12 +197,12 @@ def null_directions(x_train: np.ndarray, seed: int) -> np.ndarray:
     drawn = drawn[np.linalg.norm(drawn, axis=1) > 0]
     if not len(drawn):
         raise BadInput("embeddings: all training rows are the same, so they have no differences")
-    return _unit(drawn)
+    return unit_rows(drawn)
 
 
 def best_cosines(drawn: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Best cosine of each unit vector ``drawn`` (m, d_in) with the rows of a decoder, ``(m,)``."""
-    return (drawn @ _unit(other).T).max(axis=1)
+    return (drawn @ unit_rows(other).T).max(axis=1)
 
 
 def _matched(score: np.ndarray) -> np.ndarray:
@@ -218,9 +221,3 @@ def _matched(score: np.ndarray) -> np.ndarray:
     rows = rows[np.unique(best[rows], return_index=True)[1]]
     out[rows] = own[rows]
     return out
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    """Rows at norm 1, float32; a row of zeros stays."""
-    rows = np.asarray(rows, dtype=np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

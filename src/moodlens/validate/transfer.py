@@ -16,10 +16,9 @@ import numpy as np
 from moodlens.core import BadInput
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import TransferSettings
-from moodlens.stats.areas import GroupResamples, Resampled, areas_json, mean_of
-from moodlens.stats.controls import activity
-from moodlens.stats.rates import auroc
-from moodlens.stats.resample import check_rows, dense_codes
+from moodlens.stats.ranks import activity, auroc
+from moodlens.stats.resample import GroupResamples, Resampled, areas_json, mean_of
+from moodlens.stats.units import check_rows, dense_codes
 from moodlens.study.families import Families, merits, weigh
 from moodlens.validate.baselines import DenseBaselines
 

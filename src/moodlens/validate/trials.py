@@ -8,9 +8,10 @@ import numpy as np
 from moodlens.core import Progress
 from moodlens.settings.validation import CausalSettings
 from moodlens.stats.controls import matched_features
+from moodlens.stats.pvalues import FLOAT32_TIES, upper_p
+from moodlens.stats.resample import GroupMeans
 from moodlens.validate.interventions import (
     Bank,
-    GroupMeans,
     blocks,
     centroid_means,
     constant_effects,
@@ -166,12 +167,7 @@ def _judge(
         return
     out.control_mean[i] = matched.mean()
     out.control_edge[i] = sign * np.quantile(sign * matched, s.control_quantile)
-    out.p[i] = max(_reached(sign * own, sign * matched), _reached(sign * own, sign * drawn))
-
-
-def _reached(own: float, controls: np.ndarray) -> float:
-    """(1 + controls that do at least as much) / (1 + controls)."""
-    return (1 + int((controls >= own).sum())) / (1 + len(controls))
+    out.p[i] = max(upper_p(sign * own, sign * control, ties=FLOAT32_TIES) for control in (matched, drawn))
 
 
 def _clamp(setup: Setup, which: np.ndarray, trials: Trials, i: int, clamped: list[np.ndarray]) -> None:

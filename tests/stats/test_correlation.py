@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.stats.correlation import Standard
+from moodlens.stats.correlation import UnitColumns
 
 
 def _codes(seed: int, n: int, d: int, density: float) -> np.ndarray:
@@ -18,7 +18,7 @@ def test_they_are_numpys(seed, density, other_density):
     a, b = _codes(seed, 200, 12, density), _codes(seed + 1, 200, 9, other_density)
     with np.errstate(invalid="ignore", divide="ignore"):
         wanted = np.nan_to_num(np.corrcoef(a.T.astype(np.float64), b.T.astype(np.float64))[:12, 12:])
-    found = Standard.of(a).correlations(Standard.of(b))
+    found = UnitColumns.of(a).correlations(UnitColumns.of(b))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, wanted, atol=2e-6)
 
@@ -27,12 +27,12 @@ def test_they_are_numpys(seed, density, other_density):
 def test_a_constant_column_correlates_with_nothing(value):
     codes = _codes(0, 300, 5, 0.02)
     codes[:, 2] = value
-    standard = Standard.of(codes)
+    standard = UnitColumns.of(codes)
     assert standard.varies.tolist() == [True, True, False, True, True]
     assert (standard.correlations(standard)[2] == 0).all()
 
 
 def test_taking_columns_is_the_same_before_and_after():
     codes, which = _codes(3, 150, 20, 0.03), np.array([7, 3, 11])
-    one, two = Standard.of(codes).take(which), Standard.of(codes[:, which])
+    one, two = UnitColumns.of(codes).take(which), UnitColumns.of(codes[:, which])
     np.testing.assert_allclose(one.correlations(one), two.correlations(two), atol=1e-6)

@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, permutation_test
 
 from moodlens.core import BadInput
-from moodlens.stats.fdr import benjamini_hochberg
-from moodlens.stats.permute import group_permutation_p
-from moodlens.stats.rates import auroc
-from moodlens.stats.units import UnitSums, exchangeable_units, permuted_labels
+from moodlens.stats.permute import Labelling, permutation_p
+from moodlens.stats.pvalues import benjamini_hochberg
+from moodlens.stats.ranks import auroc
+from moodlens.stats.units import UnitSums, draw_labels, exchangeable_units
+
+
+def group_permutation_p(codes, labels, groups, emotion, n_emotions, *, n_permutations, seed):
+    """p of every feature for its ``emotion`` (d,), -1 for none; rows without a label take no part."""
+    known = labels >= 0
+    sums = UnitSums.of(codes[known], labels[known], None if groups is None else groups[known])
+    labelling, rng = Labelling(sums.units.labels, emotion), np.random.default_rng(seed)
+    return permutation_p(sums, [labelling], n_emotions, n_permutations=n_permutations, rng=rng)[0]
 
 
 def _grouped(rng, n_groups=24, size=(1, 6), d=4, n_emotions=4):
@@ -188,7 +196,7 @@ def test_mixed_groups_exchange_labels_within_themselves():
     units = exchangeable_units(labels, groups)
     assert len(units.labels) == 6 + 2
     assert units.rows.sum() == 9
-    drawn = permuted_labels(units, 200, np.random.default_rng(0))
+    drawn = draw_labels(units, 200, np.random.default_rng(0))
     per_row = drawn[:, units.of_row]
     for members in ([0, 1, 2], [3, 4, 5]):
         assert (per_row[:, members].sum(axis=1) == labels[members].sum()).all()
@@ -202,7 +210,7 @@ def test_permutations_keep_the_labels_of_every_stratum(seed):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(2, 30))
     units = exchangeable_units(rng.integers(0, 3, n), rng.integers(0, 6, n))
-    for drawn in permuted_labels(units, 5, rng):
+    for drawn in draw_labels(units, 5, rng):
         for stratum in np.unique(units.strata):
             inside = units.strata == stratum
             np.testing.assert_array_equal(np.sort(drawn[inside]), np.sort(units.labels[inside]))
@@ -210,7 +218,7 @@ def test_permutations_keep_the_labels_of_every_stratum(seed):
 
 def test_every_labelling_is_equally_likely():
     units = exchangeable_units(np.array([0, 0, 1, 2]), None)
-    drawn = permuted_labels(units, 24_000, np.random.default_rng(0))
+    drawn = draw_labels(units, 24_000, np.random.default_rng(0))
     _, counts = np.unique(drawn, axis=0, return_counts=True)
     assert len(counts) == 12
     assert ((counts - 2000) ** 2 / 2000).sum() < 31.3  # chi-square, 11 degrees of freedom, p = 0.001

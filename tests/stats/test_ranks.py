@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu, rankdata
 from sklearn.metrics import roc_auc_score
 
-from moodlens.stats.rates import auroc, firing_rates, rank_scores, selectivity
+from moodlens.stats.ranks import activity, auroc, firing_rates, rank_scores, run_starts, selectivity
 
 
 def _codes(rng, n, d, density=0.3, levels=None, signed=False):
-    x = rng.random((n, d)) + 0.01
+    x = rng.random((n, d)).round(4) + 0.01
     if levels:  # few distinct values, so many ties
         x = np.ceil(x * levels) / levels
     if signed:
@@ -103,3 +103,32 @@ def test_selectivity_is_the_rate_over_the_mean_of_the_others():
 def test_a_feature_that_never_fires_has_no_selectivity():
     rates = firing_rates(np.zeros((40, 1), np.float32), np.arange(40) % 4, 4)
     np.testing.assert_allclose(selectivity(rates), 1.0)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("levels", [1, 3])
+def test_values_that_differ_by_rounding_tie(scale, levels):
+    """Equal texts come out of an encoder equal to a few float32 digits, in an order that is no evidence."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    exact = rng.integers(1, levels + 1, size=(300, 5)).astype(np.float64)
+    exact[rng.random((300, 5)) < 0.3] = 0
+    order = 1 + 2e-7 * labels[:, None]  # rounding that happens to go with the labels
+    ours = auroc((scale * exact * order).astype(np.float32), labels, 3)
+    np.testing.assert_array_equal(ours, auroc(exact, labels, 3))
+
+
+def test_a_dense_continuum_does_not_run_together():
+    dense = np.sort(np.random.default_rng(0).random(3_000_000))
+    assert run_starts(dense).mean() > 0.95
+    signed = np.array([-1.0, -1e-9, 1e-9, 1.0, 1.0])
+    np.testing.assert_array_equal(run_starts(signed), [True, True, True, True, False])
+    assert run_starts(np.zeros(0)).shape == (0,)
+
+
+def test_activity_is_the_share_of_firings_and_their_mean():
+    codes = np.array([[0, 2, 0], [4, 0, 0], [0, 6, 0], [0, 1, 0]], dtype=np.float32)
+    density, size = activity(codes)
+    np.testing.assert_array_equal(density, [0.25, 0.75, 0])
+    np.testing.assert_array_equal(size, [4, 3, 0])
+    assert [part.shape for part in activity(codes[:0])] == [(3,), (3,)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from moodlens.stats.logistic import choose_strength, fit_many
+from moodlens.stats.logistic import choose_strength, fit_many, log_odds
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0])
@@ -39,3 +39,11 @@ def test_memorised_groups_call_for_a_strong_penalty_and_clean_data_does_not():
 def test_too_few_groups_give_the_default():
     x = np.random.default_rng(0).normal(size=(20, 3))
     assert choose_strength(x, np.arange(20) % 2, np.arange(20) % 2, seed=0, default=7.0) == 7.0
+
+
+def test_log_odds_are_those_of_the_softmax():
+    logits = np.random.default_rng(0).normal(size=(20, 4)) * 5
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        np.stack([log_odds(logits, c) for c in range(4)], axis=1), np.log(p / (1 - p)), atol=1e-9
+    )

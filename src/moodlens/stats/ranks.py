@@ -2,12 +2,16 @@
 
 Ranks are taken once per feature; every AUROC is then a sum of ranks, so it is a matrix product.
 Codes are mostly zero, and all zeros of a column share one rank, so only the non-zeros are sorted.
+Values that differ by rounding alone share a rank: which of two equal texts comes out larger by a bit is no signal.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+
+ROUNDING = 1e-6
+"""Share of the largest value of a column within which values are equal: the rounding of float32 products."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ def rank_scores(codes: np.ndarray) -> RankScores:
     # Entries that tie form runs in the sorted order; each gets the mean of the first and last position.
     position = np.arange(len(value)) - start + 1 + np.where(value > 0, n_zero[column], 0)
     if len(value):
-        new_run = np.r_[True, (np.diff(column) != 0) | (np.diff(value) != 0)]
+        new_run = run_starts(value, column)
         first = np.flatnonzero(new_run)
         last = np.r_[first[1:], len(value)] - 1
         run = np.cumsum(new_run) - 1
@@ -74,6 +78,33 @@ def rank_scores(codes: np.ndarray) -> RankScores:
     zero = (2 * n_negative + n_zero + 1 - (n + 1)).astype(np.float64)
     excess = doubled_rank - (n + 1) - zero[column]
     return RankScores(sparse.csc_array((excess, row, columns.indptr), shape=(n, d)), zero)
+
+
+def run_starts(value: np.ndarray, column: np.ndarray | None = None) -> np.ndarray:
+    """Where runs of equal values begin, ``(e,)`` bool.
+
+    Values are equal if they are the same, or if they lie together within :data:`ROUNDING` of the largest of their
+    column and apart from all others by more. So values that lie densely do not run together into one.
+
+    Args:
+        value: ``(e,)``, rising within each column.
+        column: ``(e,)`` int, rising; None: all are of one.
+    """
+    if not len(value):
+        return np.zeros(0, dtype=bool)
+    column = np.zeros(len(value), dtype=np.int64) if column is None else column
+    apart = np.diff(column) != 0
+    begins = np.flatnonzero(np.r_[True, apart])
+    slack = ROUNDING * np.repeat(
+        np.maximum.reduceat(np.abs(value), begins), np.diff(np.r_[begins, len(value)])
+    )
+    steps = np.diff(value)
+    # Zeros are not among the entries, and stand between the negative and the positive ones.
+    chain = np.r_[True, apart | (steps > slack[1:]) | ((value[:-1] > 0) != (value[1:] > 0))]
+    first = np.flatnonzero(chain)
+    last = np.r_[first[1:], len(value)] - 1
+    wide = np.repeat(value[last] - value[first] > slack[first], last - first + 1)
+    return chain | (wide & np.r_[True, steps != 0])
 
 
 def auroc(
@@ -145,3 +176,11 @@ def selectivity(rates: np.ndarray) -> np.ndarray:
     n_emotions = rates.shape[0]
     others = (rates.sum(axis=0, keepdims=True) - rates) / (n_emotions - 1)
     return rates / others
+
+
+def activity(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Density (share of rows in which it fires) and size (mean activation where it fires), ``(d_sae,)`` each."""
+    active, d = sparse_rows(codes), codes.shape[1]
+    fires = np.bincount(active.indices, minlength=d)
+    total = np.bincount(active.indices, active.data.astype(np.float64), d)
+    return fires / max(len(codes), 1), np.divide(total, fires, out=np.zeros(d), where=fires > 0)
