@@ -128,7 +128,7 @@ class TableSchema:
     def _fault(self, frame: "pl.DataFrame") -> str:
         """What is wrong with the columns of ``frame``; empty if nothing."""
         families = {name[:-1]: column for name, column in self.columns.items() if name.endswith("*")}
-        for name, column in self.columns.items():
+        for name in self.columns:
             if name.endswith("*"):
                 continue
             if name not in frame.columns:
