@@ -1,13 +1,9 @@
 """A whole small study, made once, and its report."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # report_study.py and report_page.py
-
-from report_study import copy_study, make_study
+from helpers.report_study import copy_study, make_study
 
 
 @pytest.fixture(scope="session")

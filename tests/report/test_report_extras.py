@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from report_page import Page
-from report_study import copy_study
+from helpers.report_page import Page
+from helpers.report_study import copy_study
 
 from moodlens.core import BadInput, read_json, read_table, write_json
 from moodlens.report import render

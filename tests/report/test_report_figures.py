@@ -8,8 +8,8 @@ import matplotlib.image
 import numpy as np
 import polars as pl
 import pytest
-from report_page import Page
-from report_study import copy_study, make_study
+from helpers.report_page import Page
+from helpers.report_study import copy_study, make_study
 
 from moodlens.core import read_json, read_table, write_json, write_table
 from moodlens.report import render, save_all

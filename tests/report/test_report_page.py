@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import yaml
-from report_page import Page, markdown_tables
-from report_study import FOUR, copy_study, make_study
+from helpers.report_page import Page, markdown_tables
+from helpers.report_study import FOUR, copy_study, make_study
 
 from moodlens.core import BadInput, read_json, read_table, write_json, write_table
 from moodlens.report import render

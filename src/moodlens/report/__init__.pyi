@@ -1,2 +1,2 @@
-from .figures.build import save_all as save_all
 from .write import render as render
+from .write import save_all as save_all

@@ -4,8 +4,12 @@ Text in a block may hold `code` between backticks and nothing else; whatever com
 :func:`plain_text` first. The templates escape everything.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Tone = Literal["good", "bad", "warn", "none"]
 
@@ -22,8 +26,21 @@ def plain_text(text: object) -> str:
 
 def cut(text: object, limit: int = 300) -> str:
     """:func:`plain_text` that ends with an ellipsis where it is longer than ``limit`` characters."""
-    line = plain_text(text)
+    line = plain_text(str(text)[: 20 * limit])  # a text of megabytes is not worth reading to its end
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def visible(text: str) -> str:
+    """``text`` of several lines in which invisible characters are written as escapes, such as ``\\u202e``."""
+    return "".join(
+        c if c.isprintable() or c in _JOINERS or c == "\n" else c.encode("unicode_escape").decode()
+        for c in text
+    )
+
+
+def emotion_label(emotion: object) -> str:
+    """The name of an emotion as tables show it."""
+    return cut(emotion, 120)
 
 
 @dataclass(frozen=True)
@@ -65,11 +82,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure by its name in ``figures/``; ``alt`` says what it shows, ``caption`` how to read it."""
+    """A figure: its name in ``figures/``, how to read it, what it shows for those who cannot see it, how to draw it."""
 
     name: str
     caption: str
     alt: str
+    draw: "Callable[[], Figure]" = field(repr=False, compare=False)
     kind: ClassVar[str] = "picture"
 
 
@@ -141,6 +159,17 @@ class Section:
     blocks: tuple[Block, ...]
     sections: "tuple[Section, ...]" = field(default=())
 
+    def every_block(self) -> "Iterator[Block]":
+        """The blocks of the section and of those under it, folded ones too, in order."""
+        todo = list(self.blocks)
+        while todo:
+            block = todo.pop(0)
+            yield block
+            if isinstance(block, Fold):
+                todo[:0] = block.blocks
+        for section in self.sections:
+            yield from section.every_block()
+
 
 @dataclass(frozen=True)
 class Report:
@@ -156,7 +185,17 @@ class Report:
     sections: tuple[Section, ...]
     warning: str = ""
 
+    def every_block(self) -> Iterator[Block]:
+        """All blocks, in order."""
+        for section in self.sections:
+            yield from section.every_block()
+
     @property
     def plays(self) -> bool:
         """Whether there is anything to listen to."""
-        return any(isinstance(block, Players) for section in self.sections for block in section.blocks)
+        return any(isinstance(block, Players) for block in self.every_block())
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """All pictures, in order."""
+        return [block for block in self.every_block() if isinstance(block, Picture)]

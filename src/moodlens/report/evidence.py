@@ -11,6 +11,8 @@ import yaml
 from moodlens.core import BadInput
 from moodlens.report.files import json_file, steering_files, table_file
 from moodlens.report.readings import read_readings
+from moodlens.settings.study import Settings, read_study
+from moodlens.study.families import Families
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,26 +25,28 @@ class Evidence:
     """The files of one study. Frames are polars; everything else is plain JSON."""
 
     folder: Path
-    settings: dict[str, Any]
+    settings: Settings
     provenance: dict[str, Any]
-    emotions: tuple[str, ...]
     encoder: dict[str, Any]
     prompts: "pl.DataFrame | None" = None
     phase0: dict[str, Any] | None = None
     sae_config: dict[str, Any] | None = None
     reconstruction: dict[str, Any] | None = None
-    histories: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    histories: dict[str, list[dict[str, Any]]] | None = None
     sweep: "pl.DataFrame | None" = None
     features: "pl.DataFrame | None" = None
     selection: dict[str, Any] | None = None
-    families: dict[str, Any] | None = None
+    families: Families | None = None
     interventions: "pl.DataFrame | None" = None
     stability: "pl.DataFrame | None" = None
     agreement: dict[str, Any] | None = None
     transfer: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
-    steering: dict[str, Any] | None = None
-    """``results`` (steer/results.json or None) and ``clips`` (facts of the run's clips that are there)."""
+    pairs: dict[str, Any] | None = None
+    steer_results: dict[str, Any] | None = None
+    """steer/results.json."""
+    clips: list[dict[str, Any]] | None = None
+    """Facts of the steering run's clips that are there; None without a run."""
     readings: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Feature -> what a person read in it: ``name``, ``state`` (clear or unclear), ``note``, ``by``."""
     given_codes: np.ndarray | None = None
@@ -51,12 +55,12 @@ class Evidence:
     @property
     def name(self) -> str:
         """The study's name."""
-        return str(self.settings.get("name") or self.folder.name)
+        return self.settings.name
 
     @property
     def is_control(self) -> bool:
         """Whether the labels were shuffled, so that anything found is a false claim."""
-        return self.settings.get("control", "none") != "none"
+        return self.settings.control != "none"
 
     @property
     def sae_name(self) -> str:
@@ -67,11 +71,30 @@ class Evidence:
         """One criterion of the verdict, or None."""
         return next((c for c in (self.verdict or {}).get("criteria", ()) if c["id"] == name), None)
 
-    @cached_property
-    def labels(self) -> np.ndarray | None:
-        """Index into ``emotions`` of every prompt, -1 where there is none, ``(n,)``."""
-        if self.prompts is None:
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """Names of the labels, in order."""
+        return self.settings.emotions
+
+    @property
+    def named(self) -> "pl.DataFrame | None":
+        """The table of features where they have names."""
+        table = self.features
+        known = table is not None and "name_score" in table.columns and table["name_score"].count()
+        return table if known else None
+
+    @property
+    def judged_held_out(self) -> "pl.DataFrame | None":
+        """Emotion features that were judged on held-out rows; None where no feature was."""
+        table = self.features
+        if table is None or not table["held_out_auroc"].count():
             return None
+        return table.filter(table["emotion_feature"] & table["held_out_auroc"].is_not_null())
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Index into ``emotions`` of every prompt, -1 where there is none, ``(n,)``."""
+        assert self.prompts is not None
         index = {emotion: i for i, emotion in enumerate(self.emotions)}
         return np.array([index.get(emotion, -1) for emotion in self.prompts["emotion"]], dtype=np.int64)
 
@@ -105,63 +128,46 @@ def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> 
         BadInput: it is not a study folder, or one of its files is damaged.
     """
     folder = Path(study_dir)
-    settings = _settings(folder)
-    provenance = settings.pop("provenance", None) or {}
-    manifest = json_file(folder, "embeddings/manifest.json") or {}
-    verdict = json_file(folder, "verdict.json")
-    sae_name = str((verdict or {}).get("sae") or MAIN)
-    phase0 = json_file(folder, "phase0.json")
-    return Evidence(
-        folder=folder,
-        settings=settings,
-        provenance=provenance,
-        emotions=_emotions(settings, phase0, folder),
-        encoder=manifest.get("info") or {"encoder": (settings.get("encoder") or {}).get("id", "unknown")},
-        prompts=table_file(folder, "prompts.parquet"),
-        phase0=phase0,
-        sae_config=json_file(folder, f"sae/{sae_name}/cfg.json"),
-        reconstruction=json_file(folder, "reconstruction.json"),
-        histories=_histories(folder / "sae", sae_name),
-        sweep=table_file(folder, "sweep.parquet"),
-        features=table_file(folder, "features.parquet"),
-        selection=json_file(folder, "selection.json"),
-        families=json_file(folder, "families.json"),
-        interventions=table_file(folder, "interventions.parquet"),
-        stability=table_file(folder, "stability.parquet"),
-        agreement=json_file(folder, "agreement.json"),
-        transfer=json_file(folder, "transfer.json"),
-        verdict=verdict,
-        steering=steering_files(folder / "steer"),
-        readings=read_readings(folder / "notes.db", sae_name, _weights(folder, sae_name)),
-        given_codes=codes,
-    )
-
-
-def _settings(folder: Path) -> dict[str, Any]:
     path = folder / "study.yaml"
     if not path.is_file():
         raise BadInput(
             f"{folder}: not a study folder (no study.yaml); make one with: moodlens run --out {folder}"
         )
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise BadInput(f"{path}: expected settings such as `seed: 0`")
-    return values
+    settings = read_study(path)
+    provenance = yaml.safe_load(path.read_text(encoding="utf-8")).get("provenance") or {}
+    manifest = json_file(folder, "embeddings/manifest.json") or {}
+    verdict = json_file(folder, "verdict.json")
+    sae_name = str((verdict or {}).get("sae") or MAIN)
+    listed = json_file(folder, "families.json")
+    return Evidence(
+        folder=folder,
+        settings=settings,
+        provenance=provenance,
+        encoder=manifest.get("info") or {"encoder": settings.encoder.id},
+        prompts=table_file(folder, "prompts.parquet"),
+        phase0=json_file(folder, "phase0.json"),
+        sae_config=json_file(folder, f"sae/{sae_name}/cfg.json"),
+        reconstruction=json_file(folder, "reconstruction.json"),
+        histories=_histories(folder / "sae", sae_name) or None,
+        sweep=table_file(folder, "sweep.parquet"),
+        features=table_file(folder, "features.parquet"),
+        selection=json_file(folder, "selection.json"),
+        families=None if listed is None else Families.from_json(listed),
+        interventions=table_file(folder, "interventions.parquet"),
+        stability=table_file(folder, "stability.parquet"),
+        agreement=json_file(folder, "agreement.json"),
+        transfer=json_file(folder, "transfer.json"),
+        verdict=verdict,
+        pairs=json_file(folder, "pairs.json"),
+        **steering_files(folder / "steer"),
+        readings=read_readings(folder / "notes.db", sae_name, _weights(folder, sae_name)),
+        given_codes=codes,
+    )
 
 
 def _weights(folder: Path, sae: str) -> str | None:
     config = json_file(folder, f"sae/{sae}/cfg.json") or {}
     return (config.get("metadata") or {}).get("weights_sha256")
-
-
-def _emotions(settings: dict[str, Any], phase0: dict[str, Any] | None, folder: Path) -> tuple[str, ...]:
-    emotions = settings.get("emotions") or (phase0 or {}).get("emotions")
-    if not emotions:
-        raise BadInput(f"{folder / 'study.yaml'}: no emotions are listed; add `emotions: [happy, sad]`")
-    return tuple(str(e) for e in emotions)
 
 
 def _histories(folder: Path, first: str) -> dict[str, list[dict[str, Any]]]:

@@ -30,6 +30,7 @@ _JSON: dict[str, tuple[tuple[str, ...], str]] = {
     "families.json": (("families",), "moodlens features"),
     "transfer.json": (("sets",), "moodlens transfer"),
     "agreement.json": (("n_seeds", "emotions", "mean"), "moodlens report"),
+    "pairs.json": (("compositionality", "orthogonality"), "moodlens pairs"),
     "verdict.json": (("go", "criteria"), "moodlens report"),
 }  # fmt: skip
 _CRITERION = ("id", "label", "must", "threshold", "value", "passed")
@@ -110,26 +111,37 @@ def table_file(folder: Path, name: str) -> "pl.DataFrame | None":
 _CLIP = ("file", "prompt", "method", "emotion", "coefficient", "seed")
 
 
-def steering_files(folder: Path) -> dict[str, Any] | None:
-    """A steering run: ``results`` (results.json, None where the clips are not scored) and ``clips``; None without a run.
+def steering_files(folder: Path) -> dict[str, Any]:
+    """A steering run: ``steer_results`` (results.json) and ``clips``, None where they are not there.
 
     Raises:
         BadInput: a file is damaged.
     """
     run, results = folder / "run.json", folder / "results.json"
-    if not run.is_file() and not results.is_file():
-        return None
     scored = read_json(results) if results.is_file() else None
     if scored is not None and not isinstance(scored, dict):
         raise BadInput(f"{results}: expected an object with rows; score the clips again: moodlens steer")
-    listed = read_json(run) if run.is_file() else {}
-    keys = listed.get("clips", []) if isinstance(listed, dict) else []
-    clips = []
-    for key in keys:
-        facts = folder / "clips" / f"{Path(str(key)).name}.json"
-        clip = read_json(facts) if facts.is_file() else {}
-        # The file's name is fixed by the key, so that a run cannot point outside its folder.
-        clip = {**clip, "file": f"{facts.stem}.wav"}
-        if all(name in clip for name in _CLIP) and (facts.parent / clip["file"]).is_file():
-            clips.append({name: clip[name] for name in _CLIP})
-    return {"results": scored, "clips": clips}
+    clips = None
+    if run.is_file():
+        listed = read_json(run)
+        clips = []
+        for key in listed.get("clips", []) if isinstance(listed, dict) else []:
+            facts = folder / "clips" / f"{Path(str(key)).name}.json"
+            clip = read_json(facts) if facts.is_file() else {}
+            # The file's name is fixed by the key, so that a run cannot point outside its folder.
+            clip = {**clip, "file": f"{facts.stem}.wav"}
+            if all(name in clip for name in _CLIP) and (facts.parent / clip["file"]).is_file():
+                clips.append({name: clip[name] for name in _CLIP})
+    return {"steer_results": scored, "clips": clips}
+
+
+def command_of(name: str) -> str:
+    """The command that measures what a topic needs."""
+    commands = {
+        "prompts": "prompts", "phase0": "probe", "sae_config": "train", "reconstruction": "train", "histories": "train",
+        "sweep": "sweep", "features": "features", "selection": "features", "families": "features", "codes": "train",
+        "named": "names", "interventions": "causal", "stability": "stability", "agreement": "agreement",
+        "pairs": "pairs", "transfer": "transfer", "judged_held_out": "transfer", "verdict": "report",
+        "steer_results": "steer", "clips": "steer",
+    }  # fmt: skip
+    return f"moodlens {commands[name]} DIR"

@@ -53,3 +53,10 @@ def interval(ci: Any, form: Callable[[Any], str] = number) -> str:
 def times(ratio: Any) -> str:
     """A ratio, ``2.4x``."""
     return NONE if ratio is None or math.isnan(float(ratio)) else f"{ratio:.1f}×"
+
+
+def quantile(share: float) -> str:
+    """``0.99`` as ``99th percentile``."""
+    percentile = f"{100 * share:g}"
+    ending = {"1": "st", "2": "nd", "3": "rd"}.get(percentile[-1], "th")
+    return f"{percentile}{'th' if percentile[-2:] in ('11', '12', '13') else ending} percentile"

@@ -1,40 +1,21 @@
 """From a study folder to ``report.html`` (one file, nothing fetched), ``report.md`` and ``figures/``."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodlens.core import atomic_write
-from moodlens.report.document import Block, Cell, Fold, Listing, Picture, Report, Section
+from moodlens.report.document import Cell, Listing, Report, cut
 from moodlens.report.evidence import Evidence, read_evidence
-from moodlens.report.sections import carries, data, found, methods, opening, proof, steering
+from moodlens.report.topics import TOPICS, opening
 
 if TYPE_CHECKING:
     import numpy as np
     from markupsafe import Markup
-
-SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
-    opening.verdict,
-    opening.next_steps,
-    data.texts,
-    data.phase0,
-    data.sae,
-    data.sweep,
-    found.features,
-    proof.names,
-    found.controls,
-    proof.causality,
-    proof.stability,
-    carries.generalization,
-    proof.orthogonality,
-    steering.steering,
-    methods.methods,
-    methods.reproducibility,
-)
+    from matplotlib.figure import Figure
 
 
-def render(study_dir: Path | str, *, codes: "np.ndarray | None" = None) -> tuple[Path, Path]:
+def render(study_dir: Path | str, *, codes: "np.ndarray | None" = None) -> list[Path]:
     """Write the report of a study: ``report.html``, ``report.md`` and the figures as PNG.
 
     The same folder gives the same bytes. What was not measured is said, with the command that measures it.
@@ -44,59 +25,67 @@ def render(study_dir: Path | str, *, codes: "np.ndarray | None" = None) -> tuple
         codes: ``(n, d_sae)`` activations of its prompts, where they are at hand; computed otherwise.
 
     Returns:
-        The paths of ``report.html`` and ``report.md``.
+        The paths of ``report.html``, ``report.md`` and the figures.
 
     Raises:
         BadInput: not a study folder, a damaged file, or a folder that cannot be written.
     """
-    from moodlens.report.figures import build
-    from moodlens.report.figures.build import write_png
-    from moodlens.report.figures.svg import inline_svg
+    from moodlens.report.svg import inline_svg
 
     evidence = read_evidence(study_dir, codes=codes)
     report = compose(evidence)
-    drawn = build(evidence)
-    write_png(drawn, evidence.folder / "figures")
-    alts = {picture.name: picture.alt for picture in pictures(report.sections)}
-    svgs = {
-        name: inline_svg(figure, f"figure-{name}", alts.get(name, name)) for name, figure in drawn.items()
-    }
-    html, md = to_html(report, svgs), to_markdown(report, set(drawn))
-    paths = evidence.folder / "report.html", evidence.folder / "report.md"
-    for path, text in zip(paths, (html, md), strict=True):
-        with atomic_write(path) as tmp:
+    drawn = draw(report)
+    paths = write_png(drawn, evidence.folder / "figures")
+    alts = {picture.name: picture.alt for picture in report.pictures}
+    svgs = {name: inline_svg(figure, f"figure-{name}", alts[name]) for name, figure in drawn.items()}
+    texts = {"report.html": to_html(report, svgs), "report.md": to_markdown(report, set(drawn))}
+    for name, text in texts.items():
+        with atomic_write(evidence.folder / name) as tmp:
             tmp.write_text(text, encoding="utf-8", newline="\n")
-    return paths
+    return [*(evidence.folder / name for name in texts), *paths]
 
 
-def compose(evidence: Evidence) -> Report:
+def save_all(study_dir: Path | str) -> list[Path]:
+    """Draw every figure the study folder has data for, as ``figures/NAME.png`` (200 dpi), and return the paths.
+
+    Raises:
+        BadInput: not a study folder, or a damaged file.
+    """
+    evidence = read_evidence(study_dir)
+    return write_png(draw(compose(evidence)), evidence.folder / "figures")
+
+
+def compose(study: Evidence) -> Report:
     """The report as a tree of blocks, before it is written in any format."""
-    sentence, tone = opening.verdict_sentence(evidence)
+    sentence, tone = opening.verdict_sentence(study)
+    sections = (topic.section(study) for topic in TOPICS)
     return Report(
-        opening.first_line(evidence),
-        opening.plain_text(evidence.name),
+        opening.first_line(study),
+        cut(study.name),
         sentence,
         tone,
-        tuple(section for make in SECTIONS if (section := make(evidence)) is not None),
-        opening.warning(evidence),
+        tuple(section for section in sections if section is not None),
+        opening.warning(study),
     )
 
 
-def pictures(sections: tuple[Section, ...]) -> list[Picture]:
-    """All pictures of the report, in order."""
-    found: list[Picture] = []
+def draw(report: Report) -> "dict[str, Figure]":
+    """The figures of a report, by name."""
+    return {picture.name: picture.draw() for picture in report.pictures}
 
-    def walk(blocks: tuple[Block, ...]) -> None:
-        for block in blocks:
-            if isinstance(block, Picture):
-                found.append(block)
-            elif isinstance(block, Fold):
-                walk(block.blocks)
 
-    for section in sections:
-        walk(section.blocks)
-        found.extend(pictures(section.sections))
-    return found
+def write_png(figures: "dict[str, Figure]", folder: Path) -> list[Path]:
+    """Write the figures; one that an earlier report left and this one does not have is removed."""
+    from moodlens.report.style import is_ours, save_png
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.png"):
+        if old.stem not in figures and is_ours(old):
+            old.unlink()
+    paths = [folder / f"{name}.png" for name in figures]
+    for path, figure in zip(paths, figures.values(), strict=True):
+        save_png(figure, path)
+    return paths
 
 
 def to_html(report: Report, svgs: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from moodlens.report.figures.style import BAND, GRID, INK, MUTED, PAPER, look
+from moodlens.report.style import BAND, GRID, INK, MUTED, PAPER, look
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

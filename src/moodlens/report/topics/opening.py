@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from moodlens.report.document import Absent, Block, Bullets, Cell, Paragraph, Section, Table, Tone, plain_text
+from moodlens.report.document import Bullets, Cell, Paragraph, Table, Tone, cut, plain_text
 from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, interval, number, percent
+from moodlens.report.topic import Blocks, Part, Topic, needs
 
 COMMANDS = {
     "reconstruction": "moodlens train DIR",
@@ -25,24 +26,26 @@ SHARES = frozenset(
 )
 
 
-def first_line(e: Evidence) -> str:
+def steers(study: Evidence) -> bool:
+    """Whether the study's encoder is one that a MusicGen model conditions on."""
+    return str(study.encoder.get("encoder", "")).split(":")[0] in ("t5", "musicgen")
+
+
+def first_line(study: Evidence) -> str:
     """Which encoder was used, and whether its features can steer MusicGen."""
-    encoder = str(e.encoder.get("encoder", "unknown"))
-    width = e.encoder.get("d_in")
-    facts = ", ".join(
-        str(fact)
-        for fact in (f"{width}-d" if width else None, e.encoder.get("pooling"), e.encoder.get("dtype"))
-        if fact
-    )
-    steers = "Only features of a T5 encoder can steer MusicGen"
-    kind = encoder.split(":")[0]
-    if kind in ("t5", "musicgen"):
-        end = f"{steers}: these can, in a MusicGen model that conditions on this same encoder."
-    elif kind == "precomputed":
-        end = f"{steers}: these can if the precomputed embeddings came from the model's own T5."
+    encoder, width = str(study.encoder.get("encoder", "unknown")), study.encoder.get("d_in")
+    facts = (f"{width}-d" if width else None, study.encoder.get("pooling"), study.encoder.get("dtype"))
+    details = ", ".join(cut(fact, 40) for fact in facts if fact)
+    if steers(study):
+        can = "these can, in a MusicGen model that conditions on this same encoder."
+    elif encoder.split(":")[0] == "precomputed":
+        can = "these can if the precomputed embeddings came from the model's own T5."
     else:
-        end = f"{steers}: the features of this study cannot."
-    return f"Text encoder: {plain_text(encoder)}{f' ({plain_text(facts)})' if facts else ''}. {end}"
+        can = "the features of this study cannot."
+    return (
+        f"Text encoder: {cut(encoder)}{f' ({details})' if details else ''}. Only features of a T5 encoder can steer MusicGen: "
+        f"{can}"
+    )
 
 
 def status(criterion: dict[str, Any]) -> tuple[str, Tone]:
@@ -54,16 +57,16 @@ def status(criterion: dict[str, Any]) -> tuple[str, Tone]:
     return ("passed", "good") if criterion["passed"] else ("failed", "bad")
 
 
-def verdict_sentence(e: Evidence) -> tuple[str, Tone]:
+def verdict_sentence(study: Evidence) -> tuple[str, Tone]:
     """Go or no-go, and why, in one sentence."""
-    if e.verdict is None:
+    if study.verdict is None:
         return "No verdict yet: the study has not been judged.", "warn"
-    must = [c for c in e.verdict["criteria"] if c["must"]]
-    prefix = "Control run with shuffled labels. " if e.is_control else ""
-    if e.verdict["go"]:
+    must = [c for c in study.verdict["criteria"] if c["must"]]
+    prefix = "Control run with shuffled labels. " if study.is_control else ""
+    if study.verdict["go"]:
         return (
             f"{prefix}Go: all {len(must)} must-criteria pass, each beyond its control.",
-            "bad" if e.is_control else "good",
+            "bad" if study.is_control else "good",
         )
     parts = []
     for word in ("failed", "uninformative", "not measured"):
@@ -74,35 +77,41 @@ def verdict_sentence(e: Evidence) -> tuple[str, Tone]:
     return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {'; '.join(parts)}.", "bad"
 
 
-def warning(e: Evidence) -> str:
+def warning(study: Evidence) -> str:
     """What must be read before anything else: that this is the control, and what it claimed all the same."""
-    if not e.is_control:
+    if not study.is_control:
         return ""
-    said = (
+    text = (
         "CONTROL STUDY. The emotion labels were shuffled before anything was fitted, so there is nothing to find and "
         "whatever is claimed below is a false claim."
     )
-    if e.selection is not None:
-        said += f" Emotion features claimed: {number(e.selection['n_emotion_features'])}."
-    return said
+    if study.selection is not None:
+        text += f" Emotion features claimed: {number(study.selection['n_emotion_features'])}."
+    return text
 
 
-def verdict(e: Evidence) -> Section:
+def criteria(_: Evidence, verdict: dict[str, Any]) -> Blocks:
     """The table of criteria: value, interval, threshold and control in every row."""
-    if e.verdict is None:
-        return Section("verdict", "Verdict", (Absent("the verdict", "moodlens report DIR"),))
-    blocks: list[Block] = [
-        Paragraph(
-            "A criterion passes only if it meets its threshold and beats its control. Where the control meets the "
-            "threshold too, the threshold cannot tell anything apart from chance here and is marked uninformative. "
-            "Go needs all must-criteria."
-        )
-    ]
+    yield Paragraph(
+        "A criterion passes only if it meets its threshold and beats its control. Where the control meets the "
+        "threshold too, the threshold cannot tell anything apart from chance here and is marked uninformative. "
+        "Go needs all must-criteria."
+    )
     for must, title in ((True, "Must: decide go or no-go"), (False, "Nice to have: strengthen the findings")):
-        found = [c for c in e.verdict["criteria"] if bool(c["must"]) is must]
-        if found:
-            blocks.append(criteria_table(title, found))
-    return Section("verdict", "Verdict", tuple(blocks))
+        yield criteria_table(title, [c for c in verdict["criteria"] if c["must"] is must])
+
+
+def verdict_says(*names: str) -> Part:
+    """A part of other topics: the criteria that speak of them, repeated where they are proved."""
+
+    @needs("verdict")
+    def part(_: Evidence, *given: Any) -> Blocks:
+        judged = {c["id"]: c for c in given[-1]["criteria"] if status(c)[0] != "not measured"}
+        rows = [judged[name] for name in names if name in judged]
+        if rows:
+            yield criteria_table("What the verdict says", rows)
+
+    return part
 
 
 def criteria_table(caption: str, criteria: list[dict[str, Any]]) -> Table:
@@ -151,30 +160,35 @@ def percent_1(share: Any) -> str:
     return percent(share, 1)
 
 
-def next_steps(e: Evidence) -> Section:
+def next_steps(study: Evidence) -> Blocks:
     """What to do about each criterion that does not pass."""
-    if e.verdict is None:
-        return Section("next", "What to do next", (Bullets(("Judge the study: `moodlens report DIR`.",)),))
     from moodlens.settings.verdict import NOT_MEASURED
     from moodlens.validate.verdict import next_steps as advise
 
+    if study.verdict is None:
+        yield Bullets(("Judge the study: `moodlens report DIR`.",))
+        return
     items = []
-    for c in e.verdict["criteria"]:
+    for c in study.verdict["criteria"]:
         word, _ = status(c)
         if word == "passed":
             continue
         if word == "not measured" and c["note"] != NOT_MEASURED:
             text = f"{plain_text(c['note'])}."
         elif word == "not measured":
-            command = COMMANDS.get(c["id"])
-            text = "not measured" + (f"; run `{command}`." if command else ".")
+            text = f"not measured; run `{COMMANDS[c['id']]}`."
         else:
             steps = advise({"criteria": [c]})
-            text = " ".join(plain_text(step.removeprefix(f"{c['label']}: ")) for step in steps) or word
+            text = " ".join(plain_text(step.removeprefix(f"{c['label']}: ")) for step in steps)
         items.append(f"{c['label']} ({'must' if c['must'] else 'nice to have'}, {word}): {text}")
-    if not items:
-        items = [
+    yield Bullets(
+        tuple(items)
+        or (
             "Every criterion passes. Steer music with the families (`moodlens steer DIR`, needs a T5 encoder), read the "
-            "features one by one (`moodlens inspect DIR`), and repeat the study with another seed before relying on it."
-        ]
-    return Section("next", "What to do next", (Bullets(tuple(items)),))
+            "features one by one (`moodlens inspect DIR`), and repeat the study with another seed before relying on it.",
+        )
+    )
+
+
+VERDICT = Topic("verdict", "Verdict", (criteria,), needs=("verdict",), absent="the verdict")
+NEXT_STEPS = Topic("next", "What to do next", (next_steps,))

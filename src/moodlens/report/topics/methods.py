@@ -2,8 +2,10 @@
 
 import yaml
 
-from moodlens.report.document import Block, Listing, Method, Paragraph, Section, Table, plain_text
+from moodlens.report.document import Listing, Method, Paragraph, Table, cut, visible
 from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import NONE
+from moodlens.report.topic import Blocks, Topic
 
 
 def _row(*parts: str) -> str:
@@ -43,8 +45,13 @@ _HAT = '<mover accent="true"><mi>x</mi><mo>^</mo></mover>'
 _MEAN = '<msub><mover accent="true"><mi>x</mi><mo>¯</mo></mover><mtext>train</mtext></msub>'
 _H = _i("h")
 
-METHODS: tuple[Method, ...] = (
-    Method(
+
+def formulas(study: Evidence) -> Blocks:
+    """Formulas in words, symbols and sources, with the settings of this study."""
+    rules, causal = study.settings.features, study.settings.validation.causal
+    bar = study.settings.validation.stability.reappearance
+    # fmt: off
+    yield Method(
         "Sparse autoencoder",
         _row(
             _H, _o("="), _i("act"), _o("("), _row(_i("x"), _o("−"), _sub(_i("b"), "<mtext>dec</mtext>")), _o(")"),
@@ -56,8 +63,8 @@ METHODS: tuple[Method, ...] = (
         "x is a text's embedding (mean over its tokens), h its activations, one per feature and mostly zero; the rows of "
         "W_dec have length 1 and are the features' directions.",
         "Bricken et al. 2023; top-k: Gao et al. 2024, arXiv:2406.04093; batch top-k: Bussmann et al. 2024, arXiv:2412.06410",
-    ),
-    Method(
+    )
+    yield Method(
         "Explained variance (held-out)",
         _row(
             _i("EV"), _o("="), _n("1"), _o("−"),
@@ -66,8 +73,8 @@ METHODS: tuple[Method, ...] = (
         "EV = 1 - sum |x - x_hat|^2 / sum |x - mean_train|^2",
         "Sums over rows and dimensions before the ratio, about the mean of the training texts: predicting that mean "
         "scores exactly 0. MSE is per element in the embedding's own units, and says little without it.",
-    ),
-    Method(
+    )
+    yield Method(
         "Selectivity",
         _row(
             _sub(_i("r"), _i("c")), _o("="), _frac(_row(_sub(_i("k"), _i("c")), _o("+"), _n("0.5")), _row(_sub(_i("n"), _i("c")), _o("+"), _n("1"))),
@@ -77,15 +84,15 @@ METHODS: tuple[Method, ...] = (
         "r_c = (fires + 0.5) / (n + 1),  selectivity = r_c / mean of r over the other emotions",
         "How much more often a feature fires for its emotion. Alone it fools: with thousands of features some pass by luck, "
         "which is why it is judged on test texts, with a p-value, beside shuffled labels.",
-    ),
-    Method(
+    )
+    yield Method(
         "AUROC",
         _row(_i("AUROC"), _o("="), _i("P"), _o("("), _row(_sub(_i("h"), "<mtext>emotion</mtext>"), _o("&gt;"), _sub(_i("h"), "<mtext>other</mtext>")), _o(")"),
              _o("+"), _frac(_n("1"), _n("2")), _i("P"), _o("("), _row(_sub(_i("h"), "<mtext>emotion</mtext>"), _o("="), _sub(_i("h"), "<mtext>other</mtext>")), _o(")")),
         "AUROC = P(h_emotion > h_other) + P(equal) / 2",
         "The chance that a text of the emotion scores above one of another; 0.5 is chance, 1 is perfect.",
-    ),
-    Method(
+    )
+    yield Method(
         "p-value",
         _row(
             _i("p"), _o("="),
@@ -95,8 +102,8 @@ METHODS: tuple[Method, ...] = (
         "Labels are permuted over whole groups (an emotion word, a scene, an annotator), because texts of one group are "
         "not independent. One-sided; a feature's emotion was fixed before on other texts.",
         "Phipson and Smyth 2010",
-    ),
-    Method(
+    )
+    yield Method(
         "q-value and family-wise p",
         _row(
             _sub(_i("q"), "<mrow><mo>(</mo><mi>i</mi><mo>)</mo></mrow>"), _o("="),
@@ -104,18 +111,18 @@ METHODS: tuple[Method, ...] = (
             _frac(_row(_i("m"), _sub(_i("p"), "<mrow><mo>(</mo><mi>j</mi><mo>)</mo></mrow>")), _i("j")),
         ),
         "q_(i) = min over j >= i of m p_(j) / j",
-        "Among features with q < 0.05 about one in twenty is expected to be false. Max-T, from the largest statistic of "
+        f"Among features with q < {rules.q:g} a share of {rules.q:g} is expected to be false. Max-T, from the largest statistic of "
         "each permutation, bounds the chance of even one.",
         "Benjamini and Hochberg 1995; Westfall and Young 1993",
-    ),
-    Method(
+    )
+    yield Method(
         "Shuffled-label count",
         "",
         "",
-        "Choosing and judging are repeated in full with labels shuffled over groups, at least 20 times. The count of "
+        f"Choosing and judging are repeated in full with labels shuffled over groups, {rules.n_shuffles} times. The count of "
         "emotion features must lie above the 95th percentile of those.",
-    ),
-    Method(
+    )
+    yield Method(
         "Intervention",
         _row(
             _i("x"), _o("′"), _o("="), _i("x"), _o("+"), _i("dec"), _o("("), _i("h"), _o("′"), _o(")"), _o("−"),
@@ -123,26 +130,27 @@ METHODS: tuple[Method, ...] = (
         ),
         "x' = x + decode(h') - decode(h)",
         "Changes the chosen activations and keeps the SAE's error, so nothing else moves. Readouts are fitted on groups "
-        "that took no part in choosing features. Controls: at least 100 random alive features matched on density and "
-        "activation size, and random directions of the same norm; ceiling: difference-in-means.",
-    ),
-    Method(
+        f"that took no part in choosing features. Controls: up to {causal.n_controls} random alive features matched on density and "
+        f"activation size, and {causal.n_random_directions} random directions of the same norm; ceiling: "
+        "difference-in-means.",
+    )
+    yield Method(
         "Families",
         _row(_sub(_i("S"), _i("c")), _o("="), _sum(_row(_sub(_i("w"), _i("f")), _frac(_sub(_i("h"), _i("f")), _sub(_i("σ"), _i("f")))), _row(_i("f"), _o("∈"), _i("c")))),
         "S_c = sum over the family's features of w_f h_f / scale_f",
-        "At most 10 emotion features of one emotion, each scaled by its typical activation, weighted on train and "
+        f"At most {rules.family_size} emotion features of one emotion, each scaled by its typical activation, weighted on train and "
         "validation texts only. On other texts h is taken before the SAE's threshold (pre-activations). Long texts are "
         "read per sentence or clause and combined by max.",
-    ),
-    Method(
+    )
+    yield Method(
         "Stability",
         "",
         "",
         "SAEs trained with other initialisation and data order are matched feature by feature (Hungarian method), on "
-        "decoder cosine and on correlation of activations over held-out text; a feature reappears where both reach 0.7.",
+        f"decoder cosine and on correlation of activations over held-out text; a feature reappears where both reach {bar:g}.",
         "Paulo and Belrose 2025, arXiv:2501.16615",
-    ),
-    Method(
+    )
+    yield Method(
         "Dense baselines",
         _row(_sub(_i("d"), _i("c")), _o("="), _sub('<mover accent="true"><mi>x</mi><mo>¯</mo></mover>', _i("c")), _o("−"),
              _sub('<mover accent="true"><mi>x</mi><mo>¯</mo></mover>', "<mtext>others</mtext>")),
@@ -150,37 +158,30 @@ METHODS: tuple[Method, ...] = (
         "Difference-in-means and a linear probe read the whole embedding and are hard to beat at detection; an SAE earns "
         "its place by being readable, not by scoring above them.",
         "Wu et al. 2025, arXiv:2501.17148; Kantamneni et al. 2025, arXiv:2502.16681",
-    ),
-)  # fmt: skip
-
-
-def methods(_: Evidence) -> Section:
-    """Formulas in words, symbols and sources."""
-    return Section("methods", "Methods", METHODS)
-
-
-def reproducibility(e: Evidence) -> Section:
-    """Versions, seeds, hashes, settings, command."""
-    rows = [
-        (plain_text(name), plain_text(version))
-        for name, version in e.provenance.items()
-        if version is not None
-    ]
-    facts = [
-        ("seed", str(e.settings.get("seed", "–"))),
-        ("SAEs with other seeds", str(e.settings.get("seeds", "–"))),
-        ("encoder", plain_text(e.encoder.get("encoder", "–"))),
-        ("encoder revision", plain_text(e.encoder.get("revision") or "–")),
-    ]
-    weights = ((e.sae_config or {}).get("metadata") or {}).get("weights_sha256")
-    if weights:
-        facts.append(("SAE weights, SHA-256", str(weights)))
-    blocks: tuple[Block, ...] = (
-        Paragraph(
-            "The folder's `study.yaml` holds every setting. The same file, versions and seed give the same result:"
-        ),
-        Listing("moodlens run study.yaml --out DIR", "sh"),
-        Table("Versions and seeds", ("What", "Value"), (*facts, *rows)),
-        Listing(yaml.safe_dump(e.settings, sort_keys=False, allow_unicode=True).rstrip(), "yaml"),
     )
-    return Section("reproducibility", "Reproducibility", blocks)
+    # fmt: on
+
+
+def reproducibility(study: Evidence) -> Blocks:
+    """Versions, seeds, hashes, settings, command."""
+    yield Paragraph(
+        "The folder's `study.yaml` holds every setting. The same file, versions and seed give the same result:"
+    )
+    yield Listing("moodlens run study.yaml --out DIR", "sh")
+    facts = {
+        "seed": study.settings.seed,
+        "SAEs with other seeds": study.settings.seeds,
+        "encoder": study.encoder.get("encoder"),
+        "encoder revision": study.encoder.get("revision"),
+    }
+    if study.sae_config is not None:
+        facts["SAE weights, SHA-256"] = study.sae_config["metadata"]["weights_sha256"]
+    rows = [(name, NONE if value is None else cut(value)) for name, value in facts.items()]
+    rows += [(cut(name), cut(version)) for name, version in study.provenance.items() if version is not None]
+    yield Table("Versions and seeds", ("What", "Value"), tuple(rows))
+    settings = study.settings.model_dump(mode="json")
+    yield Listing(visible(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()), "yaml")
+
+
+METHODS = Topic("methods", "Methods", (formulas,))
+REPRODUCIBILITY = Topic("reproducibility", "Reproducibility", (reproducibility,))

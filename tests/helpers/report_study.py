@@ -162,15 +162,19 @@ def make_study(
     write_json(
         folder / "agreement.json", {"n_seeds": 2, "emotions": dict.fromkeys(emotions, cell), "mean": cell}
     )
+    pairs = {
+        "compositionality": {"share": 1.0, "control_share": 0.1, "n_moved": 1, "n_pairs": 1, "pairs": [
+            {"emotions": list(emotions[:2]), "effects": dict.fromkeys(emotions[:2], 0.4), "moved": True,
+             "ci": {x: [0.3, 0.5] for x in emotions[:2]}, "alone": dict.fromkeys(emotions[:2], 0.6)}]},
+        "orthogonality": {"share": 0.95, "control_share": 0.99, "n_features": 5, "n_pairs": 10, "median": 0.1,
+                          "control_median": 0.05, "within_share": 0.8, "between_share": 1.0},
+    }  # fmt: skip
+    write_json(folder / "pairs.json", pairs)
     verdict = judge(
         "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
         stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
                    "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7], "families": cell},
-        compositionality={"share": 1.0, "control_share": 0.1, "n_moved": 1, "n_pairs": 1, "pairs": [
-            {"emotions": list(emotions[:2]), "effects": dict.fromkeys(emotions[:2], 0.4), "moved": True,
-             "ci": {x: [0.3, 0.5] for x in emotions[:2]}, "alone": dict.fromkeys(emotions[:2], 0.6)}]},
-        orthogonality={"share": 0.95, "control_share": 0.99, "n_features": 5, "n_pairs": 10, "median": 0.1,
-                       "control_median": 0.05, "within_share": 0.8, "between_share": 1.0},
+        **pairs,
     )  # fmt: skip
     write_json(folder / "verdict.json", verdict)
     return folder
@@ -191,8 +195,9 @@ def sweep_table(rng: np.random.Generator) -> pl.DataFrame:
             "seconds": [1.0] * 8,
         }
     )  # fmt: skip
-    index, _ = choose(frame)
-    return frame.with_columns(pl.Series("pareto", pareto(frame)), pl.Series("chosen", np.arange(8) == index))
+    index, reason = choose(frame)
+    chosen = pl.Series("chosen", np.arange(8) == index)
+    return frame.with_columns(pl.Series("pareto", pareto(frame)), chosen, pl.lit(reason).alias("reason"))
 
 
 def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.DataFrame:
@@ -206,7 +211,7 @@ def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.Dat
                         rows.append(("transplant", subject, None, e, target, dose, readout, effect))
             for subject in ("family", "feature"):
                 rows.append(
-                    ("clamp", subject, 3 if subject == "feature" else None, e, None, 0.0, readout, -0.3)
+                    ("clamp", subject, 3 if subject == "feature" else None, e, e, 0.0, readout, -0.3)
                 )
             rows.append(("keep_family", "family", None, e, e, 1.0, readout, -0.2))
             rows.append(("zero_rest", "all_features", None, e, e, 1.0, readout, -0.9))
@@ -236,12 +241,11 @@ def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> dict:
         return {"value": value, "ci": [value - 0.03, min(value + 0.03, 1.0)]}
 
     auroc = {}
-    for method, base in (
-        ("family", 0.86),
-        ("top_feature", 0.75),
-        ("difference_in_means", 0.91),
-        ("linear_probe", 0.88),
-    ):
+    bases = {
+        "family": 0.86, "top_feature": 0.75, "family_active": 0.84, "top_feature_active": 0.74,
+        "difference_in_means": 0.91, "linear_probe": 0.88,
+    }  # fmt: skip
+    for method, base in bases.items():
         auroc[method] = {name: cell(float(base + 0.03 * rng.normal())) for name in (*emotions, "mean")}
     special = [
         {

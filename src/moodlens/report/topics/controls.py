@@ -1,0 +1,97 @@
+"""Controls: what chance finds, made visible."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.report import style
+from moodlens.report.document import Picture
+from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import number
+from moodlens.report.topic import Blocks, Topic, needs
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+
+def shuffled(study: Evidence, selection: dict[str, Any]) -> Blocks:
+    """The count of emotion features beside what shuffled labels give."""
+    counts, count = selection["shuffled"]["counts"], selection["n_emotion_features"]
+    yield Picture(
+        "shuffled",
+        "The whole procedure, choosing and judging, repeated with labels shuffled over groups, beside what it found "
+        "with the true labels.",
+        f"Histogram of the counts under shuffled labels (mean {number(selection['shuffled']['mean'], 1)}) and the real "
+        f"count {count}.",
+        lambda: shuffled_counts(counts, count, threshold=study.settings.verdict.min_emotion_features),
+    )
+
+
+@needs("features")
+def tested(_: Evidence, selection: dict[str, Any], features: "pl.DataFrame") -> Blocks:
+    """The p-values of all features that were tested."""
+    rows = features.filter(features["tested"] & features["p"].is_not_null())
+    yield Picture(
+        "p-values",
+        "If no feature carried emotion, the bars would follow the dashed line. The peak at zero is what is left "
+        "after that.",
+        "Histogram of permutation p-values of all tested features.",
+        lambda: p_values(rows["p"].to_numpy(), rows["q"].to_numpy(), selection["q"]),
+    )
+
+
+@style.look()
+def shuffled_counts(counts: Sequence[int], real: int, *, threshold: int) -> "Figure":
+    """How many emotion features the same procedure finds under shuffled labels, beside the real count."""
+    values = np.asarray(counts, dtype=float)
+    figure, axes = style.canvas(style.WIDTH * 0.8, 2.4)
+    top = max(values.max(initial=0), real, threshold, 1.0)
+    width = max(1, round(top / 60))
+    edges = np.arange(0, top + 2 * width, width) - width / 2
+    axes.hist(
+        values, bins=edges, color=style.BAND, edgecolor=style.PAPER, linewidth=0.4,
+        label=f"shuffled labels, n = {len(values)} repeats",
+    )  # fmt: skip
+    axes.axvline(real, color=style.ACCENT, lw=2, label=f"this study: {real}")
+    p95 = float(np.percentile(values, 95)) if values.size else 0.0
+    axes.axvline(p95, color=style.INK, lw=1, ls=style.DOTTED, label=f"shuffled, 95th percentile: {p95:.1f}")
+    axes.axvline(threshold, color=style.WARN, lw=1, ls=(0, (5, 2)), label=f"criterion: {threshold}")
+    axes.set(
+        xlabel="emotion features found",
+        ylabel="repeats",
+        xlim=(-top * 0.03 - 0.5, top * 1.06),
+        ylim=(0, axes.get_ylim()[1]),
+    )
+    style.legend_below(figure, *axes.get_legend_handles_labels(), columns=2)
+    return figure
+
+
+@style.look()
+def p_values(p: np.ndarray, q: np.ndarray, level: float) -> "Figure":
+    """Histogram of the p-values of all features tested; under no effect it is flat at the dashed line."""
+    if not p.size:
+        return style.nothing("no feature was tested")
+    figure, axes = style.canvas(style.WIDTH * 0.8, 2.4)
+    n_bins, called = 20, q < level
+    axes.hist(
+        [p[called], p[~called]], bins=list(np.linspace(0, 1, n_bins + 1)), stacked=True, color=[style.ACCENT, style.BAND],
+        edgecolor=style.PAPER, linewidth=0.4,
+        label=[f"q < {level:g} ({int(called.sum()):,})", f"q ≥ {level:g} ({int((~called).sum()):,})"],
+    )  # fmt: skip
+    axes.axhline(
+        len(p) / n_bins, color=style.INK, lw=1, ls=(0, (4, 2)), label="expected if style.nothing is there"
+    )
+    axes.set(
+        xlabel=f"group permutation p, test texts (n = {len(p):,} features tested)",
+        ylabel="features",
+        xlim=(0, 1),
+    )
+    style.legend_below(figure, *axes.get_legend_handles_labels())
+    return figure
+
+
+CONTROLS = Topic(
+    "controls", "Controls: what chance finds", (shuffled, tested), needs=("selection",), absent="controls"
+)

@@ -1,0 +1,249 @@
+"""The dictionary: its shape, how well it rebuilds beside trivial methods, how it trained, and what else was tried."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.report import style
+from moodlens.report.document import Bullets, Paragraph, Picture, Table, plain_text
+from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import NONE, interval, number, percent
+from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.report.topics.opening import signs
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+SWEEP_ROWS = 24
+
+
+def shape(study: Evidence, config: dict[str, Any]) -> Blocks:
+    """Width and architecture."""
+    trained = config["metadata"].get("moodlens_settings") or {}
+    facts = [f"{config['d_in']} → {config['d_sae']:,} features"]
+    if trained:
+        facts.append(trained["architecture"])
+        l1 = trained["architecture"] == "l1"
+        facts.append(f"l1_coefficient {trained['l1_coefficient']:g}" if l1 else f"k {trained['k']}")
+    yield Paragraph(f"SAE {plain_text(study.sae_name)}: {', '.join(facts)}.")
+
+
+@needs("reconstruction", absent="reconstruction on held-out texts")
+def reconstruction(study: Evidence, _: dict[str, Any], measured: dict[str, Any]) -> Blocks:
+    """Reconstruction of held-out texts beside trivial methods."""
+    control, rows = measured["baselines"], measured["rows"]
+    ci = (study.criterion("reconstruction") or {}).get("ci")
+    pca = control["pca"]
+    yield Table(
+        f"Reconstruction of texts the SAE was not trained on ({rows['test']:,} test texts, {rows['train']:,} training "
+        "texts)",
+        ("Method", "MSE per element", "Explained variance", "95 % interval", "L0", "Active", "Dead"),
+        (
+            _fit("SAE, test texts", measured["held_out"], interval(ci)),
+            _fit("SAE, the texts it was trained on", measured["train"]),
+            _fit("Control: predict the train mean", control["mean"]),
+            _fit("Control: PCA with as many components as L0", {**pca, "l0": pca["n_components"]}),
+        ),
+        numeric=frozenset(range(1, 7)),
+        note="The controls are judged on the test texts. Dead: fires on no training text.",
+    )
+
+
+def _fit(method: str, fit: Mapping[str, Any], ci: str = NONE) -> tuple[str, ...]:
+    return (
+        method,
+        number(fit["mse"], 4),
+        number(fit["explained_variance"]),
+        ci,
+        number(fit.get("l0")),
+        percent(fit.get("active_share"), 1),
+        percent(fit.get("dead_share"), 1),
+    )
+
+
+@needs("histories")
+def training(_: Evidence, config: dict[str, Any], histories: dict[str, list]) -> Blocks:
+    """Training curves of the study's SAE and of the other seeds."""
+    yield Picture(
+        "training",
+        f"One line for each of {len(histories)} seeds; the study's own is thick. Early stopping kept the epoch with the "
+        "lowest validation loss. A growing gap between train and validation is memorising.",
+        "Training curves: loss, explained variance, L0 and share of dead features over epochs.",
+        lambda: training_curves(histories, int(config["d_sae"])),
+    )
+
+
+def sweep(study: Evidence, trained: "pl.DataFrame") -> Blocks:
+    """What was tried, what was chosen and why, and the roadmap's tuning hints."""
+    from moodlens.sae import advice
+
+    order = ["chosen", "pareto", "explained_variance", "name"]
+    frame = trained.sort(order, descending=[True, True, True, False])
+    chosen = frame.row(0, named=True)
+    yield Paragraph(
+        f"{frame.height} SAE{'s' if frame.height > 1 else ''} trained. Chosen: {plain_text(chosen['name'])}. "
+        f"Rule, in order: {signs(chosen['reason'])}."
+    )
+    hints = tuple(f"Advice: {plain_text(hint)}." for hint in advice(chosen))
+    yield Bullets(hints or ("Advice: none needed.",))
+    if frame.height > 1:
+        yield Picture(
+            "sweep",
+            "Up and to the left is better. A dictionary below the PCA control at its L0 reconstructs worse than the same "
+            "number of dense components would.",
+            "Held-out explained variance against L0 of every SAE trained, with the Pareto front and the chosen one.",
+            lambda: sweep_pareto(trained, pca_control(study)),
+        )
+    settings = ("architecture", "d_sae", "k", "l1_coefficient", "learning_rate", "batch_size", "seed")
+    varied = [name for name in settings if frame[name].n_unique() > 1]
+    shown = frame.head(SWEEP_ROWS)
+    rows = tuple(
+        (
+            plain_text(row["name"]) + (" (chosen)" if row["chosen"] else ""),
+            *(number(row[name], 4) for name in varied),
+            number(row["explained_variance"]),
+            number(row["explained_variance_train"]),
+            number(row["mse"], 4),
+            number(row["l0"]),
+            percent(row["dead_share"], 1),
+            number(row["dev_selective"]),
+            "yes" if row["pareto"] else "no",
+        )
+        for row in shown.iter_rows(named=True)
+    )
+    head = ("SAE", *varied, "Held-out EV", "Train EV", "MSE", "L0", "Dead", "Selective (dev)", "Pareto")
+    cut = shown.height < frame.height
+    note = f"{shown.height} of {frame.height} rows; all are in sweep.parquet." if cut else ""
+    yield Table("SAEs of the sweep", head, rows, frozenset(range(1, len(head))), note)
+
+
+def pca_control(study: Evidence) -> tuple[float, float] | None:
+    """``(components, held-out explained variance)`` of PCA, where the study's SAE was measured."""
+    if study.reconstruction is None:
+        return None
+    pca = study.reconstruction["baselines"]["pca"]
+    return float(pca["n_components"]), float(pca["explained_variance"])
+
+
+@style.look()
+def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], d_sae: int) -> "Figure":
+    """Loss, explained variance, L0 and dead share over epochs, one line for each seed, train and validation.
+
+    Args:
+        histories: SAE name -> one entry an epoch (``epoch, loss, explained_variance, l0, dead`` and ``val_*``).
+        d_sae: features of the dictionary, to turn the count of dead ones into a share.
+    """
+    from matplotlib.lines import Line2D
+
+    dashes = (0, (3, 1.5))
+    panels = (
+        ("Loss", "loss (scaled units)", "loss", "val_loss", 1.0),
+        ("Explained variance", "explained variance", "explained_variance", "val_explained_variance", 1.0),
+        ("L0", "active features per text", "l0", "val_l0", 1.0),
+        ("Dead features", "share of dictionary (%)", "dead", None, 100.0 / d_sae),
+    )
+    figure, grid = style.canvas(style.WIDTH, 4.4, 2, 2)
+    for axes, (title, unit, key, val_key, scale) in zip(grid.flat, panels, strict=True):
+        lines = (
+            ((key, style.MUTED, dashes), (val_key, style.ACCENT, "-"))
+            if val_key
+            else ((key, style.INK, "-"),)
+        )
+        for place, history in enumerate(histories.values()):
+            epochs = [entry["epoch"] + 1 for entry in history]
+            width, alpha = (0.7, 0.55) if place else (1.5, 1.0)
+            for name, color, line in lines:
+                values = np.array([entry.get(name) for entry in history], dtype=float) * scale
+                axes.plot(epochs, values, color=color, ls=line, lw=width, alpha=alpha)
+        axes.set(title=title, xlabel="epoch", ylabel=unit)
+        axes.grid(axis="y")
+    _cut_first_epochs(grid.flat[1])
+    grid.flat[3].set_ylim(bottom=0)
+    others = len(histories) - 1
+    handles = [
+        Line2D([], [], color=style.ACCENT, lw=1.5),
+        Line2D([], [], color=style.MUTED, lw=1.5, ls=dashes),
+    ]
+    names = ["validation", "train"]
+    if others:
+        handles.append(Line2D([], [], color=style.ACCENT, lw=0.7, alpha=0.55))
+        names.append(f"other seeds ({others})")
+    style.legend_below(figure, handles, names)
+    return figure
+
+
+def _cut_first_epochs(axes: Any) -> None:
+    """An untrained SAE explains less than nothing; keep that from squeezing everything else into a line."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()])
+    values = values[np.isfinite(values)]
+    if values.size:
+        low = max(values.min(), -0.1)
+        axes.set_ylim(low - 0.02, max(values.max(), low + 0.1) + 0.02)
+
+
+@style.look()
+def sweep_pareto(frame: "pl.DataFrame", control: tuple[float, float] | None = None) -> "Figure":
+    """Held-out explained variance against L0, one point for each SAE, the Pareto front joined, the chosen one ringed.
+
+    Args:
+        frame: ``explained_variance, explained_variance_train, l0, architecture, d_sae, pareto, chosen``.
+        control: ``(components, explained_variance)`` of PCA on the same rows.
+    """
+    import polars as pl
+    from matplotlib.lines import Line2D
+
+    markers = dict(zip(("l1", "topk", "batchtopk", "matryoshka"), ("o", "s", "^", "D"), strict=True))
+    figure, axes = style.canvas(style.WIDTH * 0.8, 3.6)
+    handles, names = [], []
+    front = frame.filter(pl.col("pareto")).sort("l0")
+    if front.height > 1:
+        handles += axes.plot(front["l0"], front["explained_variance"], color=style.ACCENT, lw=1, zorder=1)
+        names.append("Pareto front")
+    for architecture in frame["architecture"].unique(maintain_order=True):
+        part, marker = frame.filter(pl.col("architecture") == architecture), markers[architecture]
+        axes.scatter(
+            part["l0"], part["explained_variance"], s=28, marker=marker, edgecolors=style.PAPER, linewidths=0.5, zorder=2,
+            color=[style.ACCENT if on_front else style.FAINT for on_front in part["pareto"]],
+        )  # fmt: skip
+        handles.append(Line2D([], [], color=style.ACCENT, marker=marker, ls="", ms=5))
+        names.append(f"{architecture} (n = {part.height})")
+    chosen = frame.filter(pl.col("chosen"))
+    ring = axes.scatter(
+        chosen["l0"],
+        chosen["explained_variance"],
+        s=120,
+        facecolors="none",
+        edgecolors=style.WARN,
+        linewidths=1.5,
+    )
+    handles.append(ring)
+    names.append("chosen")
+    if control:
+        handles += axes.plot(*control, color=style.MUTED, lw=1, ls=(0, (4, 2)), marker="x", ms=5, zorder=1)
+        names.append("control: PCA with L0 components")
+    axes.axhline(0, color=style.GRID, lw=0.8, zorder=0)
+    l0, explained = frame["l0"].to_numpy(), frame["explained_variance"].to_numpy()
+    logarithmic = l0.max() / max(l0.min(), 1e-9) > 8
+    if logarithmic:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set(
+        xlabel="L0: features active per text" + (" (log scale)" if logarithmic else ""),
+        ylabel="held-out explained variance",
+        ylim=(min(0.0, max(-0.5, explained.min())) - 0.03, max(1.0, explained.max()) + 0.03),
+    )
+    axes.grid(axis="y")
+    style.legend_below(figure, handles, names)
+    return figure
+
+
+DICTIONARY = Topic(
+    "sae",
+    "The sparse autoencoder",
+    (shape, reconstruction, training),
+    needs=("sae_config",),
+    absent="the sparse autoencoder",
+)
+SWEEP = Topic("sweep", "Sweep over settings", (sweep,), needs=("sweep",), absent="a sweep over settings")

@@ -1,0 +1,173 @@
+"""The features one by one: tables of the best, what a person or the machine calls them, and what they fire on."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.report.document import (
+    Block,
+    Bullets,
+    Fold,
+    Paragraph,
+    Section,
+    Table,
+    cut,
+    emotion_label,
+    plain_text,
+)
+from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import NONE, number, p_value, percent, times
+from moodlens.report.topic import Blocks, needs
+
+if TYPE_CHECKING:
+    import polars as pl
+
+ALL_SHOWN = 300
+PROMPTS_SHOWN = 5
+FEATURES_WITH_TEXTS = 5
+
+
+def all_features(study: Evidence, features: "pl.DataFrame", _: dict[str, Any]) -> Blocks:
+    """Every emotion feature in one folded table."""
+    every = top_features(study, features, features.height)
+    if every.height:
+        shown = every.head(ALL_SHOWN)
+        rest = f"; the first {ALL_SHOWN}, all are in features.parquet" if shown.height < every.height else ""
+        caption = f"Emotion features by emotion, stable ones first, then by AUROC on train and validation texts{rest}"
+        table = _feature_table(study, caption, shown, emotion=True)
+        yield Fold(f"All {every.height:,} emotion features", (table,))
+
+
+def emotion_by_emotion(study: Evidence, features: "pl.DataFrame", selection: dict[str, Any]) -> Blocks:
+    """The best features of each emotion, and what they fire on."""
+    per_emotion = 10 if len(study.emotions) <= 6 else 5
+    best = top_features(study, features, per_emotion)
+    stable = study.settings.verdict.min_reappearance
+    for place, emotion in enumerate(study.emotions):
+        top = best.filter(best["emotion"] == emotion)
+        blocks: list[Any] = [Paragraph("No emotion feature was found.")]
+        if top.height:
+            caption = (
+                f"Best {top.height} of {selection['per_emotion'][emotion]} features for {emotion_label(emotion)}: those "
+                f"that reappear in {stable:.0%} of the other seeds first, then by AUROC on train and validation texts"
+            )
+            blocks = [
+                _feature_table(study, caption, top),
+                *fires_on(study, place, top.head(FEATURES_WITH_TEXTS)),
+            ]
+        yield Section(f"features-{place + 1}", emotion_label(emotion), tuple(blocks))
+
+
+_COLUMNS = (
+    ("name_score", "Name score", number),
+    ("name_control", "Shuffled name", number),
+    ("selectivity", "Selectivity", times),
+    ("auroc", "AUROC", number),
+    ("held_out_auroc", "AUROC held-out", number),
+    ("q", "q", p_value),
+    ("n_groups", "Groups", number),
+    ("density", "Density", lambda share: percent(share, 1)),
+    ("stability", "Stability", percent),
+    ("causal_effect", "Causal effect", number),
+    ("causal_q", "Causal q", p_value),
+)
+
+
+def _feature_table(study: Evidence, caption: str, top: "pl.DataFrame", *, emotion: bool = False) -> Table:
+    """Features in the order of ``top``; columns nobody has measured yet are left out."""
+    present = [c for c in _COLUMNS if c[0] in top.columns and top[c[0]].null_count() < top.height]
+    names = [feature_name(study, row) for row in top.iter_rows(named=True)]
+    head = ["Feature", *(["Emotion"] if emotion else []), *(["Name"] if any(names) else [])]
+    rows = []
+    for row, name in zip(top.iter_rows(named=True), names, strict=True):
+        first = [f"F{row['feature']}"]
+        first += [emotion_label(row["emotion"])] if emotion else []
+        first += [name or NONE] if any(names) else []
+        rows.append((*first, *(form(row[column]) for column, _, form in present)))
+    return Table(
+        caption,
+        (*head, *(title for _, title, _ in present)),
+        tuple(rows),
+        numeric=frozenset(range(len(head), len(head) + len(present))),
+    )
+
+
+def top_features(study: Evidence, table: "pl.DataFrame", per_emotion: int) -> "pl.DataFrame":
+    """The best emotion features of each emotion, in the order of the study's emotions.
+
+    Best is: those that reappear in enough other seeds to be called stable before the rest, then the highest AUROC on
+    train + val. Neither looks at test rows, so the numbers shown beside them are not flattered by the order.
+    """
+    import polars as pl
+
+    stable = pl.col("stability").fill_null(0) >= study.settings.verdict.min_reappearance - 1e-9
+    order = [stable, pl.col("auroc_dev"), pl.col("feature")]
+    ranked = table.filter(pl.col("emotion_feature")).sort(order, descending=[True, True, False])
+    return pl.concat([ranked.filter(pl.col("emotion") == e).head(per_emotion) for e in study.emotions])
+
+
+def feature_name(study: Evidence, row: dict[str, Any]) -> str:
+    """What a person read in the feature, else the name the machine gave it; empty where there is neither."""
+    reading = study.readings.get(row["feature"])
+    if reading is not None and reading["name"]:
+        doubt = "" if reading["state"] == "clear" else f", {plain_text(reading['state'])}"
+        return f"{cut(reading['name'], 80)} (read by a person{doubt})"
+    return cut(row.get("name") or "", 80)
+
+
+@needs("prompts", "codes", absent="what the features fire on")
+def fires_on(
+    study: Evidence, emotion: int, top: "pl.DataFrame", prompts: "pl.DataFrame", codes: np.ndarray
+) -> Blocks:
+    """Texts of each feature in ``top``: the strongest, a random one from each tenth of its firings, and misses."""
+    if not prompts["text"].str.len_chars().max():
+        yield Paragraph("The study has embeddings without texts, so what a feature fires on cannot be shown.")
+        return
+    from moodlens.features.top_prompts import top_prompts
+
+    yield Paragraph("What they fire on, among test and held-out texts that had no part in choosing them:")
+    # Texts the feature was not chosen on: what it does there is evidence.
+    unseen = np.flatnonzero(prompts["split"].is_in(["test", "held_out"]).to_numpy())
+    texts, labels = prompts["text"][unseen].to_list(), study.labels[unseen]
+    for row in top.iter_rows(named=True):
+        feature = row["feature"]
+        shown = top_prompts(codes[unseen, feature], texts, labels, emotion, seed=feature, n=PROMPTS_SHOWN)
+        name = feature_name(study, row)
+        yield Fold(
+            f"F{feature}{f': {name}' if name else ''} (fires in {shown['n_active']:,} of {shown['n_rows']:,})",
+            tuple(_prompt_blocks(study, shown, row)),
+        )
+
+
+def _prompt_blocks(study: Evidence, shown: dict[str, Any], row: dict[str, Any]) -> Iterator[Block]:
+    notes = tuple(_name_evidence(study, row))
+    if notes:
+        yield Bullets(notes)
+    kinds = [(f"top {place + 1}", prompt) for place, prompt in enumerate(shown["top"])]
+    kinds += [(f"decile {prompt['decile']}", prompt) for prompt in shown["deciles"]]
+    kinds += [("miss", prompt) for prompt in shown["misses"]]
+    rows = []
+    for kind, prompt in kinds:
+        label = emotion_label(study.emotions[prompt["label"]]) if prompt["label"] >= 0 else "none"
+        rows.append((kind, number(prompt["activation"]), label, cut(prompt["text"])))
+    yield Table(
+        f"Strongest texts, a random one from each tenth of its firings, and misses ({shown['n_missed']:,} of "
+        f"{shown['n_emotion']:,} texts of its emotion)",
+        ("Which", "Activation", "Emotion", "Text"),
+        tuple(rows),
+        numeric=frozenset({1}),
+    )
+
+
+def _name_evidence(study: Evidence, row: dict[str, Any]) -> Iterator[str]:
+    if row.get("name") and row.get("name_score") is not None:
+        yield (
+            f"The machine's name: {cut(row['name'], 80)}. It predicts where the feature fires on held-out texts with "
+            f"balanced accuracy {number(row['name_score'])}; shuffled names reach {number(row['name_control'])}."
+        )
+    reading = study.readings.get(row["feature"])
+    if reading is not None:
+        by = f" by {cut(reading['by'], 60)}" if reading["by"] else ""
+        note = f" Note: {cut(reading['note'])}" if reading["note"] else ""
+        yield f"Read{by}: {cut(reading['name'] or NONE, 80)} ({plain_text(reading['state'])}).{note}"

@@ -1,0 +1,207 @@
+"""Does it carry over: new words and scenes, negations and mixtures, texts written by others."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.report import style
+from moodlens.report.document import Absent, Picture, Table, emotion_label, plain_text
+from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import NONE, interval, number
+from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.report.topics.opening import verdict_says
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+SPECIAL = {"negation": "Negations", "mixed": "Mixed emotions", "neutral": "No emotion"}
+DRAWN = {
+    "family": ("SAE family", style.ACCENT, "o"),
+    "top_feature": ("best single feature", "#6aaed6", "^"),
+    "difference_in_means": ("difference-in-means", style.INK, "s"),
+    "linear_probe": ("linear probe", style.MUTED, "D"),
+}
+
+
+@needs("judged_held_out", absent="generalization to held-out words and scenes")
+def features_held_out(study: Evidence, judged: "pl.DataFrame") -> Blocks:
+    """Each emotion feature on held-out texts."""
+    yield Picture(
+        "held-out",
+        "Each emotion feature on test texts and on held-out emotion words, scenes and templates. On the diagonal "
+        "nothing is lost.",
+        "Scatter plot of held-out AUROC against test AUROC of the emotion features.",
+        lambda: held_out_drop(judged, study.emotions),
+    )
+
+
+@needs("transfer", absent="negations, mixed emotions and texts of other people")
+def families_held_out(study: Evidence, transfer: dict[str, Any]) -> Blocks:
+    """Families on held-out texts, and on negations, mixtures and neutral ones."""
+    held_out = transfer["held_out"]
+    if held_out["auroc"]:
+        caption = "AUROC on held-out emotion words, scenes and templates"
+        yield _areas(study, caption, held_out)
+    rows = tuple(
+        (
+            SPECIAL[row["kind"]],
+            emotion_label(row["emotion"]),
+            f"{row['n']:,} ({row['n_groups']:,})",
+            number(row["score"]),
+            number(row["plain_own"]),
+            number(row["plain_others"]),
+            number(row["percentile_own"], 1),
+            number(row["percentile_others"], 1),
+        )
+        for row in transfer["special"]
+    )
+    if rows:
+        yield Table(
+            "Negations, mixed emotions and neutral texts on the family's score",
+            (
+                "Texts", "Family", "n (groups)", "Mean score", "Plain texts of it", "Plain texts of others",
+                "Percentile among its own", "Percentile among others",
+            ),
+            rows,
+            numeric=frozenset(range(2, 8)),
+            note="A family that reads meaning puts a negation of its emotion among the texts of others (around the 50th "
+            "percentile there); one that reads words puts it among its own.",
+        )  # fmt: skip
+
+
+@needs("transfer")
+def texts_of_others(study: Evidence, transfer: dict[str, Any]) -> Blocks:
+    """Labelled texts that had no part in the study."""
+    if not transfer["sets"]:
+        yield Absent(
+            "transfer to texts of other people", "moodlens transfer DIR TEXTS.csv --text-column caption"
+        )
+    for place, texts in enumerate(transfer["sets"]):
+        name = plain_text(texts["name"])
+        yield _areas(study, f"AUROC on {name}", texts, f", read {plain_text(texts['reading'])}")
+        yield Picture(
+            f"transfer-{place + 1}",
+            "SAE families and single features beside two dense baselines that see the whole embedding.",
+            f"AUROC with intervals on {name} for each method and emotion.",
+            lambda texts=texts: transfer_bars(texts["auroc"], study.emotions, n=texts["n"]),
+        )
+
+
+def _areas(study: Evidence, caption: str, texts: Mapping[str, Any], read: str = "") -> Table:
+    """AUROC of every method and emotion with its interval."""
+    methods = {
+        "family": f"SAE family (up to {study.settings.features.family_size} features)",
+        "top_feature": "Best single SAE feature",
+        "family_active": "SAE family, active features only",
+        "top_feature_active": "Best single SAE feature, active only",
+        "difference_in_means": "Dense: difference-in-means",
+        "linear_probe": "Dense: linear probe",
+    }
+    auroc, seen = texts["auroc"], texts.get("n_seen") or 0
+    emotions = [emotion for emotion in study.emotions if any(emotion in areas for areas in auroc.values())]
+    rows = []
+    for method, name in methods.items():
+        cells = [auroc[method].get(column) or {"value": None, "ci": None} for column in (*emotions, "mean")]
+        rows.append((name, *(_cell(cell) for cell in cells)))
+    judged = "nothing on these"
+    if seen:
+        judged = f"and {seen:,} of these texts, or sentences of them, were among those: not new to the SAE"
+    return Table(
+        f"{caption}: {texts['n']:,} texts in {texts['n_groups']:,} groups{read}",
+        ("Method", *(emotion_label(emotion) for emotion in emotions), "mean of emotions"),
+        tuple(rows),
+        numeric=frozenset(range(1, len(emotions) + 2)),
+        note="0.5 is chance. Families and single features are read before the SAE's threshold; the rows named active "
+        "count only texts in which a feature passes it. Everything was fitted on the study's train and validation "
+        f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups.",
+    )
+
+
+def _cell(cell: Mapping[str, Any]) -> str:
+    spread = interval(cell["ci"], lambda value: number(value, 2))
+    return number(cell["value"]) if spread == NONE else f"{number(cell['value'])} {spread}"
+
+
+@style.look()
+def transfer_bars(auroc: Mapping[str, Mapping[str, Any]], emotions: tuple[str, ...], *, n: int) -> "Figure":
+    """AUROC on texts of others, each method and emotion with its interval (bootstrap over groups).
+
+    Args:
+        auroc: method -> emotion (and ``mean``) -> ``{"value", "ci": [low, high]}``.
+        emotions: names, in order.
+        n: number of texts.
+    """
+    rows = [*(emotion for emotion in emotions if any(emotion in areas for areas in auroc.values())), "mean"]
+    methods = [method for method in DRAWN if method in auroc]
+    height = 1.0 + 0.14 * len(methods) * len(rows) + 0.1 * len(rows)
+    figure, axes = style.canvas(style.WIDTH * 0.9, min(height, style.PAGE))
+    places = np.arange(len(rows)) + np.where(np.array(rows) == "mean", 0.25, 0.0)
+    low, handles = 0.5, []
+    for turn, method in enumerate(methods):
+        name, color, marker = DRAWN[method]
+        offset = (turn - (len(methods) - 1) / 2) * 0.8 / len(methods)
+        for y, row in zip(places + offset, rows, strict=True):
+            cell = auroc[method].get(row)
+            if cell is None or cell["value"] is None:
+                continue
+            low = min(low, cell["value"])
+            if cell["ci"]:
+                axes.plot(cell["ci"], [y, y], color=color, lw=1.4, solid_capstyle="butt", zorder=2)
+                low = min(low, cell["ci"][0])
+            axes.plot(
+                [cell["value"]], [y], color=color, marker=marker, ms=5, mec=style.PAPER, mew=0.5, zorder=3
+            )
+        handles += axes.plot(
+            [], [], color=color, marker=marker, ms=5, lw=1.4, mec=style.PAPER, mew=0.5, label=name
+        )
+    axes.axvline(0.5, color=style.WARN, lw=1, ls=(0, (5, 2)))
+    axes.axhline(len(rows) - 1.35, color=style.GRID, lw=0.8)
+    axes.set_yticks(places, [*(style.short(emotion) for emotion in rows[:-1]), "mean of emotions"])
+    axes.set(
+        xlabel=f"AUROC (0.5: chance), n = {n:,} texts; bars: 95 % interval",
+        xlim=(max(low - 0.03, 0), 1.0),
+        ylim=(len(rows) - 0.1, -0.6),
+    )
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x")
+    style.legend_below(figure, handles, [DRAWN[method][0] for method in methods])
+    return figure
+
+
+@style.look()
+def held_out_drop(features: "pl.DataFrame", emotions: tuple[str, ...]) -> "Figure":
+    """AUROC of each emotion feature on test and on held-out words and scenes; on the line style.nothing is lost."""
+    if not features.height:
+        return style.nothing("no emotion feature to follow")
+    figure, axes = style.canvas(style.WIDTH * 0.62, 3.6)
+    low = float(np.nanmin([*features["auroc"], *features["held_out_auroc"], 0.5])) - 0.02
+    axes.plot([low, 1], [low, 1], color=style.BAND, lw=1, zorder=0)
+    handles, names = [], []
+    for emotion, mark in zip(emotions, style.marks(len(emotions)), strict=True):
+        of_emotion = features.filter(features["emotion"] == emotion)
+        points = axes.scatter(
+            of_emotion["auroc"], of_emotion["held_out_auroc"], s=22, color=mark.color, marker=mark.marker,
+            edgecolors=style.PAPER, linewidths=0.4,
+        )  # fmt: skip
+        handles.append(points)
+        names.append(f"{style.short(emotion)} ({of_emotion.height})")
+    axes.axhline(0.5, color=style.WARN, lw=1, ls=(0, (5, 2)))
+    axes.set(
+        xlabel="AUROC on test texts",
+        ylabel="AUROC on held-out words and scenes",
+        xlim=(low, 1.01),
+        ylim=(low, 1.01),
+    )
+    axes.set_aspect("equal")
+    axes.grid()
+    style.legend_below(figure, handles, names)
+    return figure
+
+
+GENERALIZATION = Topic(
+    "generalization",
+    "Generalization and transfer",
+    (verdict_says("generalization"), features_held_out, families_held_out, texts_of_others),
+)

@@ -1,0 +1,106 @@
+"""Stability: which features come back when the SAE is trained again, and whether the families agree."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moodlens.report import style
+from moodlens.report.document import Picture, Table, emotion_label
+from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import number
+from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.report.topics.opening import verdict_says
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
+
+
+@needs("features")
+def reappearance(study: Evidence, stability: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
+    """Emotion features beside their matches in the SAEs of other seeds."""
+    bar = study.settings.validation.stability.reappearance
+    rows = stability.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
+    yield Picture(
+        "stability",
+        "Emotion features matched one to one with those of SAEs that differ in initialisation and data order. A "
+        f"feature reappears where both its decoder direction and its activations agree at {bar:g} or more; the null is "
+        "what random differences of data rows reach.",
+        "Histograms of decoder cosine and of the number of seeds in which features reappear.",
+        lambda: stability_histogram(rows, bar),
+    )
+
+
+@needs("agreement")
+def agreement(_: Evidence, _stability: "pl.DataFrame", found: dict[str, Any]) -> Blocks:
+    """Families beside those of the other seeds."""
+    rows = tuple(
+        (
+            emotion_label(emotion),
+            f"{number(family['direction'])} ({number(family['direction_min'])})",
+            number(family["direction_control"]),
+            f"{number(family['reading'])} ({number(family['reading_min'])})",
+            number(family["reading_control"]),
+        )
+        for emotion, family in found["emotions"].items()
+    )
+    if rows:
+        yield Table(
+            f"Families beside those of {found['n_seeds']} other seeds",
+            (
+                "Family", "Direction, cosine: mean (least)", "Random families", "Reading, correlation: mean (least)",
+                "Random families",
+            ),
+            rows,
+            numeric=frozenset(range(1, 5)),
+            note="Every seed's families are found by the same rule on the same texts. Direction: what a family adds when it "
+            "steers. Reading: its score of test texts. Random families: 95th percentile of as many live features of the "
+            "other seed with the same weights. All seeds choose for the same labels: agreement says that the rule finds "
+            "the same thing in every SAE. Features may differ while families agree.",
+        )  # fmt: skip
+
+
+@style.look()
+def stability_histogram(rows: "pl.DataFrame", bar: float) -> "Figure":
+    """Left: decoder cosine of each emotion feature with its partner in other seeds. Right: how often it reappears.
+
+    Args:
+        rows: of stability.parquet, those of emotion features.
+        bar: the cosine from which on a partner counts as the same feature.
+    """
+    if not rows.height:
+        return style.nothing("no emotion feature to follow")
+    n_seeds, null_p95 = rows["n_seeds"][0], rows["null_cosine_p95"][0]
+    figure, (left, right) = style.canvas(style.WIDTH, 2.7, 1, 2)
+    left.hist(
+        rows["decoder_cosine"].to_numpy(), bins=list(np.linspace(0, 1, 26)), color=style.ACCENT, edgecolor=style.PAPER, linewidth=0.4
+    )  # fmt: skip
+    left.axvline(bar, color=style.WARN, lw=1, ls=(0, (5, 2)), label=f"counts as the same: {bar:g}")
+    left.axvline(
+        null_p95, color=style.INK, lw=1, ls=style.DOTTED, label=f"null, 95th percentile: {null_p95:.2f}"
+    )
+    left.set(
+        title=f"n = {rows.height} emotion features",
+        xlabel="decoder cosine with its match, mean over seeds",
+        ylabel="emotion features",
+        xlim=(0, 1),
+    )
+    seeds = np.arange(n_seeds + 1)
+    counts = np.bincount(np.rint(rows["reappears"].to_numpy() * n_seeds).astype(int), minlength=len(seeds))
+    right.bar(seeds, counts, color=style.ACCENT, width=0.75)
+    for seed, count in zip(seeds, counts, strict=True):
+        right.text(seed, count, f"{count}", ha="center", va="bottom")
+    right.set(xlabel=f"other seeds it reappears in (of {n_seeds})", ylabel="emotion features")
+    right.set_xticks(seeds)
+    right.margins(y=0.15)
+    style.legend_below(figure, *left.get_legend_handles_labels())
+    return figure
+
+
+STABILITY = Topic(
+    "stability",
+    "Stability over seeds",
+    (verdict_says("stability"), reappearance, agreement),
+    needs=("stability",),
+    absent="stability over seeds",
+)

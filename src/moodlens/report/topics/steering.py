@@ -1,0 +1,161 @@
+"""Steering MusicGen with the study's directions: what the clips' scores say, doses, and clips to listen to."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from moodlens.report import style
+from moodlens.report.document import (
+    Absent,
+    Paragraph,
+    Picture,
+    Player,
+    Players,
+    Table,
+    cut,
+    emotion_label,
+)
+from moodlens.report.evidence import Evidence
+from moodlens.report.numbers import interval, number, p_value, percent
+from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.report.topics.opening import steers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_ROWS = 60
+FIRST_METHODS = ("none", "prompt_editing", "difference_in_means", "sae_family", "sae_feature")
+"""Methods whose clips are offered for listening, in this order."""
+LOOKS = (
+    (style.ACCENT, "-"),
+    (style.INK, style.DASHED),
+    (style.MUTED, style.DOTTED),
+    (style.WARN, (0, (6, 1.5, 1.2, 1.5))),
+    ("#1fa187", (0, (3, 1, 1, 1))),
+)
+COLUMNS = (
+    ("coefficient", "Coefficient", number),
+    ("effect", "Effect", number),
+    ("ci", "95 % interval", interval),
+    ("q", "q", p_value),
+    ("random_p", "p beside random directions", p_value),
+    ("random_p95", "Random directions, 95th percentile", number),
+    ("matched_p95", "Matched random features, 95th percentile", number),
+    ("kept", "Kept", percent),
+    ("adherence", "Adherence", number),
+    ("n_prompts", "Prompts", number),
+    ("moved", "Moved", number),
+)
+
+
+def absence(study: Evidence) -> Blocks:
+    """That nobody steered yet, where the encoder can."""
+    if study.steer_results is None and study.clips is None and steers(study):
+        yield Absent("steering", "moodlens steer DIR")
+
+
+@needs("clips")
+def introduction(study: Evidence, _: list) -> Blocks:
+    """What was added where."""
+    yield Paragraph(
+        "A direction is added to the text encoder's output at every token of the prompt. Coefficients are in units of "
+        "the difference-in-means norm; every method is compared at the same place and norm, beside no steering, prompt "
+        "editing and random directions."
+    )
+    if study.steer_results is None:
+        yield Absent("what the clips' scores say", "moodlens steer DIR")
+
+
+@needs("steer_results")
+def results(study: Evidence, judged: dict[str, Any]) -> Blocks:
+    """What the scores say: in words, in a table, and over the coefficients."""
+    for statement in judged["statements"]:
+        yield Paragraph(cut(statement, 600))
+    rows = judged["rows"]
+    shown = rows[:MAX_ROWS]
+    columns = [c for c in COLUMNS if any(row.get(c[0]) is not None for row in rows)]
+    yield Table(
+        "Results of the steering study",
+        ("Readout", "Method", "Emotion", *(title for _, title, _ in columns)),
+        tuple(
+            (
+                cut(row["readout"], 40),
+                cut(row["method"], 40).replace("_", " "),
+                emotion_label(row["emotion"]),
+                *(form(row.get(key)) for key, _, form in columns),
+            )
+            for row in shown
+        ),
+        numeric=frozenset(range(3, 3 + len(columns))),
+        note=f"{len(shown)} of {len(rows)} rows; all are in steer/results.json." if shown != rows else "",
+    )
+    for readout in dict.fromkeys(row["readout"] for row in rows):
+        doses = [row for row in rows if row["readout"] == readout and row["coefficient"] is not None]
+        if doses:
+            name = cut(readout, 40)
+            yield Picture(
+                f"steering-dose-{readout}",
+                f"Effect of each method on {name} over its coefficient. A direction that steers rises with its "
+                "coefficient, from below zero to above; random directions stay flat.",
+                f"Dose-response curves of the steering methods, read by {name}.",
+                lambda doses=doses: steering_dose(doses, study.emotions),
+            )
+
+
+@needs("clips")
+def players(_: Evidence, clips: list[dict[str, Any]]) -> Blocks:
+    """One prompt and seed, every main method, at its strongest coefficient towards each emotion."""
+    plain = next((clip for clip in clips if clip["method"] == "none"), None)
+    if plain is None:
+        return
+    same = [clip for clip in clips if clip["prompt"] == plain["prompt"] and clip["seed"] == plain["seed"]]
+    chosen: list[Player] = []
+    for method in FIRST_METHODS:
+        of_method = [clip for clip in same if clip["method"] == method]
+        for emotion in dict.fromkeys(clip["emotion"] for clip in of_method):
+            strongest = max(
+                (clip for clip in of_method if clip["emotion"] == emotion),
+                key=lambda clip: clip["coefficient"] or 0.0,
+            )
+            words = ["no steering" if method == "none" else method.replace("_", " ")]
+            words += [f"towards {emotion_label(emotion)}"] if emotion else []
+            words += [f"coefficient {number(strongest['coefficient'])}"] if strongest["coefficient"] else []
+            chosen.append(Player(", ".join(words), f"steer/clips/{strongest['file']}"))
+    yield Players(
+        f"Clips of one prompt ({cut(plain['prompt'], 120)}) and one seed ({number(plain['seed'])}). The sound lies beside "
+        "this page in steer/clips and is not part of it.",
+        tuple(chosen),
+    )
+
+
+@style.look()
+def steering_dose(rows: Sequence[dict[str, Any]], emotions: tuple[str, ...]) -> "Figure":
+    """Effect over the coefficient, a panel for each emotion and a line for each method.
+
+    Args:
+        rows: of results.json, of one readout, all with a coefficient.
+        emotions: of the study, in order.
+    """
+    present = [emotion for emotion in emotions if any(row["emotion"] == emotion for row in rows)]
+    figure, panels = style.emotion_panels(present, "coefficient")
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    seen: dict[str, Any] = {}
+    for axes, emotion in zip(panels, present, strict=True):
+        for place, method in enumerate(methods):
+            of_method = [row for row in rows if (row["emotion"], row["method"]) == (emotion, method)]
+            if not of_method:
+                continue
+            of_method.sort(key=lambda row: row["coefficient"])
+            x, y = [row["coefficient"] for row in of_method], [row["effect"] for row in of_method]
+            color, line = LOOKS[place % len(LOOKS)]
+            if all(row["ci"] for row in of_method):
+                low, high = zip(*(row["ci"] for row in of_method), strict=True)
+                axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
+            (seen[style.short(method.replace("_", " "))],) = axes.plot(
+                x, y, color=color, ls=line, marker="o", ms=3, lw=1.3
+            )
+    figure.supylabel("effect", fontsize=8)
+    style.legend_below(figure, list(seen.values()), list(seen))
+    return figure
+
+
+STEERING = Topic("steering", "Steering MusicGen", (absence, introduction, results, players))
