@@ -210,9 +210,7 @@ def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.Dat
                         effect = (slope if target == e else -slope / 4) * np.log1p(dose) + 0.02 * rng.normal()
                         rows.append(("transplant", subject, None, e, target, dose, readout, effect))
             for subject in ("family", "feature"):
-                rows.append(
-                    ("clamp", subject, 3 if subject == "feature" else None, e, e, 0.0, readout, -0.3)
-                )
+                rows.append(("clamp", subject, 3 if subject == "feature" else None, e, e, 0.0, readout, -0.3))
             rows.append(("keep_family", "family", None, e, e, 1.0, readout, -0.2))
             rows.append(("zero_rest", "all_features", None, e, e, 1.0, readout, -0.9))
     names = ["kind", "subject", "feature", "emotion", "target", "dose", "readout", "effect"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from helpers.report_study import copy_study, make_study
 
 

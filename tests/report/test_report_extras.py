@@ -4,13 +4,13 @@ import json
 
 import numpy as np
 import pytest
+
 from helpers.report_page import Page
 from helpers.report_study import copy_study
-
 from moodlens.core import BadInput, read_json, read_table, write_json
 from moodlens.report import render
 from moodlens.report.evidence import read_evidence
-from moodlens.report.figures.causes import steering_dose
+from moodlens.report.topics.steering import steering_dose
 from moodlens.report.write import compose, to_html, to_markdown
 from moodlens.steer.clips import write_clip
 from moodlens.study.notes import Notes
@@ -81,10 +81,12 @@ def steered(study, folder):
             effect = slope * coefficient
             rows.append(
                 {
-                    "method": method, "emotion": emotion, "coefficient": coefficient, "effect": effect,
-                    "ci": [effect - 0.1, effect + 0.1], "q": 0.01,
+                    "readout": "clap", "method": method, "emotion": emotion, "coefficient": coefficient,
+                    "effect": effect, "ci": [effect - 0.1, effect + 0.1], "p": 0.005, "random_p": None,
+                    "random_p95": 0.2, "matched_p95": None, "n_prompts": 8, "q": 0.01, "moved": effect > 0.2,
                 }
             )  # fmt: skip
+            rows.append(rows[-1] | {"readout": "acoustic", "effect": -effect, "ci": None})
     write_json(folder / "steer" / "run.json", {"clips": [*keys, "../../key1", "gone"]})
     said = ["Prompt editing moves sadness more than any direction does."]
     write_json(folder / "steer" / "results.json", {"rows": rows, "statements": said})
@@ -99,15 +101,31 @@ def test_a_steering_run_has_its_section(study, tmp_path):
     page = Page(html)
     assert "Prompt editing moves sadness more" in md
     rows = page.tables["Results of the steering study"]
-    assert rows[0] == ["method", "emotion", "coefficient", "effect", "ci", "q"]
-    assert ["sae family" in r[0] or "sae_family" in r[0] for r in rows[1:7]] == [True] * 6
-    assert rows[2][2:5] == ["1", "0.300", "[0.200, 0.400]"]
+    head = "Readout Method Emotion Coefficient Effect|95 % interval|q|Random directions, 95th percentile"
+    assert rows[0] == [*head.split("|")[0].split(), *head.split("|")[1:], "Prompts", "Moved"]
+    assert {row[1] for row in rows[1:]} == {"sae family", "random"}
+    clap = [row for row in rows if row[0] == "clap"]
+    assert clap[1] == [
+        "clap",
+        "sae family",
+        "happy",
+        "1",
+        "0.300",
+        "[0.200, 0.400]",
+        "0.010",
+        "0.200",
+        "8",
+        "yes",
+    ]
     sounds = [a for a in page.addresses if a.endswith(".wav")]
     # Plain, edited, and the family at its strongest coefficient for both emotions.
     assert sounds == [f"steer/clips/key{i}.wav" for i in (0, 1, 4, 7)]
     assert all((folder / sound).is_file() for sound in sounds)
     assert all(f"(<{sound}>)" in md for sound in sounds)
-    assert (folder / "figures" / "steering-dose.png").is_file()
+    # Readouts have units of their own: what CLAP says and what the acoustics say are two figures.
+    assert {path.stem for path in (folder / "figures").glob("steering-*")} == {
+        "steering-dose-clap", "steering-dose-acoustic"
+    }  # fmt: skip
     assert not [a for a in page.addresses if not a.startswith(("#", "data:", "steer/clips/"))]
     assert "media-src" in html
     assert "script" not in page.tags
@@ -145,9 +163,7 @@ def test_doses_are_drawn_in_order():
         }
         for c in (2.0, -1.0, 0.5)
     ]
-    figure = steering_dose([*rows, {"method": "none"}], ("happy", "sad"))
-    assert figure is not None
-    line = figure.axes[0].get_lines()[0]
+    figure = steering_dose(rows, ("happy", "sad"))
+    line = figure.axes[0].get_lines()[-1]
     assert np.asarray(line.get_xdata()).tolist() == [-1.0, 0.5, 2.0]
     assert np.asarray(line.get_ydata()).tolist() == [-2.0, 1.0, 4.0]
-    assert steering_dose([{"method": "none"}], ("happy",)) is None

@@ -2,25 +2,30 @@
 
 import itertools
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import matplotlib.image
 import numpy as np
 import polars as pl
 import pytest
+
 from helpers.report_page import Page
 from helpers.report_study import copy_study, make_study
-
 from moodlens.core import read_json, read_table, write_json, write_table
 from moodlens.report import render, save_all
 from moodlens.report.evidence import read_evidence
-from moodlens.report.figures import FIGURES, build
-from moodlens.report.figures.causes import moves_matrix
-from moodlens.report.figures.embedding import heading, pca_scatter
-from moodlens.report.figures.holds import transfer_bars
-from moodlens.report.figures.selection import distribution_panels, shuffled_counts, top_features
-from moodlens.report.figures.style import marks, short
-from moodlens.report.figures.svg import inline_svg
+from moodlens.report.style import heading, marks, short
+from moodlens.report.svg import inline_svg
+from moodlens.report.topics.causality import moves
+from moodlens.report.topics.controls import shuffled_counts
+from moodlens.report.topics.feature_tables import top_features
+from moodlens.report.topics.features import distribution_panels
+from moodlens.report.topics.generalization import transfer_bars
+from moodlens.report.topics.phase0 import pca_scatter
+from moodlens.report.write import compose
+from moodlens.settings.study import Settings
+from moodlens.settings.verdict import VerdictSettings
 
 
 def assert_drawn(path) -> None:
@@ -36,7 +41,11 @@ def assert_drawn(path) -> None:
 
 def test_every_figure_is_there_and_shown(rendered):
     names = {path.stem for path in (rendered / "figures").glob("*.png")}
-    assert names == {*FIGURES, "transfer-1"} - {"steering-dose"}
+    assert names == {
+        "similarity", "pca", "training", "sweep", "heatmap", "distributions", "selectivity-auroc", "shuffled",
+        "p-values", "dose-response-probe", "dose-response-centroid", "moves-probe", "moves-centroid", "stability",
+        "held-out", "transfer-1",
+    }  # fmt: skip
     for path in (rendered / "figures").glob("*.png"):
         assert_drawn(path)
     html = (rendered / "report.html").read_text(encoding="utf-8")
@@ -76,9 +85,10 @@ def test_only_what_was_measured_is_drawn_and_old_pictures_go(rendered, tmp_path)
         "stability.parquet", "sweep.parquet", "sae",
     )  # fmt: skip
     (folder / "figures" / "mine.png").write_bytes(b"a user's own picture")
+    (folder / "figures" / "training.png").write_bytes(b"another picture of the user's")
     written = {path.stem for path in save_all(folder)}
     assert written == {"similarity", "pca"}
-    assert {path.stem for path in (folder / "figures").glob("*.png")} == {*written, "mine"}
+    assert {path.stem for path in (folder / "figures").glob("*.png")} == {*written, "mine", "training"}
 
 
 def test_a_study_that_found_nothing_still_has_its_figures(study, tmp_path):
@@ -95,7 +105,7 @@ def test_a_study_that_found_nothing_still_has_its_figures(study, tmp_path):
 
 
 def test_svg_stands_inside_a_page(study):
-    figure = build(read_evidence(study))["selectivity-auroc"]
+    figure = {p.name: p for p in compose(read_evidence(study)).pictures}["selectivity-auroc"].draw()
     svg = inline_svg(figure, "one", 'Alt with <tag> & "quotes"')
     ElementTree.fromstring(svg)
     assert "http" not in svg
@@ -147,7 +157,7 @@ def test_panels_fit_a_page():
     assert distribution_panels(50) == 2
 
 
-def test_top_features_put_stable_ones_first_and_never_look_at_test():
+def test_top_features_put_stable_ones_first_and_never_look_at_test(study):
     table = pl.DataFrame(
         {
             "feature": [0, 1, 2, 3],
@@ -158,15 +168,17 @@ def test_top_features_put_stable_ones_first_and_never_look_at_test():
             "stability": [0.2, 1.0, 0.8, 1.0],
         }
     )
-    assert top_features(table, ("a", "b"), 5)["feature"].to_list() == [1, 2, 0]
-    assert top_features(table.drop("stability"), ("a", "b"), 2)["feature"].to_list() == [0, 1]
+    two = replace(read_evidence(study), settings=Settings(emotions=("a", "b")))
+    assert top_features(two, table, 5)["feature"].to_list() == [1, 2, 0]
+    strict = Settings(emotions=("a", "b"), verdict=VerdictSettings(min_reappearance=1.0))
+    assert top_features(replace(two, settings=strict), table, 5)["feature"].to_list() == [1, 0, 2]
 
 
 def test_the_causal_matrix_is_what_the_table_says(study):
     frame = read_table(study / "interventions.parquet")
     emotions = tuple(read_json(study / "phase0.json")["emotions"])
-    matrix, dose = moves_matrix(frame, emotions, readout="probe")
-    assert dose == 1.0
+    transplants = frame.filter((pl.col("kind") == "transplant") & (pl.col("readout") == "probe"))
+    matrix = moves(transplants, emotions)
     row = frame.filter(
         (pl.col("kind") == "transplant") & (pl.col("subject") == "family") & (pl.col("readout") == "probe")
         & (pl.col("dose") == 1.0) & (pl.col("emotion") == emotions[1]) & (pl.col("target") == emotions[2])

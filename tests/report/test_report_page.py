@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 import yaml
+
 from helpers.report_page import Page, markdown_tables
 from helpers.report_study import FOUR, copy_study, make_study
-
 from moodlens.core import BadInput, read_json, read_table, write_json, write_table
 from moodlens.report import render
 from moodlens.report.evidence import read_evidence
@@ -225,7 +225,8 @@ def test_a_go_is_said(study, tmp_path):
 STAGES = (
     # file(s) taken away, what the report then says, with which command
     (("verdict.json",), "the verdict", "moodlens report DIR"),
-    (("transfer.json",), "transfer to texts of other people", "moodlens transfer DIR"),
+    (("pairs.json",), "orthogonality and compositionality", "moodlens pairs DIR"),
+    (("transfer.json",), "negations, mixed emotions and texts of other people", "moodlens transfer DIR"),
     (("interventions.parquet",), "causality", "moodlens causal DIR"),
     (("stability.parquet",), "stability over seeds", "moodlens stability DIR"),
     (("features.parquet", "selection.json", "families.json"), "emotion features", "moodlens features DIR"),
