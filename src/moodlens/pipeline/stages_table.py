@@ -28,9 +28,9 @@ def _report(folder: Study, progress: Progress) -> Iterable[str]:
 
     files = evidence.judge_study(folder)
     progress("report", 0, 1)
-    render(folder.path, codes=folder.codes(MAIN))
+    written = render(folder.path, codes=folder.codes(MAIN))
     progress("report", 1, 1)
-    return [*files, "report.html", "report.md"]
+    return [*files, *(path.relative_to(folder.path).as_posix() for path in written)]
 
 
 STAGES: tuple[Stage, ...] = (

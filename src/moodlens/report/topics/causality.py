@@ -129,7 +129,9 @@ def dose_response(rows: "pl.DataFrame", emotions: tuple[str, ...], *, unit: str,
         beside = of_emotion.filter((pl.col("subject") == "family") & pl.col("control_p99").is_not_null())
         if beside.height:
             dose, mean, far = (beside[column] for column in ("dose", "control_mean", "control_p99"))
-            seen[f"control: mean to {edge}"] = axes.fill_between(dose, mean, far, color=style.BAND, alpha=0.6, lw=0)
+            seen[f"control: mean to {edge}"] = axes.fill_between(
+                dose, mean, far, color=style.BAND, alpha=0.6, lw=0
+            )
         for subject, (name, color, line, marker) in SUBJECTS.items():
             part = of_emotion.filter(pl.col("subject") == subject)
             if not part.height:
