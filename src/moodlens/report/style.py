@@ -156,26 +156,27 @@ def nothing(why: str) -> "Figure":
 
 
 def emotion_panels(emotions: Sequence[str], xlabel: str, *, first: str = "") -> "tuple[Figure, list[Axes]]":
-    """A panel for each emotion, four in a row, on the same axes with a line at zero.
+    """A panel for each emotion, four or six in a row, on the same axes with a line at zero.
 
     The lowest panel of each column carries the axis, as a label of the whole figure would run into the legend:
     ``xlabel``, in the leftmost ``first``.
     """
-    columns = min(len(emotions), 4)
+    fit, height = (4, 1.75) if len(emotions) <= 16 else (6, 1.1)
+    columns = min(len(emotions), fit)
     n_rows = -(-len(emotions) // columns)
     figure, grid = canvas(
-        WIDTH, 0.8 + 1.75 * n_rows, n_rows, columns, squeeze=False, sharey=True, sharex=True
+        WIDTH, 0.8 + height * n_rows, n_rows, columns, squeeze=False, sharey=True, sharex=True
     )
     panels = list(grid.flat)
     for axes, emotion in zip(panels, emotions, strict=False):
         axes.axhline(0, color=GRID, lw=0.8, zorder=0)
-        axes.set_title(short(emotion, 20))
+        axes.set_title(short(emotion, 64 // fit))
         axes.grid(axis="y")
     for axes in panels[len(emotions) :]:
         axes.set_axis_off()
     for place, axes in enumerate(panels[: len(emotions)]):
         if place + columns >= len(emotions):
-            axes.set_xlabel(xlabel if place % columns else first or xlabel)
+            axes.set_xlabel(first if first and place % columns == 0 and fit == 4 else xlabel)
             axes.xaxis.set_tick_params(labelbottom=True)
     return figure, panels[: len(emotions)]
 
@@ -254,12 +255,13 @@ def heading(rows: list[str], columns: list[str], width: float) -> float:
 
 
 def legend_below(figure: "Figure", handles: list, labels: list[str], columns: int | None = None) -> None:
-    """One legend under all panels, in as many columns as the names' lengths allow."""
+    """One legend under all panels, in as many columns as the names' lengths allow; the figure grows by what is long."""
     longest = max((len(label) for label in labels), default=1)
     fit = max(1, int(figure.get_figwidth() / (0.46 + 0.062 * longest)))
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(columns or fit, fit, max(len(labels), 1))
-    )
+    columns = max(1, min(columns or fit, fit, len(labels)))
+    rows = -(-len(labels) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.17 * max(rows - 3, 0))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def arrange(figure: "Figure") -> None:

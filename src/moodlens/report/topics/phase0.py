@@ -141,9 +141,7 @@ def pca_scatter(
     rows = np.arange(n)
     if n > MAX_POINTS:
         rows = np.sort(np.random.default_rng(seed).choice(n, MAX_POINTS, replace=False))
-    figure, (left, right) = style.canvas(
-        style.WIDTH, 3.7 if len(emotions) <= 12 else 4.8, 1, 2, width_ratios=(2.2, 1)
-    )
+    figure, (left, right) = style.canvas(style.WIDTH, 3.7, 1, 2, width_ratios=(2.2, 1))
     handles, names = [], []
     size = 13 if len(rows) < 500 else 8
     # As vectors, many points make a page slow; as pixels they stay sharp enough to print.
