@@ -83,5 +83,5 @@ def markdown_tables(text: str) -> list[list[list[str]]]:
 def plain(markdown: str) -> str:
     """Markdown's escapes, entities and bold undone."""
     text = re.sub(r"^\*\*(.*)\*\*$", r"\1", markdown)
-    text = re.sub(r"\\([\\*_\[\]#|~$])", r"\1", text).replace("`", "")
+    text = re.sub(r"\\([\\*_\[\]#|~$@:.])", r"\1", text).replace("`", "")
     return " ".join(text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&").split())

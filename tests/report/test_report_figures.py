@@ -12,8 +12,8 @@ import pytest
 
 from helpers.report_page import Page
 from helpers.report_study import copy_study, make_study
-from moodlens.core import read_json, read_table, write_json, write_table
-from moodlens.report import render, save_all
+from moodlens.core import read_json, read_table
+from moodlens.report import render, save_all, style
 from moodlens.report.evidence import read_evidence
 from moodlens.report.style import heading, marks, short
 from moodlens.report.svg import inline_svg
@@ -31,7 +31,7 @@ from moodlens.settings.verdict import VerdictSettings
 def assert_drawn(path) -> None:
     """A picture of print size that is neither blank nor cut to a corner."""
     pixels = matplotlib.image.imread(path)[..., :3]
-    assert min(pixels.shape[:2]) > 200
+    assert min(pixels.shape[:2]) > style.DPI
     ink = (pixels < 0.95).any(axis=2)
     assert ink.mean() > 0.005, path.name
     rows, columns = np.nonzero(ink)
@@ -72,11 +72,15 @@ def test_two_emotions(tmp_path):
         assert_drawn(path)
 
 
-@pytest.mark.slow
-def test_twelve_emotions(tmp_path):
-    folder = make_study(tmp_path / "s", tuple(f"mood {i}" for i in range(12)))
-    for path in save_all(folder):
-        assert_drawn(path)
+@pytest.mark.filterwarnings("error:constrained_layout:UserWarning")
+def test_fifty_emotions(tmp_path):
+    folder = make_study(tmp_path / "s", tuple(f"mood {i}" for i in range(50)))
+    drawn = {picture.name: picture.draw() for picture in compose(read_evidence(folder)).pictures}
+    for name, figure in drawn.items():
+        style.arrange(figure)
+        assert figure.get_figheight() <= 1.4 * style.PAGE, name
+    style.save_png(drawn["selectivity-auroc"], tmp_path / "legend.png")
+    assert_drawn(tmp_path / "legend.png")
 
 
 def test_only_what_was_measured_is_drawn_and_old_pictures_go(rendered, tmp_path):
@@ -89,19 +93,6 @@ def test_only_what_was_measured_is_drawn_and_old_pictures_go(rendered, tmp_path)
     written = {path.stem for path in save_all(folder)}
     assert written == {"similarity", "pca"}
     assert {path.stem for path in (folder / "figures").glob("*.png")} == {*written, "mine", "training"}
-
-
-def test_a_study_that_found_nothing_still_has_its_figures(study, tmp_path):
-    folder = copy_study(study, tmp_path / "s")
-    table = read_table(folder / "features.parquet").with_columns(emotion_feature=pl.lit(False))
-    write_table(folder / "features.parquet", table)
-    selection = read_json(folder / "selection.json")
-    write_json(
-        folder / "selection.json",
-        selection | {"n_emotion_features": 0, "per_emotion": dict.fromkeys(selection["per_emotion"], 0)},
-    )
-    render(folder)
-    assert "No emotion feature was found." in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_svg_stands_inside_a_page(study):

@@ -100,7 +100,7 @@ def table_file(folder: Path, name: str) -> "pl.DataFrame | None":
     path = folder / name
     if not path.is_file():
         return None
-    frame = read_table(path)
+    frame = read_table(path).fill_nan(None)
     columns, command = _TABLES[name]
     missing = [column for column in columns if column not in frame.columns]
     if missing:

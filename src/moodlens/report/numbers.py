@@ -45,9 +45,8 @@ def percent(share: Any, digits: int = 0) -> str:
 
 def interval(ci: Any, form: Callable[[Any], str] = number) -> str:
     """``[low, high]`` of a 95 % interval, each written by ``form``."""
-    if not ci or ci[0] is None or ci[1] is None:
-        return NONE
-    return f"[{form(ci[0])}, {form(ci[1])}]"
+    ends = [NONE] if ci is None else [form(end) for end in ci]
+    return NONE if NONE in ends else f"[{', '.join(ends)}]"
 
 
 def times(ratio: Any) -> str:

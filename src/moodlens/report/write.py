@@ -135,7 +135,8 @@ def inline(text: str) -> "Markup":
     )
 
 
-_MD_SPECIAL = re.compile(r"([\\*_\[\]#|~$])")
+# Besides signs of emphasis, links and tables: what some readers make a link of by itself.
+_MD_SPECIAL = re.compile(r"([\\*_\[\]#|~$@]|:(?=//)|(?<=www)\.)")
 
 
 def md(text: str) -> str:

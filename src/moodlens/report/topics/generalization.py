@@ -176,7 +176,8 @@ def held_out_drop(features: "pl.DataFrame", emotions: tuple[str, ...]) -> "Figur
     if not features.height:
         return style.nothing("no emotion feature to follow")
     figure, axes = style.canvas(style.WIDTH * 0.62, 3.6)
-    low = float(np.nanmin([*features["auroc"], *features["held_out_auroc"], 0.5])) - 0.02
+    areas = np.concatenate([features["auroc"].to_numpy(), features["held_out_auroc"].to_numpy(), [0.5]])
+    low = float(np.nanmin(areas)) - 0.02
     axes.plot([low, 1], [low, 1], color=style.BAND, lw=1, zorder=0)
     handles, names = [], []
     for emotion, mark in zip(emotions, style.marks(len(emotions)), strict=True):

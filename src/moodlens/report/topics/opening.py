@@ -129,7 +129,7 @@ def criteria_table(caption: str, criteria: list[dict[str, Any]]) -> Table:
                 form(control.get("value")),
                 plain_text(control.get("name") or NONE),
                 signs(c["threshold"]),
-                signs(c.get("note") or ""),
+                cut(signs(c["note"]), 600),
             )
         )
     head = (

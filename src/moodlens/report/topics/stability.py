@@ -73,7 +73,7 @@ def stability_histogram(rows: "pl.DataFrame", bar: float) -> "Figure":
     n_seeds, null_p95 = rows["n_seeds"][0], rows["null_cosine_p95"][0]
     figure, (left, right) = style.canvas(style.WIDTH, 2.7, 1, 2)
     left.hist(
-        rows["decoder_cosine"].to_numpy(), bins=list(np.linspace(0, 1, 26)), color=style.ACCENT, edgecolor=style.PAPER, linewidth=0.4
+        rows["decoder_cosine"].drop_nulls().to_numpy(), bins=list(np.linspace(0, 1, 26)), color=style.ACCENT, edgecolor=style.PAPER, linewidth=0.4
     )  # fmt: skip
     left.axvline(bar, color=style.WARN, lw=1, ls=(0, (5, 2)), label=f"counts as the same: {bar:g}")
     left.axvline(
@@ -86,7 +86,8 @@ def stability_histogram(rows: "pl.DataFrame", bar: float) -> "Figure":
         xlim=(0, 1),
     )
     seeds = np.arange(n_seeds + 1)
-    counts = np.bincount(np.rint(rows["reappears"].to_numpy() * n_seeds).astype(int), minlength=len(seeds))
+    found_again = np.rint(rows["reappears"].drop_nulls().to_numpy() * n_seeds).astype(int)
+    counts = np.bincount(found_again, minlength=len(seeds))
     right.bar(seeds, counts, color=style.ACCENT, width=0.75)
     for seed, count in zip(seeds, counts, strict=True):
         right.text(seed, count, f"{count}", ha="center", va="bottom")

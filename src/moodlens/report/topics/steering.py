@@ -1,5 +1,6 @@
 """Steering MusicGen with the study's directions: what the clips' scores say, doses, and clips to listen to."""
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,7 @@ def results(study: Evidence, judged: dict[str, Any]) -> Blocks:
         if doses:
             name = cut(readout, 40)
             yield Picture(
-                f"steering-dose-{readout}",
+                f"steering-dose-{re.sub(r'[^a-z0-9]+', '-', readout.lower())}",
                 f"Effect of each method on {name} over its coefficient. A direction that steers rises with its "
                 "coefficient, from below zero to above; random directions stay flat.",
                 f"Dose-response curves of the steering methods, read by {name}.",
