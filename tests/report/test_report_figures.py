@@ -19,6 +19,7 @@ from moodlens.report.style import heading, marks, short
 from moodlens.report.svg import inline_svg
 from moodlens.report.topics.causality import moves
 from moodlens.report.topics.controls import shuffled_counts
+from moodlens.report.topics.dictionary import sweep_pareto
 from moodlens.report.topics.feature_tables import top_features
 from moodlens.report.topics.features import distribution_panels
 from moodlens.report.topics.generalization import transfer_bars
@@ -193,3 +194,11 @@ def test_the_real_count_stands_beside_the_shuffled_ones():
     assert set(labels) == {
         "this study: 40", "shuffled, 95th percentile: 1.0", "criterion: 50", "shuffled labels, n = 4 repeats"
     }  # fmt: skip
+
+
+def test_logarithmic_axes_are_labelled_in_plain_numbers(study):
+    frame = read_table(study / "sweep.parquet").with_columns(l0=pl.col("l0") ** 2)
+    svg = inline_svg(sweep_pareto(frame, (16.0, 0.5)), "sweep", "x")
+    assert "(log scale)" in svg
+    assert "mathdefault" not in svg
+    assert ">256<" in svg

@@ -80,9 +80,7 @@ def p_values(p: np.ndarray, q: np.ndarray, level: float) -> "Figure":
         edgecolor=style.PAPER, linewidth=0.4,
         label=[f"q < {level:g} ({int(called.sum()):,})", f"q ≥ {level:g} ({int((~called).sum()):,})"],
     )  # fmt: skip
-    axes.axhline(
-        len(p) / n_bins, color=style.INK, lw=1, ls=(0, (4, 2)), label="expected if nothing is there"
-    )
+    axes.axhline(len(p) / n_bins, color=style.INK, lw=1, ls=(0, (4, 2)), label="expected if nothing is there")
     axes.set(
         xlabel=f"group permutation p, test texts (n = {len(p):,} features tested)",
         ylabel="features",

@@ -172,7 +172,7 @@ def transfer_bars(auroc: Mapping[str, Mapping[str, Any]], emotions: tuple[str, .
 
 @style.look()
 def held_out_drop(features: "pl.DataFrame", emotions: tuple[str, ...]) -> "Figure":
-    """AUROC of each emotion feature on test and on held-out words and scenes; on the line style.nothing is lost."""
+    """AUROC of each emotion feature on test and on held-out words and scenes; on the line nothing is lost."""
     if not features.height:
         return style.nothing("no emotion feature to follow")
     figure, axes = style.canvas(style.WIDTH * 0.62, 3.6)
