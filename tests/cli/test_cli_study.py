@@ -215,9 +215,9 @@ def test_wrong_settings(refused, tmp_path, change, say):
         ("", ("t.csv", "empty")),
         ("caption,mood\n", ("t.csv", "no rows")),
         ("text,mood\na,b\n", ("t.csv", "no column 'caption'", "text, mood")),
-        ("caption,mood\na,happy\n,sad\n", ("t.csv", "row 2", "'caption'")),
-        ("caption,mood\na,happy\nb,NaN\n", ("t.csv", "row 2", "'mood'", "NaN")),
-        ("caption,mood\na,happy\nb,angry\n", ("t.csv", "angry")),
+        ("caption,mood\n,happy\n,sad\n", ("t.csv", "'caption' holds no text")),
+        ("caption,mood\na,happy\nb\n", ("t.csv", "row 2", "'mood'")),
+        ("caption,mood\na,happy\nb,angry\n", ("t.csv", "row 2", "'mood'", "angry")),
     ],
 )
 def test_wrong_tables(refused, small_study, tmp_path, content, say):

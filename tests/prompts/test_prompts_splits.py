@@ -1,14 +1,16 @@
 """Splits: whole groups, each emotion in its share, held-out rows where they are."""
 
 from collections import Counter
+from itertools import product
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given as given_
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
 from moodlens.prompts import assign_splits, generate
+from moodlens.prompts.splits import dealt_from_train
 
 DEALT = ("train", "val", "test")
 
@@ -33,7 +35,7 @@ ENOUGH: list[tuple[str | None, int, str]] = [
 ]
 
 
-@given(GROUPS, st.integers(0, 2**31))
+@given_(GROUPS, st.integers(0, 2**31))
 def test_groups_never_straddle_and_given_splits_stay(groups, seed):
     frame = table(ENOUGH + groups)
     dealt = assign_splits(frame, seed=seed)
@@ -45,7 +47,7 @@ def test_groups_never_straddle_and_given_splits_stay(groups, seed):
         assert set(DEALT) <= set(dealt.filter(pl.col("emotion") == emotion)["split"])
 
 
-@given(st.integers(0, 2**31))
+@given_(st.integers(0, 2**31))
 def test_equal_seeds_deal_alike_whatever_the_order_of_rows(seed):
     frame = table(ENOUGH * 4)
     dealt = assign_splits(frame, seed=seed)
@@ -58,7 +60,7 @@ def test_other_seeds_deal_otherwise():
     assert not assign_splits(frame, seed=0).equals(assign_splits(frame, seed=1))
 
 
-@given(
+@given_(
     st.lists(st.integers(1, 12), min_size=30, max_size=80),
     st.sampled_from([(0.6, 0.2, 0.2), (0.5, 0.15, 0.35), (0.8, 0.1, 0.1)]),
     st.integers(0, 2**31),
@@ -111,13 +113,96 @@ def test_too_few_groups_are_named():
         assign_splits(table([*ENOUGH[:3], ("sad", 5, ""), ("sad", 5, "")]), seed=0)
 
 
+def given(rows: list[tuple[str, str]], n: int = 10) -> pl.DataFrame:
+    """``n`` rows of their own for each (emotion, split)."""
+    return table([(emotion, 1, split) for emotion, split in rows for _ in range(n)])
+
+
 def test_a_group_in_two_given_splits_is_named():
-    frame = table([*ENOUGH, ("sad", 2, "train")])
+    frame = table([*ENOUGH, ("sad", 2, "train"), ("sad", 2, "train")])
     frame = frame.with_columns(
-        split=pl.when(pl.col("id") == "9-1").then(pl.lit("test")).otherwise(pl.col("split"))
+        split=pl.when(pl.col("id").is_in(["9-1", "10-1"])).then(pl.lit("test")).otherwise(pl.col("split"))
     )
-    with pytest.raises(BadInput, match=r"group 'group 9' has rows in (train and in test|test and in train)"):
+    says = r"group 'group 10' has rows in (train and in test|test and in train) \(2 such groups\); a group must not"
+    with pytest.raises(BadInput, match=says):
         assign_splits(frame, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("absent", "share"), [(("val",), 0.2 / 0.8), (("test",), 0.2 / 0.8), (("val", "test"), 0.4)]
+)
+def test_a_split_that_no_row_has_is_dealt_out_of_train(absent, share):
+    splits = [split for split in (*DEALT, "held_out") if split not in absent]
+    frame = given([(emotion, split) for emotion in ("happy", "sad") for split in splits], n=20)
+    dealt = assign_splits(frame, fractions=(0.6, 0.2, 0.2), seed=0)
+    for emotion in ("happy", "sad"):
+        counts = Counter(dealt.filter(pl.col("emotion") == emotion)["split"])
+        assert sum(counts[split] for split in absent) == 20 * share
+        assert all(counts[split] == 20 for split in splits if split != "train")
+    line = dealt_from_train(frame["split"], dealt["split"])
+    assert line is not None
+    assert line.startswith(f"no row was in {' or '.join(sorted(absent))}, so train gave ")
+    assert "of its 40 rows to" in line
+
+
+def test_unlabelled_rows_do_not_hide_that_a_split_is_absent():
+    frame = given(
+        [("happy", "train"), ("sad", "train"), ("happy", "test"), ("sad", "test"), (None, "val"), (None, "")]
+    )
+    dealt = assign_splits(frame, seed=0)
+    assert set(dealt.filter(pl.col("split") == "val")["emotion"]) == {"happy", "sad", None}
+
+
+def test_given_splits_stay_where_the_rest_can_be_dealt():
+    frame = given([(e, split) for e in ("happy", "sad") for split in ("train", "test", "")])
+    dealt = assign_splits(frame, seed=0)
+    assert dealt_from_train(frame["split"], dealt["split"]) is None
+    assert dealt.filter(frame["split"] != "")["split"].equals(frame.filter(pl.col("split") != "")["split"])
+    assert set(dealt.filter(pl.col("emotion") == "sad")["split"]) == set(DEALT)
+
+
+def test_one_row_without_a_split_is_enough_beside_given_ones():
+    frame = given([(e, split) for e in ("happy", "sad") for split in DEALT], n=2)
+    frame = pl.concat(
+        [frame, table([("happy", 1, "")]).with_columns(group=pl.lit("last"), id=pl.lit("last"))]
+    )
+    assert assign_splits(frame, seed=0)["split"][-1] in DEALT
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([("happy", s) for s in DEALT] + [("sad", "train"), ("sad", "test")], "'sad' has no row in val, and 0 groups"),
+        ([("happy", s) for s in DEALT] + [("sad", "val")], "'sad' has no row in train and test, and 0 groups"),
+        ([("happy", "val"), ("sad", "val"), ("happy", "test"), ("sad", "test")], "'happy' has no row in train, and 0 groups"),
+        ([("happy", "held_out"), ("sad", "held_out")], "'happy' has 0 groups; train, val and test need at least one"),
+        ([("happy", s) for s in DEALT] + [("sad", "test"), ("sad", "")], "'sad' has no row in train and val, and 1 group without a split"),
+    ],
+)  # fmt: skip
+def test_an_emotion_that_a_split_lacks_is_named(rows, says):
+    with pytest.raises(BadInput, match=f"splits: {says}") as caught:
+        assign_splits(given(rows, n=1), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@given_(st.lists(st.sets(st.sampled_from("abc"), min_size=1), min_size=3, max_size=7), st.integers(0, 99))
+def test_groups_of_several_emotions_are_dealt_wherever_they_can_be(groups, seed):
+    rows = [(f"{i}{emotion}", emotion, f"g{i}") for i, of in enumerate(groups) for emotion in sorted(of)]
+    frame = pl.DataFrame(rows, schema=["id", "emotion", "group"], orient="row").with_columns(split=pl.lit(""))
+    present = set(frame["emotion"])
+    can = any(
+        all(
+            present == {e for of, at in zip(groups, places, strict=True) if at == split for e in of}
+            for split in range(3)
+        )
+        for places in product(range(3), repeat=len(groups))
+    )
+    try:
+        dealt = assign_splits(frame, seed=seed)
+    except BadInput:
+        assert not can
+    else:
+        assert all(set(dealt.filter(pl.col("split") == split)["emotion"]) == present for split in DEALT)
 
 
 def test_big_unlabelled_groups_leave_the_neutral_rows_in_proportion():

@@ -1,209 +1,404 @@
-"""Users' tables: what is read, and the one line that says what is wrong and where."""
+"""Users' tables: labels, groups, splits and ids as they are meant, and everything else counted or refused in one line."""
 
-import json
 import re
 
 import polars as pl
 import pytest
 
 from moodlens.core import BadInput
-from moodlens.prompts import COLUMNS, assign_splits, generate, read_prompts
+from moodlens.prompts import COLUMNS, assign_splits, generate, read_prompts, read_tables
+from moodlens.prompts.labels import in_order
+from moodlens.settings.study import Settings, Table
 
-ROWS = [
-    {"caption": "a merry tune", "mood": "happy", "who": "ann", "part": "train", "key": "1"},
-    {"caption": ' slow and sad, "really" ', "mood": "sad", "who": "bob", "part": "", "key": "2"},
-    {"caption": "drums — naïve", "mood": None, "who": None, "part": "held_out", "key": "3"},
-]
-NAMED = {
-    "text_column": "caption",
-    "emotion_column": "mood",
-    "group_column": "who",
-    "split_column": "part",
-    "id_column": "key",
-}
+MOODS = ("happy", "sad", "calm")
+WORDS = ("merry", "lonely", "serene")
 
 
-def write(path, rows=ROWS):
-    if path.suffix == ".csv":
-        pl.DataFrame(rows).write_csv(path)
-    elif path.suffix == ".parquet":
-        pl.DataFrame(rows).write_parquet(path)
-    else:
-        path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n", encoding="utf-8")
+def write(path, rows, columns=("caption", "mood")):
+    pl.DataFrame([list(map(str, row)) for row in rows], schema=columns, orient="row").write_csv(path)
     return path
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".ndjson", ".parquet", ".CSV"])
-def test_every_format_gives_the_same_rows(tmp_path, suffix):
-    path = tmp_path / f"mine{suffix.lower()}"
-    frame = read_prompts(write(path).rename(tmp_path / f"mine{suffix}"), **NAMED)
-    assert tuple(frame.columns) == COLUMNS
-    assert set(frame.dtypes) == {pl.String}
-    assert frame["text"].to_list() == ["a merry tune", 'slow and sad, "really"', "drums — naïve"]
-    assert frame["emotion"].to_list() == ["happy", "sad", None]
-    assert frame["kind"].to_list() == ["plain", "plain", "unlabelled"]
-    assert frame["group"].to_list() == ["ann", "bob", "mine-3"]
-    assert frame["split"].to_list() == ["train", "", "held_out"]
-    assert frame["id"].to_list() == ["1", "2", "3"]
-    assert set(frame["source"]) == {path.with_suffix(suffix).name}
+def labelled(labels, texts=None):
+    return [
+        (text, label)
+        for text, label in zip(texts or [f"tune {i}" for i in range(len(labels))], labels, strict=True)
+    ]
 
 
-def test_texts_alone_are_enough(tmp_path):
-    frame = read_prompts(write(tmp_path / "mine.csv"), text_column="caption")
-    assert set(frame["kind"]) == {"unlabelled"}
-    assert frame["id"].to_list() == frame["group"].to_list() == ["mine-1", "mine-2", "mine-3"]
+def table(path, **columns) -> Table:
+    return Table(path=str(path), **{"text_column": "caption", "emotion_column": "mood"} | columns)
 
 
-def test_csv_values_stay_text(tmp_path):
-    (tmp_path / "n.csv").write_text("t,id\n007,01\n1e3,02\n")
-    frame = read_prompts(tmp_path / "n.csv", text_column="t", id_column="id")
-    assert frame["text"].to_list() == ["007", "1e3"]
-    assert frame["id"].to_list() == ["01", "02"]
+def read(path, emotions=(), **columns):
+    return read_prompts(table(path, **columns), emotions=emotions)
 
 
-def test_a_byte_order_mark_and_quoted_newlines_are_no_trouble(tmp_path):
-    (tmp_path / "bom.csv").write_bytes(b'\xef\xbb\xbft,m\r\n"two\r\nlines",a\r\nb,b\r\n')
-    frame = read_prompts(tmp_path / "bom.csv", text_column="t", emotion_column="m")
-    assert frame["text"][0].split() == ["two", "lines"]
-    (tmp_path / "bom.jsonl").write_bytes(b'\xef\xbb\xbf{"t": "x"}\n')
-    assert read_prompts(tmp_path / "bom.jsonl", text_column="t")["text"].to_list() == ["x"]
-
-
-def test_tables_mix_with_generated_prompts(tmp_path):
-    rows = [{"caption": f"text {n}", "mood": ("happy", "sad")[n % 2]} for n in range(12)]
-    mine = read_prompts(write(tmp_path / "mine.csv", rows), text_column="caption", emotion_column="mood")
-    both = assign_splits(pl.concat([generate(300, seed=0), mine]), seed=0)
-    assert both.height == 312
-    assert both["id"].n_unique() == 312
-    assert set(both.filter(pl.col("source") == "mine.csv")["split"]) <= {"train", "val", "test"}
-
-
-def check(path, says, **named):
+def refused(path, says, emotions=(), **columns):
     with pytest.raises(BadInput, match=re.escape(says)) as caught:
-        read_prompts(path, **({"text_column": "caption"} | named))
+        read(path, emotions, **columns)
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(str(path))
 
 
-def test_missing_columns_are_named_with_those_there_are(tmp_path):
-    path = write(tmp_path / "mine.csv")
-    check(path, "has no column 'text'; it has caption, mood, who, part, key", text_column="text")
-    check(path, "has no column 'label'", emotion_column="label")
+NAMED = {"group_column": "who", "split_column": "part", "id_column": "key"}
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-@pytest.mark.parametrize("blank", ["", "   ", None])
-def test_empty_texts_are_named_by_row(tmp_path, suffix, blank):
-    rows = [ROWS[0], ROWS[1] | {"caption": blank}]
-    check(write(tmp_path / f"mine{suffix}", rows), "row 2: column 'caption' is empty")
+def test_the_columns_of_generated_prompts(tmp_path):
+    rows = [
+        ("a merry tune", "happy", "ann", "train", "007"),
+        ("a lonely cello", "sad", "", "", "1e3"),
+        ("drums — naïve", "", "bob", "held_out", "x"),
+    ]
+    path = write(tmp_path / "mine.csv", rows, ("caption", "mood", "who", "part", "key"))
+    frame, report = read(path, **NAMED)
+    assert tuple(frame.columns) == COLUMNS
+    assert set(frame.dtypes) == {pl.String}
+    assert frame["text"].to_list() == ["a merry tune", "a lonely cello", "drums — naïve"]
+    assert frame["emotion"].to_list() == ["happy", "sad", None]
+    assert frame["kind"].to_list() == ["plain", "plain", "unlabelled"]
+    assert frame["group"].to_list() == ["ann", "mine-2", "bob"]
+    assert frame["split"].to_list() == ["train", "", "held_out"]
+    assert frame["id"].to_list() == ["007", "1e3", "x"]
+    assert set(frame["source"]) == {"mine.csv"}
+    assert (report.n_read, report.n_without_label, report.n_without_text) == (3, 1, 0)
 
 
-def test_nan_is_not_a_text(tmp_path):
-    path = tmp_path / "mine.parquet"
-    pl.DataFrame({"caption": [float("nan"), 1.0]}).write_parquet(path)
-    check(path, "column 'caption' holds Float64, not text")
-    (tmp_path / "mine.jsonl").write_text('{"caption": "a"}\n{"caption": NaN}\n')
-    check(tmp_path / "mine.jsonl", "line 2 holds NaN, which is no value in JSON; use null")
-    (tmp_path / "mine.csv").write_text("caption\na\nNaN\n")
-    check(tmp_path / "mine.csv", "row 2: column 'caption' is NaN")
+def test_texts_alone_are_enough(tmp_path):
+    frame, report = read(write(tmp_path / "mine.csv", labelled(["", "", ""])), emotion_column=None)
+    assert set(frame["kind"]) == {"unlabelled"}
+    assert frame["id"].to_list() == frame["group"].to_list() == ["mine-1", "mine-2", "mine-3"]
+    assert (
+        report.line == "mine.csv: 3 texts; 2 differ from an earlier text in numbers only and are not joined"
+    )
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_nan_is_not_a_label(tmp_path, suffix):
-    path = tmp_path / f"mine{suffix}"
-    frame = pl.DataFrame({"caption": ["a", "b", "c"], "mood": [0.0, 1.0, float("nan")]})
-    frame.write_parquet(path) if suffix == ".parquet" else frame.write_csv(path)
-    check(path, "row 3: column 'mood' is NaN", emotion_column="mood")
+@pytest.mark.parametrize("blank", ["", "   ", "\u200b", "nan", "None", "NULL", "n/a", "-"])
+def test_rows_without_a_text_are_left_out_and_counted(tmp_path, blank):
+    path = write(tmp_path / "mine.csv", [("one", "happy"), (blank, "sad"), ("two", "sad")])
+    frame, report = read(path)
+    assert frame["id"].to_list() == ["mine-1", "mine-3"]
+    assert (report.n_read, report.n_without_text) == (3, 1)
+    assert "1 without a text left out" in report.line
+    refused(write(path, [(blank, "sad"), (blank, "happy")]), "column 'caption' holds no text")
 
 
-def test_values_of_several_kinds_in_one_column(tmp_path):
-    (tmp_path / "mine.jsonl").write_text('{"caption": "a"}\n{"caption": {"text": "b"}}\n')
-    check(tmp_path / "mine.jsonl", "mixes kinds of values")
+def test_texts_lose_marks_that_nobody_sees(tmp_path):
+    frame, _ = read(
+        write(
+            tmp_path / "mine.csv", [("\ufeffa\u200b merry\x07 tune ", "happy"), ("👩\u200d🎤 sings", "sad")]
+        )
+    )
+    assert frame["text"].to_list() == ["a merry tune", "👩\u200d🎤 sings"]
+
+
+# --- labels -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spellings", "label", "named"),
+    [
+        (["happy", "Happy", "HAPPY", "happy"], "happy", ("HAPPY", "Happy")),
+        (["Happy", "Happy", "happy"], "Happy", ("happy",)),
+        (["happy", " happy ", "happy\u00a0"], "happy", ()),
+        (["\ufeffhappy", "happy\u200b", "hap\u00adpy"], "happy", ()),
+        (["fröhlich", "fro\u0308hlich"], "fröhlich", ("fro\\u0308hlich",)),
+        (["very happy", "Very  Happy", "very happy"], "very happy", ("Very  Happy",)),
+        (["ｈａｐｐｙ", "happy"], "happy", ("ｈａｐｐｙ",)),
+        (["1", "1.0", "1.00"], "1", ("1.0", "1.00")),
+        (["True", "TRUE", "true", "true"], "true", ("TRUE", "True")),
+        (["STRASSE", "Straße", "Straße"], "Straße", ("STRASSE",)),
+    ],
+)
+def test_a_label_is_one_however_it_is_spelled(tmp_path, spellings, label, named):
+    frame, report = read(write(tmp_path / "mine.csv", labelled([*spellings, "other"])))
+    assert frame["emotion"].to_list() == [label] * len(spellings) + ["other"]
+    assert report.labels_merged == ({label: named} if named else {})
+    assert all(f"{other}" in report.line for other in named)
+
+
+MISSING = ["", " ", "None", "N/A", "n/a", "NA", "NULL", "null", "nan", "NaN", "<NA>", "#N/A", "-", "--", "—", "?", ".", "(none)", "unknown", "Undefined", "\\N"]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", MISSING)
+def test_missing_is_missing(tmp_path, word):
+    frame, report = read(write(tmp_path / "mine.csv", labelled(["happy", "sad", word])))
+    assert frame["emotion"].to_list() == ["happy", "sad", None]
+    assert report.n_without_label == 1
+    assert "1 without a label" in report.line
+
+
+def test_a_study_that_lists_such_a_word_means_it(tmp_path):
+    path = write(tmp_path / "mine.csv", labelled(["None", "sad", "Neutral", "NA"]))
+    frame, _ = read(path, emotions=("none", "sad", "neutral"))
+    assert frame["emotion"].to_list() == ["none", "sad", "neutral", None]
+    assert frame["kind"].to_list() == ["plain", "plain", "plain", "unlabelled"]
+
+
+def test_neutral_texts_have_no_emotion(tmp_path):
+    frame, report = read(write(tmp_path / "mine.csv", labelled(["happy", "Neutral", "sad", "neutral"])))
+    assert frame["emotion"].to_list() == ["happy", None, "sad", None]
+    assert frame["kind"].to_list() == ["plain", "neutral", "plain", "neutral"]
+    assert "2 neutral" in report.line
+    path = write(tmp_path / "two.csv", labelled(["happy", "neutral"]))
+    refused(path, "column 'mood' holds 1 different label (happy) beside neutral; 2 to 50 are needed")
+
+
+@pytest.mark.parametrize("word", ["mean", "Mean"])
+def test_words_of_results_are_no_labels(tmp_path, word):
+    says = f"{word!r} cannot be a label, since results call the mean over all emotions so; rename it"
+    refused(write(tmp_path / "mine.csv", labelled(["happy", word])), f"column 'mood': {says}")
+    with pytest.raises(ValueError, match=says):
+        Settings(emotions=("happy", word))
+
+
+@pytest.mark.parametrize(
+    ("emotions", "says"),
+    [
+        (("happy", "Happy"), "'happy' and 'Happy' are one label"),
+        (("happy", " \ufeff"), "a label is blank"),
+        (("happy", "(none)"), "cannot be a label"),
+    ],
+)
+def test_settings_refuse_labels_that_are_none(emotions, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        Settings(emotions=emotions)
+
+
+def test_the_spelling_of_the_study_counts(tmp_path):
+    path = write(tmp_path / "mine.csv", labelled(["HAPPY", "HAPPY", "Sad", "sad"]))
+    frame, _ = read(path, emotions=("Happy", "SAD", "calm"))
+    assert frame["emotion"].to_list() == ["Happy", "Happy", "SAD", "SAD"]
+    refused(
+        path,
+        "labels not among the study's emotions: HAPPY (row 1, column 'mood'); they are sad, calm",
+        emotions=("sad", "calm"),
+    )
+
+
+def test_a_table_of_one_label_is_enough_for_a_study_that_has_others(tmp_path):
+    path = write(tmp_path / "mine.csv", labelled(["happy"] * 3))
+    assert set(read(path, emotions=("happy", "sad"))[0]["emotion"]) == {"happy"}
+    refused(path, "column 'mood' holds 1 different label (happy); 2 to 50 are needed")
+    refused(write(path, labelled(["", "-"])), "0 different labels", emotions=("happy", "sad"))
+
+
+def test_too_many_labels(tmp_path):
+    read(write(tmp_path / "mine.csv", labelled([f"mood {i}" for i in range(50)])))
+    refused(
+        write(tmp_path / "mine.csv", labelled([f"mood {i}" for i in range(51)])),
+        "holds 51 different labels (mood 0, mood 1,",
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "ordered"),
+    [
+        (["10", "9", "0", "2"], ["0", "2", "9", "10"]),
+        (["-1", "1", "0.5"], ["-1", "0.5", "1"]),
+        (["mood 10", "mood 9", "Mood 1"], ["Mood 1", "mood 9", "mood 10"]),
+        (["true", "false"], ["false", "true"]),
+        (["1", "happy", "10", "2", "²"], ["1", "2", "10", "happy", "²"]),
+    ],
+)
+def test_labels_in_their_natural_order(labels, ordered):
+    assert in_order(labels) == ordered
+
+
+# --- copies -----------------------------------------------------------------------------------------------------------
+
+TEXT = "A merry tune, with piano at 120 BPM"
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [TEXT, TEXT.upper(), f"  {TEXT}. ", TEXT.replace(" ", "  "), TEXT.replace(",", ""), f"\ufeff{TEXT}!!!", TEXT.replace("r", "r\u200b"), f"“{TEXT}”",
+     TEXT.replace("120", "１２０"), "with piano, a merry tune at 120 BPM", TEXT.replace("merry tune", "merry-tune")],
+)  # fmt: skip
+def test_copies_are_one_group(tmp_path, copy):
+    frame, report = read(
+        write(tmp_path / "mine.csv", [(TEXT, "happy"), ("a lonely cello", "sad"), (copy, "happy")])
+    )
+    assert frame["group"].to_list() == ["mine-1", "mine-2", "mine-1"]
+    assert (report.n_duplicates, report.n_merged_groups) == (1, 1)
+    assert "1 repeat an earlier text, in 1 groups" in report.line
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        TEXT.replace("120", "60"),
+        TEXT.replace("merry", "sad"),
+        f"{TEXT} and drums",
+        TEXT.replace("tune", "tune tune"),
+        f"{TEXT} 🎉",
+    ],
+)
+def test_other_texts_are_not(tmp_path, other):
+    frame, report = read(write(tmp_path / "mine.csv", [(TEXT, "happy"), (other, "sad")]))
+    assert frame["group"].n_unique() == 2
+    assert report.n_duplicates == 0
+    assert report.n_numbered == ("60" in other)
+
+
+@pytest.mark.parametrize(
+    "texts", [("काली", "काले"), ("😀", "😢"), ("...!", "?!"), ("東京の夜", "東京の朝"), ("12", "13")]
+)
+def test_scripts_and_signs_are_not_lost(tmp_path, texts):
+    frame, _ = read(write(tmp_path / "mine.csv", labelled(["a", "b"], texts)))
+    assert frame["group"].n_unique() == 2
+    assert frame["emotion"].null_count() == 0
+
+
+def test_equal_texts_with_different_labels_have_none(tmp_path):
+    rows = [
+        ("a merry tune", "happy"),
+        ("A merry tune!", "sad"),
+        ("tune merry a", "happy"),
+        ("other", "sad"),
+        ("other", ""),
+        ("a merry tune", ""),
+    ]
+    frame, report = read(write(tmp_path / "mine.csv", rows))
+    assert frame["emotion"].to_list() == [None, None, "happy", "sad", None, None]
+    assert report.n_contradictory == 2
+    refused(
+        write(tmp_path / "mine.csv", rows[:2]),
+        "holds 0 different labels that no row of the same text contradicts",
+    )
+    assert (
+        "2 rows whose text has different labels count as unlabelled (rows 1 and 2: happy and sad)"
+        in report.line
+    )
+
+
+@pytest.mark.parametrize(
+    ("role", "values"),
+    [("group", ("ann", "bob")), ("split", ("train", "test")), ("split", ("val", "held_out"))],
+)
+def test_copies_that_a_column_parts_are_refused(tmp_path, role, values):
+    a, b = values
+    rows = [
+        ("one", "happy", a),
+        ("two", "sad", a),
+        ("One.", "happy", b),
+        ("TWO", "sad", b),
+        ("three", "sad", b),
+        ("two", "sad", ""),
+    ]
+    path = write(tmp_path / "mine.csv", rows, ("caption", "mood", "part"))
+    several = {"group": "groups", "split": "splits"}[role]
+    refused(
+        path,
+        f"column 'part' parts copies: 2 texts are in several {several} (rows 1 and 3: {a!r} and {b!r})",
+        **{f"{role}_column": "part"},
+    )
+    frame, _ = read(
+        write(path, [row for row in rows if row[2] != b], ("caption", "mood", "part")),
+        **{f"{role}_column": "part"},
+    )
+    assert frame["group"][1] == frame["group"][2]
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        ("abcdef", "column 'who' differs in every row, so it groups nothing"),
+        ("ababab", "column 'who' holds 2 different groups, too few to deal to three splits"),
+        ("aaaabc", "group 'a' of column 'who' holds 67% of the rows"),
+        ("aabbcc", None),
+    ],
+)
+def test_groups_that_are_odd_are_told(tmp_path, groups, says):
+    rows = [(f"{word} tune", mood, who) for word, mood, who in zip("klmnop", MOODS * 2, groups, strict=True)]
+    _, report = read(write(tmp_path / "mine.csv", rows, ("caption", "mood", "who")), group_column="who")
+    assert report.remarks == (() if says is None else (says,))
+
+
+# --- splits and ids ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("word", "split"),
+    [("Train", "train"), ("TRAINING", "train"), ("valid", "val"), ("validation", "val"), ("Dev", "val"), ("testing", "test"),
+     ("eval", "test"), ("held-out", "held_out"), ("HeldOut", "held_out"), ("hold_out", "held_out"), ("OOD", "held_out"), ("n/a", "")],
+)  # fmt: skip
+def test_usual_names_of_splits(tmp_path, word, split):
+    path = write(
+        tmp_path / "mine.csv", [("one", "happy", word), ("two", "sad", "train")], ("caption", "mood", "part")
+    )
+    assert read(path, split_column="part")[0]["split"].to_list() == [split, "train"]
 
 
 def test_unknown_splits_are_named(tmp_path):
-    path = write(tmp_path / "mine.csv", [ROWS[0], ROWS[1] | {"part": "trian"}])
-    check(
-        path,
-        "row 2: column 'part': unknown split 'trian'; use train, val, test, held_out",
-        split_column="part",
+    path = write(
+        tmp_path / "mine.csv",
+        [("one", "happy", "test"), ("two", "sad", "trian")],
+        ("caption", "mood", "part"),
     )
+    says = "row 2: column 'part': unknown split 'trian'; use train, val, test, held_out"
+    refused(path, says, split_column="part")
 
 
 def test_repeated_and_empty_ids_are_named(tmp_path):
-    path = write(tmp_path / "mine.csv", [ROWS[0], ROWS[1], ROWS[2] | {"key": "1"}])
-    check(path, "row 3: column 'key' repeats '1' of row 1", id_column="key")
-    path = write(tmp_path / "other.csv", [ROWS[0] | {"key": ""}, ROWS[1]])
-    check(path, "row 1: column 'key' is empty", id_column="key")
-
-
-def test_too_few_and_too_many_labels(tmp_path):
-    path = write(tmp_path / "one.csv", [ROWS[0], ROWS[0]])
-    check(path, "column 'mood' holds 1 different label (happy); 2 to 50 are needed", emotion_column="mood")
-    rows = [{"caption": "x", "mood": f"mood {n}"} for n in range(51)]
-    path = write(tmp_path / "many.csv", rows)
-    check(path, "holds 51 different labels", emotion_column="mood")
-    check(write(tmp_path / "none.csv", [ROWS[0] | {"mood": ""}]), "0 different labels", emotion_column="mood")
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_empty_files(tmp_path, suffix):
-    path = tmp_path / f"mine{suffix}"
-    path.touch()
-    check(path, "is empty")
-
-
-def test_a_header_alone_has_no_rows(tmp_path):
-    (tmp_path / "mine.csv").write_text("caption,mood\n")
-    check(tmp_path / "mine.csv", "has no rows")
-    (tmp_path / "blank.jsonl").write_text("\n \n")
-    check(tmp_path / "blank.jsonl", "is empty")
-    pl.DataFrame({"caption": []}, schema={"caption": pl.String}).write_parquet(tmp_path / "mine.parquet")
-    check(tmp_path / "mine.parquet", "has no rows")
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
-def test_other_encodings_are_named_by_line(tmp_path, suffix):
-    path = tmp_path / f"mine{suffix}"
-    text = "caption\nfine\ncafé\n" if suffix == ".csv" else '{"caption": "fine"}\n\n{"caption": "café"}\n'
-    path.write_bytes(text.encode("latin-1"))
-    check(path, "not UTF-8 text (line 3, byte")
-
-
-@pytest.mark.parametrize("keep", [0.5, 0.95])
-def test_truncated_parquet(tmp_path, keep):
-    path = write(tmp_path / "mine.parquet", ROWS * 50)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * keep)])
-    check(path, "not a readable PARQUET file")
-
-
-def test_broken_json_is_named_by_line(tmp_path):
-    path = tmp_path / "mine.jsonl"
-    path.write_text('{"caption": "a"}\n{"caption": "b"\n')
-    check(path, "line 2 is not valid JSON")
-    path.write_text('{"caption": "a"}\n["b"]\n')
-    check(path, "line 2 is not a JSON object")
-
-
-def test_ragged_csv(tmp_path):
-    path = tmp_path / "mine.csv"
-    path.write_text("caption,mood\na,happy\nb,sad,extra\n")
-    check(path, "not a readable CSV file")
-
-
-def test_lists_are_not_texts(tmp_path):
+    columns = ("caption", "mood", "key")
     path = write(
-        tmp_path / "mine.jsonl", [{"caption": ["a"], "mood": ["x"]}, {"caption": ["b"], "mood": ["y"]}]
+        tmp_path / "mine.csv", [("one", "happy", 1), ("two", "sad", 2), ("three", "sad", 1)], columns
     )
-    check(path, "column 'caption' holds List(String), not text")
-    path = write(tmp_path / "nested.jsonl", [{"caption": "a", "mood": ["x"]}])
-    check(path, "column 'mood' holds List(String), not one value a row", emotion_column="mood")
+    refused(path, "row 3: column 'key' repeats '1' of row 1", id_column="key")
+    path = write(tmp_path / "mine.csv", [("one", "happy", "nan"), ("two", "sad", "")], columns)
+    refused(path, "row 2: column 'key' is empty", id_column="key")
 
 
-def test_missing_files_folders_and_unknown_formats(tmp_path):
-    check(tmp_path / "nowhere.csv", "no such file")
-    check(tmp_path, "is a folder")
-    (tmp_path / "mine.xlsx").write_text("x")
-    check(tmp_path / "mine.xlsx", "cannot tell its format; name it .csv, .jsonl, .ndjson or .parquet")
+# --- several tables ---------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_one_name_keep_their_ids_and_groups_apart(tmp_path):
+    paths = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        paths.append(
+            write(tmp_path / folder / "mine.csv", labelled(MOODS, [f"{word} {folder}" for word in WORDS]))
+        )
+    frames, reports = read_tables([table(path) for path in paths], emotions=MOODS)
+    whole = pl.concat(frames)
+    assert whole["id"].to_list() == ["mine-1", "mine-2", "mine-3", "mine~2-1", "mine~2-2", "mine~2-3"]
+    assert whole["group"].n_unique() == 6
+    assert [report.file for report in reports] == ["mine.csv", "mine.csv"]
+
+
+def test_ids_that_collide_are_told_apart(tmp_path):
+    path = write(
+        tmp_path / "mine.csv", [("one", "happy", "g000001"), ("two", "sad", "7")], ("caption", "mood", "key")
+    )
+    frames, _ = read_tables(
+        [table(path, id_column="key")],
+        emotions=("happy", "sad"),
+        generated=generate(300, seed=0, emotions=("happy", "sad")),
+    )
+    assert frames[1]["id"].to_list() == ["mine/g000001", "mine/7"]
+    assert pl.concat(frames)["id"].is_unique().all()
+
+
+def test_copies_share_a_group_over_tables_and_generated_prompts(tmp_path):
+    generated = generate(300, seed=0)
+    text, group = generated.filter(pl.col("kind") == "plain").select("text", "group").row(0)
+    first = write(tmp_path / "a.csv", [(f"{text.upper()}!", "happy"), ("one more", "sad")])
+    second = write(tmp_path / "b.csv", [("One more.", "sad"), ("else", "calm")])
+    frames, _ = read_tables(
+        [table(first), table(second)], emotions=("happy", "sad", "calm", "energetic"), generated=generated
+    )
+    assert frames[0].equals(generated)
+    assert frames[1]["group"].to_list() == [group, "a-2"]
+    assert frames[2]["group"].to_list() == ["a-2", "b-2"]
+    dealt = assign_splits(pl.concat(frames), seed=0)
+    assert dealt.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_an_emotion_without_a_text_is_named(tmp_path):
+    path = write(tmp_path / "mine.csv", labelled(["happy", "sad"]))
+    with pytest.raises(
+        BadInput, match="study: no text is labelled calm, angry; add such texts or take it from"
+    ):
+        read_tables([table(path)], emotions=("happy", "sad", "calm", "angry"))

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from moodlens.core import BadInput
+from moodlens.prompts.cells import READABLE, table_name
+from moodlens.prompts.labels import in_order
+from moodlens.prompts.tables import read_prompts
 from moodlens.settings.base import apply_changes, validate
 from moodlens.settings.study import Settings, Table, read_study
-
-TABLES = (".csv", ".jsonl", ".parquet")
 
 
 def study_for(
@@ -38,7 +39,7 @@ def study_for(
         values: dict = precomputed_values(data)
     elif data.suffix in (".yaml", ".yml"):
         return read_study(data, changes), out
-    elif data.suffix in TABLES:
+    elif table_name(data)[1]:
         if text_column is None:
             raise BadInput(f"{data}: say which column holds the text with --text-column")
         table = {"path": str(data), "text_column": text_column}
@@ -46,12 +47,10 @@ def study_for(
         table |= {} if group_column is None else {"group_column": group_column}
         values = {"name": data.stem, "prompts": {"generate": 0, "tables": [table]}}
         if label_column is not None:
-            from moodlens.prompts import read_prompts
-
-            found = read_prompts(data, text_column=text_column, emotion_column=label_column)["emotion"]
-            values["emotions"] = sorted(found.drop_nulls().unique())
+            texts, _ = read_prompts(validate(Table, table, str(data)))
+            values["emotions"] = in_order(texts["emotion"].drop_nulls())
     else:
-        raise BadInput(f"{data}: expected a folder, a study file (.yaml) or a table ({', '.join(TABLES)})")
+        raise BadInput(f"{data}: expected a folder, a study file (.yaml) or a table ({', '.join(READABLE)})")
     return validate(Settings, apply_changes(values, changes), str(data), changes), out
 
 
@@ -86,9 +85,8 @@ def text_table(
         raise BadInput(f"{path}: no such file")
     if text_column is None:
         raise BadInput(f"{path}: say which column holds the text with --text-column")
-    return Table(
-        path=str(path), text_column=text_column, emotion_column=label_column, group_column=group_column
-    )
+    columns = {"text_column": text_column, "emotion_column": label_column, "group_column": group_column}
+    return validate(Table, {"path": str(path), **columns}, str(path))
 
 
 def with_texts(

@@ -46,15 +46,11 @@ def score_table(folder: Study, table: Table, *, progress: Progress = silent) -> 
     """
     from moodlens.prompts import read_prompts
 
-    path = expand_path(table.path)
-    frame = read_prompts(
-        path,
-        text_column=table.text_column,
-        emotion_column=table.emotion_column,
-        group_column=table.group_column,
-        id_column=table.id_column,
+    frame, report = read_prompts(
+        table.model_copy(update={"split_column": None}), emotions=folder.study.emotions
     )
-    return score_frame(folder, frame, path.name, grouped=table.group_column is not None, progress=progress)
+    grouped = table.group_column is not None or report.n_duplicates > 0
+    return score_frame(folder, frame, report.file, grouped=grouped, progress=progress)
 
 
 def score_frame(

@@ -42,44 +42,31 @@ def make_prompts(folder: Study, progress: Progress) -> Iterable[str]:
 
 
 def _texts(study: Settings) -> pl.DataFrame:
-    from moodlens.prompts import EMOTIONS, generate, read_prompts
+    from moodlens.prompts import EMOTIONS, generate, read_tables
 
     settings = study.prompts
-    frames = []
+    generated = None
     if settings.generate:
         if not set(study.emotions) <= set(EMOTIONS):
             raise BadInput(
                 f"study: the grammar knows {', '.join(EMOTIONS)}; for other emotions set prompts.generate to 0 "
                 "and give your own texts in prompts.tables"
             )
-        frames.append(
-            generate(
-                settings.generate,
-                seed=study.seed,
-                emotions=study.emotions,
-                neutral_share=settings.neutral_share,
-                twin_share=settings.twin_share,
-                special=settings.special_share,
-                held_out_share=settings.held_out_share,
-                scene_share=settings.scene_share,
-                caption_share=settings.caption_share,
-            )
+        generated = generate(
+            settings.generate,
+            seed=study.seed,
+            emotions=study.emotions,
+            neutral_share=settings.neutral_share,
+            twin_share=settings.twin_share,
+            special=settings.special_share,
+            held_out_share=settings.held_out_share,
+            scene_share=settings.scene_share,
+            caption_share=settings.caption_share,
         )
-    for table in settings.tables:
-        path = expand_path(table.path)
-        read = read_prompts(
-            path,
-            text_column=table.text_column,
-            emotion_column=table.emotion_column,
-            group_column=table.group_column,
-            split_column=table.split_column,
-            id_column=table.id_column,
-        )
-        unknown = set(read["emotion"].drop_nulls().unique()) - set(study.emotions)
-        if unknown:
-            raise BadInput(f"{path}: labels not among the study's emotions: {', '.join(sorted(unknown))}")
-        frames.append(split_into_segments(read) if table.segments else read)
-    return pl.concat(frames, how="diagonal_relaxed") if len(frames) > 1 else frames[0]
+    frames, _ = read_tables(settings.tables, emotions=study.emotions, generated=generated)
+    cut = [False] * (generated is not None) + [table.segments for table in settings.tables]
+    frames = [split_into_segments(frame) if long else frame for frame, long in zip(frames, cut, strict=True)]
+    return pl.concat(frames, how="diagonal_relaxed")
 
 
 def split_into_segments(frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,9 @@
 """Train, val and test: whole groups, each emotion in proportion."""
 
 import random
+import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput
@@ -11,11 +13,24 @@ if TYPE_CHECKING:
 
 DEALT = ("train", "val", "test")
 HELD_OUT = "held_out"
-SPLITS = (*DEALT, HELD_OUT)
+_WORDS = {
+    "train": "train training trn",
+    "val": "val valid validation dev devel development",
+    "test": "test testing tst eval evaluation",
+    HELD_OUT: "heldout holdout ood",
+}
+"""Split -> what people call it, whatever the case and what joins the words."""
+SPLITS = tuple(_WORDS)
 _RESTARTS = 50
 
 Stratum = tuple[str | None, str | None]
 """What is dealt in proportion: the rows of one emotion; those without one by kind (neutral, unlabelled)."""
+
+
+def split_named(word: str) -> str | None:
+    """The split that a word of a table means; None if it is no usual name of one."""
+    plain = re.sub(r"[\s_-]", "", word.casefold())
+    return next((split for split, words in _WORDS.items() if plain in words.split()), None)
 
 
 def assign_splits(
@@ -25,7 +40,8 @@ def assign_splits(
 
     Groups stay whole, and each emotion (and the neutral and the unlabelled rows) is dealt in the wanted shares as
     closely as whole groups allow: the largest group first, each to the split that lacks most. Rows without a group
-    get one of their own. Rows that have a split keep it, and draw the other rows of their group with them.
+    get one of their own. Rows that have a split keep it, and draw the other rows of their group with them. Where all
+    labelled rows have splits and none is in val (or test), it is dealt out of train.
 
     Args:
         frame: prompts; needs ``id``, ``emotion``, ``split`` and ``group``; ``kind`` if it has one.
@@ -48,16 +64,31 @@ def assign_splits(
         .otherwise(pl.col("group"))
     )
     frame = frame.with_columns(group=group, split=pl.col("split").fill_null(""))
-    fixed = _given(frame)
+    given = _given(frame)
     # A few big groups of unlabelled texts must not push the neutral prompts out of a split.
     kind = pl.col("kind") if "kind" in frame.columns else pl.lit(None, pl.String)
     sizes: dict[str, Counter[Stratum]] = {}
     for name, emotion, other in frame.select("group", "emotion", kind.alias("kind")).iter_rows():
-        if name not in fixed:
-            sizes.setdefault(name, Counter())[emotion, other if emotion is None else None] += 1
-    place = fixed | _deal(sizes, fractions, seed)
+        sizes.setdefault(name, Counter())[emotion, other if emotion is None else None] += 1
+    shares: dict[str, float] = dict(zip(DEALT, fractions, strict=True))
+    if absent := _absent(sizes, given):
+        shares = {split: share for split, share in shares.items() if split == "train" or split in absent}
+        shares = {split: share / sum(shares.values()) for split, share in shares.items()}
+        given = {name: split for name, split in given.items() if split != "train"}
+        frame = frame.with_columns(split=pl.col("split").replace("train", ""))
+    place = given | _deal(sizes, given, shares, seed)
     split = pl.Series([place[name] for name in frame["group"]], dtype=pl.String)
     return frame.with_columns(split=pl.when(pl.col("split") == "").then(split).otherwise(pl.col("split")))
+
+
+def dealt_from_train(given: "pl.Series", dealt: "pl.Series") -> str | None:
+    """One line on the rows of train that :func:`assign_splits` dealt to splits that had none; None if it dealt none."""
+    moved = Counter(dealt.filter((given == "train") & (dealt != "train")))
+    if not moved:
+        return None
+    n = int((given == "train").sum())
+    parts = [f"{count} of its {n} rows to {split}" for split, count in sorted(moved.items())]
+    return f"no row was in {' or '.join(sorted(moved))}, so train gave {' and '.join(parts)} (whole groups)"
 
 
 def _given(frame: "pl.DataFrame") -> dict[str, str]:
@@ -65,65 +96,112 @@ def _given(frame: "pl.DataFrame") -> dict[str, str]:
     import polars as pl
 
     pairs = frame.filter(pl.col("split") != "").select("group", "split").unique(maintain_order=True)
-    found: dict[str, str] = {}
-    for group, split in pairs.iter_rows():
-        if found.setdefault(group, split) != split:
-            raise BadInput(
-                f"splits: group {group!r} has rows in {found[group]} and in {split}; a group must not straddle splits"
-            )
-    return found
+    parted = pairs.filter(pl.col("group").is_duplicated()).sort("group", maintain_order=True)
+    if parted.height:
+        (group, first), (_, second) = parted.head(2).rows()
+        n = parted["group"].n_unique()
+        more = f" ({n} such groups)" if n > 1 else ""
+        raise BadInput(
+            f"splits: group {group!r} has rows in {first} and in {second}{more}; a group must not straddle splits"
+        )
+    return dict(pairs.iter_rows())
+
+
+def _absent(sizes: Mapping[str, Counter[Stratum]], given: Mapping[str, str]) -> set[str]:
+    """Of val and test those that no labelled row is in, if too few groups are left to fill them."""
+    labelled = {name: [e for e, _ in counts if e is not None] for name, counts in sizes.items()}
+    there = {given[name] for name, emotions in labelled.items() if emotions and name in given}
+    absent = {"val", "test"} - there
+    left = Counter(e for name, emotions in labelled.items() if name not in given for e in emotions)
+    every = {e for emotions in labelled.values() for e in emotions}
+    if "train" not in there or all(left[e] >= len(absent) for e in every):
+        return set()
+    return absent
 
 
 def _deal(
-    sizes: dict[str, "Counter[Stratum]"], fractions: tuple[float, float, float], seed: int
+    sizes: Mapping[str, Counter[Stratum]], given: Mapping[str, str], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Group -> split. ``sizes``: rows of every group per emotion (None: without one)."""
+    """Group -> split, for the groups that have none. ``sizes``: rows of every group per stratum."""
     total: Counter[Stratum] = Counter()
     n_groups: Counter[Stratum] = Counter()
-    for counts in sizes.values():
-        total.update(counts)
-        n_groups.update(counts.keys())
-    for (emotion, _), count in n_groups.items():
-        if emotion is not None and count < len(DEALT):
-            raise BadInput(
-                f"splits: {emotion!r} has {count} group{'s' if count > 1 else ''}; train, val and test need at least one "
-                "group each, so give 3 or more (texts of one group are never split)"
-            )
-    goals = [{emotion: share * rows for emotion, rows in total.items()} for share in fractions]
-    needed = [emotion for emotion in total if emotion[0] is not None]
+    empty: dict[Stratum, set[str]] = {}
+    for name, counts in sizes.items():
+        for stratum, rows in counts.items():
+            lacking = empty.setdefault(stratum, set(shares))
+            if name in given:
+                lacking.discard(given[name])
+            else:
+                total[stratum] += rows
+                n_groups[stratum] += 1
+    empty = {stratum: lacking for stratum, lacking in empty.items() if stratum[0] is not None}
+    for (emotion, kind), lacking in empty.items():
+        if (count := n_groups[emotion, kind]) < len(lacking):
+            raise BadInput(_too_few(emotion, count, [split for split in shares if split in lacking]))
+    free = sorted(name for name in sizes if name not in given)
+    goals = {
+        split: {stratum: share * rows for stratum, rows in total.items()} for split, share in shares.items()
+    }
     for restart in range(_RESTARTS):
-        order = sorted(sizes)
+        order = list(free)
         random.Random(f"{seed}/{restart}").shuffle(order)
-        order.sort(key=lambda name: -sum(sizes[name].values()))
-        place = _greedy(order, sizes, goals, n_groups)
-        have = {(place[name], emotion) for name in order for emotion in sizes[name]}
-        if all((split, emotion) in have for split in DEALT for emotion in needed):
+        cover = restart >= _RESTARTS // 2  # shares alone did not do: no split without an emotion comes first
+        if not cover:
+            order.sort(key=lambda name: -sum(sizes[name].values()))
+        place, left = _greedy(order, sizes, goals, n_groups, empty, cover=cover)
+        if not left:
             return place
     raise BadInput("splits: the groups cannot be dealt so that train, val and test each hold every emotion")
 
 
+def _too_few(emotion: str | None, count: int, lacking: Sequence[str]) -> str:
+    groups = f"{count} group{'' if count == 1 else 's'}"
+    if len(lacking) == len(DEALT):
+        return (
+            f"splits: {emotion!r} has {groups}; train, val and test need at least one group each, so give 3 or more "
+            "(texts of one group are never split)"
+        )
+    return (
+        f"splits: {emotion!r} has no row in {' and '.join(lacking)}, and {groups} without a split to deal; mark more of its "
+        "rows, or leave their split empty"
+    )
+
+
 def _greedy(
-    order: list[str],
-    sizes: dict[str, "Counter[Stratum]"],
-    goals: list[dict[Stratum, float]],
-    n_groups: "Counter[Stratum]",
-) -> dict[str, str]:
-    lacking = [dict(goal) for goal in goals]
-    empty = {emotion: set(range(len(DEALT))) for emotion in n_groups}
+    order: Sequence[str],
+    sizes: Mapping[str, Counter[Stratum]],
+    goals: Mapping[str, Mapping[Stratum, float]],
+    n_groups: Counter[Stratum],
+    empty: Mapping[Stratum, set[str]],
+    *,
+    cover: bool,
+) -> tuple[dict[str, str], bool]:
+    """Group -> split, and whether a split lacks an emotion all the same.
+
+    With ``cover`` a group goes where it brings most emotions that are not there yet; shares decide among equals.
+    """
+    splits = list(goals)
+    lacking = {split: dict(goal) for split, goal in goals.items()}
+    empty = {stratum: set(of) for stratum, of in empty.items()}
     left = Counter(n_groups)
     place: dict[str, str] = {}
     for name in order:
         counts = sizes[name]
-        allowed = set(range(len(DEALT)))
-        for emotion in counts:
+        allowed = set(splits)
+        for stratum in counts:
             # The last groups of an emotion belong to the splits that have none of it yet.
-            if emotion[0] is not None and empty[emotion] and left[emotion] <= len(empty[emotion]):
-                allowed = allowed & empty[emotion] or allowed
+            needy = empty.get(stratum)
+            if needy and left[stratum] <= len(needy):
+                allowed = allowed & needy or allowed
+        news = {split: cover * sum(split in empty.get(e, ()) for e in counts) for split in splits}
         # Adding s rows of an emotion changes the squared error by s (s - 2 lacking).
-        best = max(sorted(allowed), key=lambda split: sum(n * lacking[split][e] for e, n in counts.items()))
-        for emotion, n in counts.items():
-            lacking[best][emotion] -= n
-            empty[emotion].discard(best)
-            left[emotion] -= 1
-        place[name] = DEALT[best]
-    return place
+        gain = {split: sum(n * lacking[split][e] for e, n in counts.items()) for split in splits}
+        best = max(
+            (split for split in splits if split in allowed), key=lambda split: (news[split], gain[split])
+        )
+        for stratum, n in counts.items():
+            lacking[best][stratum] -= n
+            empty.get(stratum, set()).discard(best)
+            left[stratum] -= 1
+        place[name] = best
+    return place, any(empty.values())

@@ -1,220 +1,196 @@
-"""Users' own texts: CSV, JSONL or Parquet, labelled or not."""
+"""Users' own texts: what is read from a table, and what was dropped, joined and renamed on the way."""
 
-import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput
-from moodlens.prompts.splits import SPLITS
+from moodlens.prompts.cells import read_cells, table_name
+from moodlens.prompts.checks import Place, check_emotions, check_ids, refuse_parted, remarks, split_names
+from moodlens.prompts.copies import copy_keys, folded, join_groups, without_numbers
+from moodlens.prompts.grammar import COLUMNS
+from moodlens.prompts.labels import merged_spellings, one_spelling
+from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL
+from moodlens.settings.study import Table, expand_path
 
 if TYPE_CHECKING:
     import polars as pl
 
-MIN_EMOTIONS, MAX_EMOTIONS = 2, 50
-READABLE = (".csv", ".jsonl", ".ndjson", ".parquet")
+
+@dataclass(frozen=True)
+class TableReport:
+    """What reading one table found; counts are of rows unless their name says groups."""
+
+    file: str
+    dialect: str
+    encoding: str
+    n_read: int
+    n_without_text: int
+    """Left out."""
+    n_without_label: int
+    """Kept as unlabelled; every row where no label was asked for."""
+    n_neutral: int
+    n_contradictory: int
+    """Equal texts with different labels; they count as unlabelled."""
+    n_duplicates: int
+    """Copies of an earlier text."""
+    n_merged_groups: int
+    """Groups that hold copies."""
+    n_numbered: int
+    """Texts that differ from an earlier one in numbers only; not joined."""
+    labels_merged: dict[str, tuple[str, ...]]
+    """Label -> its other spellings."""
+    remarks: tuple[str, ...] = ()
+    """On labels and groups that are not what they seem."""
+
+    @property
+    def line(self) -> str:
+        """Everything worth saying, as one line."""
+        n = self.n_read - self.n_without_text
+        counts = {
+            "without a text left out": self.n_without_text,
+            "without a label": self.n_without_label if self.n_without_label < n else 0,
+            "neutral": self.n_neutral,
+            f"repeat an earlier text, in {self.n_merged_groups} groups": self.n_duplicates,
+            "differ from an earlier text in numbers only and are not joined": self.n_numbered,
+        }
+        parts = [f"{self.file}: {n} texts", *(f"{count} {what}" for what, count in counts.items() if count)]
+        parts += [f"{', '.join(spelled)} read as {label}" for label, spelled in self.labels_merged.items()]
+        return "; ".join([*parts, *self.remarks])
 
 
-def read_prompts(
-    path: Path | str,
-    *,
-    text_column: str,
-    emotion_column: str | None = None,
-    group_column: str | None = None,
-    split_column: str | None = None,
-    id_column: str | None = None,
-) -> "pl.DataFrame":
-    """Read a table of texts into the columns that generated prompts have.
+def read_tables(
+    tables: Sequence[Table], *, emotions: Sequence[str], generated: "pl.DataFrame | None" = None
+) -> tuple[list["pl.DataFrame"], list[TableReport]]:
+    """Read a study's tables; over all of them and the ``generated`` prompts ids differ, and copies share a group.
 
-    Rows are counted from 1 in messages, a header not included. A missing label makes a row unlabelled
-    (kind ``unlabelled``); a missing split or group is left for :func:`assign_splits` to fill. Blanks at
-    both ends of texts and labels are dropped. CSV values are read as text, never as numbers.
-
-    Args:
-        path: a .csv (UTF-8), .jsonl, .ndjson or .parquet file.
-        text_column: the column that holds the text.
-        emotion_column: the label; 2 to 50 different ones. None: the texts are unlabelled.
-        group_column: what must not straddle a split, such as the annotator.
-        split_column: train, val, test or held_out, or empty.
-        id_column: a unique id; None: made from the file's name and the row.
+    Returns:
+        The frames, ``generated`` first if there is one, and what was found in each table.
 
     Raises:
-        BadInput: the file, a column or a value cannot be used; the message names it.
+        BadInput: a table cannot be used, or an emotion has no text.
     """
     import polars as pl
 
-    path = Path(path)
-    raw = _read(path)
-    if raw.height == 0:
-        raise BadInput(f"{path}: has no rows")
-    named = {
-        "text": text_column,
-        "emotion": emotion_column,
-        "group": group_column,
-        "split": split_column,
-        "id": id_column,
+    frames = [] if generated is None else [generated]
+    reports: list[TableReport] = []
+    names: set[str] = set()
+    ids = {name for frame in frames for name in frame["id"]}
+    for number, table in enumerate(tables, 1):
+        name = table_name(expand_path(table.path))[0]
+        name = f"{name}~{number}" if name in names else name
+        frame, report = read_prompts(table, emotions=emotions, name=name)
+        if not ids.isdisjoint(frame["id"]):
+            frame = frame.with_columns(id=pl.format("{}/{}", pl.lit(name), "id"))
+        names.add(name)
+        ids.update(frame["id"])
+        frames.append(frame)
+        reports.append(report)
+    labels = {label for frame in frames for label in frame["emotion"].unique() if label is not None}
+    if labels and (absent := [emotion for emotion in emotions if emotion not in labels]):
+        raise BadInput(
+            f"study: no text is labelled {', '.join(absent)}; add such texts or take it from emotions"
+        )
+    keys = [copy_keys(frame["text"]) for frame in frames]
+    if generated is not None and tables:  # what the grammar groups changes only where a table holds its text
+        held = {key for part in keys[1:] for key in part}
+        keys[0] = pl.Series([key if key in held else None for key in keys[0]], dtype=pl.String)
+    groups = join_groups(chain(*(frame["group"] for frame in frames)), chain(*keys))
+    ends = accumulate(frame.height for frame in frames)
+    return [
+        frame.with_columns(group=pl.Series(groups[end - frame.height : end], dtype=pl.String))
+        for frame, end in zip(frames, ends, strict=True)
+    ], reports
+
+
+def read_prompts(
+    table: Table, *, emotions: Sequence[str] = (), name: str | None = None
+) -> tuple["pl.DataFrame", TableReport]:
+    """Read a table of texts into the columns that generated prompts have.
+
+    Rows are counted from 1 in messages, header and blank lines not included. A row without a text is left out. A row
+    without a label, or whose label another row of the same text contradicts, has kind ``unlabelled``; one labelled
+    neutral has kind ``neutral``, unless ``emotions`` lists that word. Copies of a text are one group.
+
+    Args:
+        table: the file and its columns. A missing group makes a group of its own; a missing split is left for
+            :func:`assign_splits` to deal.
+        emotions: the labels there may be, spelled as they shall be. Empty: any 2 to 50.
+        name: begins the ids and groups of rows that have none; the file's own by default.
+
+    Returns:
+        The frame, and what was dropped, joined and renamed.
+
+    Raises:
+        BadInput: the file, a column or a value cannot be used; the message names the place and the cure.
+    """
+    import polars as pl
+
+    path = expand_path(table.path)
+    asked = {
+        key.removesuffix("_column"): column for key, column in table if key.endswith("_column") and column
     }
-    for column in named.values():
-        if column is not None and column not in raw.columns:
-            raise BadInput(f"{path}: has no column {column!r}; it has {', '.join(raw.columns)}")
-    if raw.schema[text_column] != pl.String:
-        raise BadInput(f"{path}: column {text_column!r} holds {raw.schema[text_column]}, not text")
-    values = {name: _strings(path, raw, column) for name, column in named.items() if column is not None}
-
-    text = values["text"]
-    _refuse_blank(path, text_column, text)
-    emotion = values.get("emotion", pl.Series([None] * raw.height, dtype=pl.String))
-    if emotion_column is not None:
-        _check_labels(path, emotion_column, emotion)
-    split = values.get("split", pl.Series([""] * raw.height, dtype=pl.String)).fill_null("")
-    if split_column is not None:
-        _check_splits(path, split_column, split)
-    own = pl.Series([f"{path.stem}-{row}" for row in range(1, raw.height + 1)], dtype=pl.String)
-    ids = values.get("id", own)
-    if id_column is not None:
-        _refuse_blank(path, id_column, ids)
-        _check_unique(path, id_column, ids)
-    group = values.get("group", own).fill_null(own)
-    return pl.DataFrame(
-        {
-            "id": ids,
-            "text": text,
-            "emotion": emotion,
-            "kind": ["unlabelled" if label is None else "plain" for label in emotion],
-            "about": None,
-            "split": split,
-            "group": group,
-            "instrument": None,
-            "genre": None,
-            "intensity": None,
-            "style": None,
-            "twin": None,
-            "source": path.name,
-        },
-        schema_overrides=dict.fromkeys(
-            ("about", "instrument", "genre", "intensity", "style", "twin"), pl.String
-        ),
+    place = Place(path, asked)
+    cells = read_cells(path, asked)
+    if cells.frame.is_empty():
+        raise BadInput(f"{path}: has no rows")
+    rows = cells.frame.select(pl.int_range(1, pl.len() + 1).alias("row"), *map(_tidy, asked))
+    rows = rows.filter(pl.col("text").is_not_null())
+    if rows.is_empty():
+        raise place.bad("text", " holds no text")
+    rows = rows.with_columns(pl.lit(None, pl.String).alias(role) for role in COLUMNS if role not in asked)
+    spellings = one_spelling(rows["emotion"], emotions)
+    rows = rows.with_columns(
+        key=copy_keys(rows["text"]),
+        folded=folded(rows["text"]),
+        own=pl.format("{}-{}", pl.lit(name or table_name(path)[0]), "row"),
+        emotion=pl.Series([spellings.get(label) for label in rows["emotion"]], dtype=pl.String),
+        split=split_names(rows, place),
     )
+    check_ids(rows, place)
+    several = pl.col("emotion").drop_nulls().n_unique().over("folded") > 1
+    contradictory = rows.filter(several & pl.col("emotion").is_not_null())
+    rows = rows.with_columns(emotion=pl.when(~several).then("emotion"))
+    check_emotions(rows, place, emotions, contradictory.height)
+    refuse_parted(rows, "group", "groups", place)
+    refuse_parted(rows, "split", "splits", place)
+    neutral = (pl.col("emotion") == NEUTRAL) & (NEUTRAL not in emotions)
+    kind = pl.when(pl.col("emotion").is_null()).then(pl.lit("unlabelled")).otherwise(pl.lit("plain"))
+    groups = join_groups(rows["group"].fill_null(rows["own"]), rows["key"])
+    frame = rows.with_columns(
+        id=pl.coalesce("id", "own"),
+        emotion=pl.when(~neutral).then("emotion"),
+        kind=pl.when(neutral).then(pl.lit("neutral")).otherwise(kind),
+        split=pl.col("split").fill_null(""),
+        group=pl.Series(groups, dtype=pl.String),
+        source=pl.lit(path.name),
+    )
+    copies = rows["key"].value_counts()["count"]
+    kinds = frame["kind"]
+    report = TableReport(
+        file=path.name,
+        dialect=cells.dialect,
+        encoding=cells.encoding,
+        n_read=cells.frame.height,
+        n_without_text=cells.frame.height - rows.height,
+        n_without_label=int((kinds == "unlabelled").sum()),
+        n_neutral=int((kinds == "neutral").sum()),
+        n_contradictory=contradictory.height,
+        n_duplicates=rows.height - len(copies),
+        n_merged_groups=int((copies > 1).sum()),
+        n_numbered=len(copies) - without_numbers(rows["key"]).n_unique(),
+        labels_merged=merged_spellings(spellings),
+        remarks=tuple(remarks(rows, contradictory, place)),
+    )
+    return frame.select(COLUMNS), report
 
 
-def _read(path: Path) -> "pl.DataFrame":
+def _tidy(role: str) -> "pl.Expr":
+    """A column without blanks at its ends and without what cannot be seen; null where it says that nothing is there."""
     import polars as pl
 
-    if path.is_dir():
-        raise BadInput(f"{path}: is a folder; give a file ({', '.join(READABLE)})")
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
-    suffix = path.suffix.lower()
-    if suffix not in READABLE:
-        raise BadInput(
-            f"{path}: cannot tell its format; name it {', '.join(READABLE[:-1])} or {READABLE[-1]}"
-        )
-    if path.stat().st_size == 0:
-        raise BadInput(f"{path}: is empty")
-    try:
-        if suffix == ".parquet":
-            return pl.read_parquet(path, use_pyarrow=False)
-        _check_utf8(path)
-        if suffix == ".csv":
-            return pl.read_csv(path, infer_schema=False)
-        return _read_jsonl(path)
-    except pl.exceptions.NoDataError as error:
-        raise BadInput(f"{path}: is empty") from error
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInput(
-            f"{path}: not a readable {suffix[1:].upper()} file: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _check_utf8(path: Path) -> None:
-    data = path.read_bytes()
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise BadInput(
-            f"{path}: not UTF-8 text (line {line}, byte {error.start}); save it as UTF-8"
-        ) from error
-
-
-class _Constant(ValueError):
-    """NaN or Infinity, which Python's json reads though JSON has no such values."""
-
-
-def _refuse_constant(name: str) -> None:
-    raise _Constant(name)
-
-
-def _read_jsonl(path: Path) -> "pl.DataFrame":
-    """One object a line; read by hand so that a broken line can be named. Blank lines are skipped."""
-    import polars as pl
-
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_constant=_refuse_constant)
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path}: line {number} is not valid JSON (column {error.colno})") from error
-        except _Constant as error:
-            raise BadInput(
-                f"{path}: line {number} holds {error}, which is no value in JSON; use null"
-            ) from error
-        if not isinstance(row, dict):
-            raise BadInput(f"{path}: line {number} is not a JSON object")
-        rows.append(row)
-    if not rows:
-        raise BadInput(f"{path}: is empty")
-    try:
-        return pl.DataFrame(rows, infer_schema_length=None)
-    except (TypeError, pl.exceptions.PolarsError) as error:
-        raise BadInput(f"{path}: a column mixes kinds of values: {str(error).splitlines()[0]}") from error
-
-
-def _strings(path: Path, raw: "pl.DataFrame", column: str) -> "pl.Series":
-    """A column as text without blanks at the ends; blank becomes null."""
-    import polars as pl
-
-    if raw.schema[column].is_nested():
-        raise BadInput(f"{path}: column {column!r} holds {raw.schema[column]}, not one value a row")
-    text = raw[column].cast(pl.String).str.strip_chars()
-    # What programs write for a missing number. Taken as text it would be a label of its own.
-    nan = (text.str.to_lowercase() == "nan").fill_null(False)
-    if nan.any():
-        row = int(nan.arg_max() or 0) + 1
-        raise BadInput(
-            f"{path}: row {row}: column {column!r} is NaN; write the value or leave the cell empty"
-        )
-    return text.set(text == "", None)
-
-
-def _refuse_blank(path: Path, column: str, values: "pl.Series") -> None:
-    if values.null_count():
-        row = int(values.is_null().arg_max() or 0) + 1
-        raise BadInput(f"{path}: row {row}: column {column!r} is empty; fill it in or leave the row out")
-
-
-def _check_labels(path: Path, column: str, labels: "pl.Series") -> None:
-    found = labels.drop_nulls().unique().sort().to_list()
-    if not MIN_EMOTIONS <= len(found) <= MAX_EMOTIONS:
-        some = f" ({', '.join(found[:5])}{', ...' if len(found) > 5 else ''})" if found else ""
-        raise BadInput(
-            f"{path}: column {column!r} holds {len(found)} different label{'' if len(found) == 1 else 's'}{some}; "
-            f"{MIN_EMOTIONS} to {MAX_EMOTIONS} are needed"
-        )
-
-
-def _check_splits(path: Path, column: str, splits: "pl.Series") -> None:
-    for row, word in enumerate(splits, 1):
-        if word and word not in SPLITS:
-            raise BadInput(
-                f"{path}: row {row}: column {column!r}: unknown split {word!r}; use {', '.join(SPLITS)}"
-            )
-
-
-def _check_unique(path: Path, column: str, ids: "pl.Series") -> None:
-    first: dict[str, int] = {}
-    for row, value in enumerate(ids, 1):
-        if value in first:
-            raise BadInput(f"{path}: row {row}: column {column!r} repeats {value!r} of row {first[value]}")
-        first[value] = row
+    cell = pl.col(role).str.replace_all(INVISIBLE, "").str.strip_chars()
+    # An id may be any word, and a label may be one that the study lists.
+    missing = [""] if role in ("id", "emotion") else sorted(MISSING)
+    return pl.when(~cell.str.to_lowercase().is_in(missing)).then(cell).alias(role)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from moodlens.core.errors import BadInput
 from moodlens.settings.base import Frozen, apply_changes, complaint, nearest, read_yaml, validate
 from moodlens.settings.features import FeatureSettings
+from moodlens.settings.labels import check_labels
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.sae import SAESettings
 from moodlens.settings.steer import SteerSettings
@@ -19,7 +20,7 @@ from moodlens.settings.verdict import VerdictSettings
 
 
 class Table(Frozen):
-    """A user's own texts: CSV, JSONL or Parquet."""
+    """A user's own texts: delimited text, JSON or Parquet."""
 
     path: str = Field(description="file; `${NAME:-default}` is read from the environment")
     text_column: str = Field(description="column that holds the text")
@@ -29,7 +30,10 @@ class Table(Frozen):
     group_column: str | None = Field(
         default=None, description="column that must not straddle a split (e.g. the annotator)"
     )
-    split_column: str | None = Field(default=None, description="column with train, val, test or held_out")
+    split_column: str | None = Field(
+        default=None,
+        description="column with train, val, test or held_out, or another usual name of these; empty cells are dealt",
+    )
     id_column: str | None = Field(default=None, description="column with a unique id")
     segments: bool = Field(
         default=False,
@@ -160,6 +164,7 @@ class Settings(Frozen):
     def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if not 2 <= len(value) <= 50 or len(set(value)) != len(value):
             raise ValueError("give 2 to 50 different labels")
+        check_labels(value)
         return value
 
     @field_validator("sweep")
@@ -205,4 +210,6 @@ def expand_path(text: str) -> Path:
             raise BadInput(f"{text}: the environment variable {name} is not set")
         return found
 
-    return Path(re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, text)).expanduser()
+    path = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, text)
+    # A name such as ~$captions.csv is a name.
+    return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
