@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,7 @@ import yaml
 from moodlens.core import write_json, write_table
 from moodlens.embed import EmbeddingStore
 from moodlens.features import select_features
-from moodlens.settings.features import FeatureSettings
+from moodlens.settings.study import Settings
 from moodlens.study.families import families
 from moodlens.validate.probe import phase0
 from moodlens.validate.verdict import judge
@@ -73,10 +74,13 @@ def history(rng: np.random.Generator, epochs: int = 12) -> list[dict]:
 
 
 def make_study(
-    folder: Path, emotions: tuple[str, ...] = FOUR, *, seed: int = 0, d_in: int = 16, groups: int = 14
+    folder: Path, emotions: tuple[str, ...] = FOUR, *, d_in: int = 16, groups: int = 14, **changes: Any
 ) -> Path:
-    """Write a whole study folder; every statistic in it is computed, not made up, except the causal ones."""
-    rng = np.random.default_rng(seed)
+    """Write a whole study folder; every statistic in it is computed, not made up, except the causal ones.
+
+    ``changes`` are sections of the settings.
+    """
+    rng = np.random.default_rng(0)
     c = len(emotions)
     d_in = max(d_in, c + 4)
     d_sae = 4 * d_in
@@ -93,12 +97,20 @@ def make_study(
     x = (x + 0.1).astype(np.float32)
 
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {
-        "name": "tiny study", "seed": seed, "control": "none", "emotions": list(emotions),
-        "encoder": {"id": "minilm"}, "sae": {"architecture": "l1"}, "seeds": 2,
-        "provenance": {"python": "3.11", "moodlens": "0.1.0", "torch": "2.13.0"},
-    }  # fmt: skip
-    (folder / "study.yaml").write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    few = {"n_permutations": 200, "n_shuffles": 20}
+    settings = Settings.model_validate(
+        {
+            "name": "tiny study",
+            "emotions": emotions,
+            "sae": {"architecture": "l1"},
+            "seeds": 2,
+            "features": few,
+        }
+        | changes
+    )
+    provenance = {"python": "3.11", "moodlens": "0.1.0", "torch": "2.13.0"}
+    values = settings.model_dump(mode="json") | {"provenance": provenance}
+    (folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     write_table(folder / "prompts.parquet", prompts)
     info = {
         "encoder": "minilm",
@@ -132,8 +144,7 @@ def make_study(
     )
     write_table(folder / "sweep.parquet", sweep_table(rng))
 
-    fs = FeatureSettings.model_validate({"n_permutations": 200, "n_shuffles": 20})
-    chosen = select_features(codes, labels, group, splits, emotions, fs, seed=seed)
+    chosen = select_features(codes, labels, group, splits, emotions, settings.features, seed=0)
     table = chosen.table
     d = table.height
     found = table["emotion_feature"].to_numpy()
@@ -147,7 +158,7 @@ def make_study(
         pl.Series("causal_p", rng.random(d) * 0.01),
         pl.Series("causal_q", rng.random(d) * 0.02),
     )
-    fam = families(table, codes, labels, emotions, np.isin(splits, ("train", "val")), fs)
+    fam = families(table, codes, labels, emotions, np.isin(splits, ("train", "val")), settings.features)
     table = fam.annotate(table)
     write_json(folder / "families.json", fam.to_json())
     write_table(folder / "features.parquet", table)
@@ -174,7 +185,7 @@ def make_study(
         "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
         stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
                    "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7], "families": cell},
-        **pairs,
+        **pairs, settings=settings.verdict,
     )  # fmt: skip
     write_json(folder / "verdict.json", verdict)
     return folder

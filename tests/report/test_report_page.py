@@ -293,46 +293,6 @@ def test_embeddings_of_other_prompts_are_refused(study, tmp_path):
         render(folder)
 
 
-HOSTILE = (
-    "<img src=http://evil.example/x onerror=alert(1)>",
-    "`` ` ```\n# head\n| a | b |",
-    "x" * 5000,
-    "مرحبا \u202e turned \x00\x1b nul",
-    "{{ 7*7 }} {% raw %}",
-    "]]> --> </svg></style></script>",
-    "[link](javascript:alert(1)) ![i](http://evil.example)",
-    "$x^2$ ~~gone~~ **bold** 🎻 悲しい",
-)
-
-
-def test_hostile_texts_stay_text(tmp_path):
-    import polars as pl
-
-    labels = ("<script>alert(1)</script>", "`code` & |pipe|", "悲しい 🎻", "long " + "y" * 200)
-    folder = make_study(tmp_path / "s", labels)
-    for file, column in (("prompts.parquet", "text"), ("features.parquet", "name")):
-        frame = read_table(folder / file)
-        values = [f"{HOSTILE[i % len(HOSTILE)]} {i}" for i in range(frame.height)]
-        write_table(folder / file, frame.with_columns(pl.Series(column, values)))
-    html, md = written(folder)
-    page = Page(html)
-    assert not {"script", "img"} & page.tags
-    assert not page.handlers
-    assert "<script>alert(1)</script>" in page.tables["Texts (and groups) by emotion and split"][1][0]
-    assert not any(a.startswith(("http", "javascript")) for a in page.addresses)
-    for text in (html, md):
-        assert "\x00" not in text
-        assert "\u202e" not in text
-        assert "\x1b" not in text
-        assert "x" * 400 not in text
-        assert "{{ 7" in text
-    # A text cannot break out of its Markdown cell, or become a link or a picture.
-    assert list(page.tables.values()) == markdown_tables(md)
-    assert not re.search(r"(?<!\\)\[link(?<!\\)\]\(", md)
-    assert "<img" not in md
-    assert "\n# head" not in md
-
-
 def test_as_many_emotions_as_there_are(tmp_path):
     labels = tuple(f"mood {i}" for i in range(12))
     folder = make_study(tmp_path / "s", labels)

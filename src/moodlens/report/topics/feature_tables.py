@@ -50,7 +50,7 @@ def emotion_by_emotion(study: Evidence, features: "pl.DataFrame", selection: dic
         if top.height:
             caption = (
                 f"Best {top.height} of {selection['per_emotion'][emotion]} features for {emotion_label(emotion)}: those "
-                f"that reappear in {stable:.0%} of the other seeds first, then by AUROC on train and validation texts"
+                f"that reappear in {100 * stable:g}% of the other seeds first, then by AUROC on train and validation texts"
             )
             blocks = [
                 _feature_table(study, caption, top),
