@@ -1,8 +1,10 @@
 """A CLAP of random weights."""
 
+from pathlib import Path
+
 import torch
 
-from helpers.tiny_music import WORDS
+from helpers.tiny_music import WORDS, word_tokenizer
 
 
 def tiny_clap_model(seed=0, collapsed=False):
@@ -57,3 +59,10 @@ def extractor():
     return ClapFeatureExtractor(
         feature_size=16, hop_length=480, max_length_s=2, truncation="rand_trunc", padding="repeatpad"
     )
+
+
+def save_tiny_clap(folder: Path) -> Path:
+    tiny_clap_model().save_pretrained(folder)
+    extractor().save_pretrained(folder)
+    word_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder

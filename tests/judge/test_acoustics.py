@@ -9,9 +9,7 @@ pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
 
 from moodlens.core import BadInput, write_json
 from moodlens.judge import HYPOTHESES, AcousticScore, judge_shift, score_folder
-from moodlens.judge.acoustics import MEASURES, acoustics
-from moodlens.judge.hypotheses import sign_flip_p
-from moodlens.judge.tonality import KRUMHANSL, NAMES, TEMPERLEY, find_key
+from moodlens.judge.acoustics import KRUMHANSL, MEASURES, NAMES, TEMPERLEY, acoustics, find_key
 from moodlens.steer.clips import write_wav
 
 RATE = 16000
@@ -126,7 +124,7 @@ def test_real_clips_keep_their_order(shared):
     by = {row["file"].removesuffix(".wav"): row for row in frame.to_dicts()}
     centroids = [by[name]["centroid"] for name in ("energetic", "happy", "sad", "calm")]
     assert centroids == sorted(centroids, reverse=True)
-    assert centroids == pytest.approx([3413, 2147, 526, 350], abs=1)
+    assert centroids == pytest.approx([1869, 1580, 532, 351], abs=1)
     assert [by[name]["mode"] > 0 for name in ("happy", "sad", "calm", "energetic")] == [
         True,
         True,
@@ -135,6 +133,7 @@ def test_real_clips_keep_their_order(shared):
     ]
     assert by["calm"]["tempo"] is None  # an ambient pad; an ungated tracker says 121
     assert by["sad"]["tempo"] == pytest.approx(89.7, abs=1)
+    assert by["energetic"]["tempo"] == pytest.approx(131.5, abs=1)  # as essentia says
     assert not any(row["loudness_raw"] for row in by.values())
 
 
@@ -175,11 +174,3 @@ def test_hypotheses_are_judged_with_their_sign():
         judge_shift("wistful", shifts)
     with pytest.raises(BadInput, match="no loudness"):
         judge_shift("calm", shifts)
-
-
-def test_sign_flips_are_uniform_where_nothing_moves():
-    rng = np.random.default_rng(0)
-    p = np.array([sign_flip_p(rng.standard_normal(8)) for _ in range(400)])
-    assert np.mean(p <= 0.05) < 0.09
-    assert 0.45 < p.mean() < 0.55
-    assert sign_flip_p(rng.standard_normal(30) + 2) == pytest.approx(1e-4)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from moodlens.core import BadInput
 from moodlens.judge import embedding_preservation, mmd_test
-from moodlens.judge.mmd import median_bandwidth
+from moodlens.judge.distance import median_bandwidth
 
 
 def gaussian(n, d, seed, shift=0.0):

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from helpers.steer_study import EMOTIONS
-from helpers.tiny_clap import extractor, tiny_clap_model
+from helpers.tiny_clap import extractor, save_tiny_clap, tiny_clap_model
 from helpers.tiny_music import word_tokenizer
 from moodlens.core import BadInput, read_json, read_table
 from moodlens.judge import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
-from moodlens.judge.results import ResultSettings, judge_run, result_lines, write_results
+from moodlens.judge.results import judge_run, result_lines, write_results
+from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer import run_steer
 from moodlens.steer.clips import write_wav
@@ -52,13 +53,13 @@ def test_a_run_is_scored_and_judged(run, musicgen, directions):
     plain = frame.filter(frame["method"] == "none")
     np.testing.assert_allclose(plain["kept"], 1, atol=1e-5)
     results = write_results(run, EMOTIONS[:2], ResultSettings(n_resamples=200))
-    assert results["coefficient"] == 1.0
-    assert set(results["readouts"]) == {"clap", "offline"}
-    assert {r["method"] for r in results["rows"]} == {"sae_family", "difference_in_means", "prompt_editing"}
-    assert {r["method"] for r in results["controls"]} == {"random"}
-    assert all(r["n_directions"] == 5 for r in results["controls"])
-    assert np.shape(results["specificity"][0]["table"]) == (2, 2)
-    assert not any(r["moved"] for r in results["rows"])  # two prompts cannot show anything
+    assert results.coefficient == 1.0
+    assert set(results.readouts) == {"clap", "offline"}
+    assert {r.method for r in results.rows} == {"sae_family", "difference_in_means", "prompt_editing"}
+    assert {r.method for r in results.controls} == {"random"}
+    assert all(r.n_directions == 5 for r in results.controls)
+    assert np.shape(results.specificity[0].table) == (2, 2)
+    assert not any(r.moved for r in results.rows)  # two prompts cannot show anything
     assert "use more prompts" in result_lines(results)[-1]
 
 
@@ -67,17 +68,14 @@ def test_judging_a_run_needs_one_call(tmp_path, musicgen, directions):
         update={"emotions": EMOTIONS, "prompt_editing": False, "controls": (), "methods": ("sae_family",)}
     )
     run_steer(directions, tmp_path / "run", settings, model=musicgen)
-    clap = tiny_clap_model()
-    clap.save_pretrained(tmp_path / "clap")
-    extractor().save_pretrained(tmp_path / "clap")
-    word_tokenizer().save(str(tmp_path / "clap" / "tokenizer.json"))
+    save_tiny_clap(tmp_path / "clap")
     judging = ResultSettings(n_resamples=200)
     results = judge_run(tmp_path / "run", clap=str(tmp_path / "clap"), acoustics=False, settings=judging)
-    assert results["emotions"] == EMOTIONS
-    assert np.shape(results["specificity"][0]["table"]) == (4, 4)
-    assert results["distance"]
+    assert results.emotions == EMOTIONS
+    assert np.shape(results.specificity[0].table) == (4, 4)
+    assert results.distance
     assert (tmp_path / "run" / "results.json").is_file()
-    with pytest.raises(BadInput, match="at least one score"):
+    with pytest.raises(BadInput, match="nothing to judge by"):
         judge_run(tmp_path / "run", clap=None, acoustics=False)
 
 

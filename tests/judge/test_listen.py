@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
+from helpers.clips import put_clip
 from moodlens.core import BadInput, read_json, write_json
 from moodlens.judge.answers import analyse_answers, fleiss_kappa, krippendorff_alpha, wilson
-from moodlens.judge.listen import ListenSettings, choose_trials, make_listening_test
-from moodlens.steer.clips import read_clips, write_clip
-from moodlens.steer.loudness import rms_dbfs
+from moodlens.judge.clips import read_clips
+from moodlens.judge.listen import choose_trials, make_listening_test
+from moodlens.settings.judge import ListenSettings
+from moodlens.steer.clips import rms_dbfs
 
 EMOTIONS = ("happy", "sad", "calm")
 METHODS = ("sae_family", "difference_in_means", "prompt_editing", "random")
@@ -35,7 +37,7 @@ def folder(tmp_path_factory):
                 audio = (0.05 if method == "none" else 0.4) * rng.standard_normal(800).astype(np.float32)
                 facts = {"prompt": f"prompt {p}", "text": "t", "method": method, "direction": direction,
                          "emotion": emotion, "coefficient": coefficient, "seed": seed}  # fmt: skip
-                write_clip(folder, f"{p}-{seed}-{i:02d}", audio[None], 8000, facts)
+                put_clip(folder, f"{p}-{seed}-{i:02d}", audio[None], 8000, **facts)
     return folder
 
 
@@ -67,34 +69,32 @@ def answers_of(key, listener, steered, *, skip=()):
 
 def test_every_method_and_emotion_has_its_pairs(table):
     trials = choose_trials(table, ListenSettings(pairs=4, repeats=5), "clips")
-    first = [t for t in trials if t["repeat"] is None]
-    assert Counter((t["method"], t["emotion"]) for t in first) == {
-        (m, e): 4 for m in METHODS for e in EMOTIONS
-    }
+    first = [t for t in trials if t.repeat is None]
+    assert Counter((t.method, t.emotion) for t in first) == {(m, e): 4 for m in METHODS for e in EMOTIONS}
     assert len(trials) == 4 * 3 * 4 + 5
     files = {row["file"]: row for row in table.iter_rows(named=True)}
     for t in trials:
-        steered, plain = files[t["steered"]], files[t["plain"]]
+        steered, plain = files[t.steered], files[t.plain]
         assert (plain["method"], plain["prompt"], plain["seed"]) == (
             "none",
             steered["prompt"],
             steered["seed"],
         )
         assert steered["coefficient"] in (1.0, None)
-        assert steered["emotion"] in (t["emotion"], None)
+        assert steered["emotion"] in (t.emotion, None)
     for m in METHODS:
-        own = [t for t in first if t["method"] == m]
-        assert sum(t["swap"] for t in own) * 2 == len(own)  # balanced sides
+        own = [t for t in first if t.method == m]
+        assert sum(t.swap for t in own) * 2 == len(own)  # balanced sides
         for e in EMOTIONS:
-            assert len({t["prompt"] for t in own if t["emotion"] == e}) >= (4 if m != "random" else 2)
-    by_id = {t["trial"]: t for t in trials}
+            assert len({t.prompt for t in own if t.emotion == e}) >= (4 if m != "random" else 2)
+    by_id = {t.trial: t for t in trials}
     for t in trials:
-        if t["repeat"]:
-            again = by_id[t["repeat"]]
-            assert (again["steered"], again["plain"], again["swap"]) == (
-                t["steered"],
-                t["plain"],
-                not t["swap"],
+        if t.repeat:
+            again = by_id[t.repeat]
+            assert (again.steered, again.plain, again.swap) == (
+                t.steered,
+                t.plain,
+                not t.swap,
             )
 
 
@@ -211,39 +211,37 @@ def test_what_listeners_hear_is_counted(key, tmp_path):
 
     files = send(tmp_path, *(answers_of(key, f"l{i}", hears(i)) for i in range(6)))
     found = analyse_answers(files, key["folder"])
-    assert (found["n_listeners"], found["n_answers"], found["n_trials"]) == (6, 6 * 48, 48)
-    by_method = {row["method"]: row for row in found["methods"]}
-    assert by_method["sae_family"]["share"] == 1
-    assert by_method["sae_family"]["n"] == 72
-    assert by_method["sae_family"]["p"] == pytest.approx(2 * 0.5**72)
-    assert by_method["sae_family"]["trials"]["n"] == 12
-    assert by_method["sae_family"]["trials"]["p"] == pytest.approx(2 * 0.5**12)
-    assert by_method["sae_family"]["beyond_controls"] < 1e-6
-    assert by_method["random"]["control"]
-    assert by_method["random"]["beyond_controls"] is None
-    assert by_method["random"]["p"] > 0.01
-    low, high = by_method["difference_in_means"]["ci"]
+    assert (found.n_listeners, found.n_answers, found.n_trials) == (6, 6 * 48, 48)
+    by_method = {row.method: row for row in found.methods}
+    assert by_method["sae_family"].share == 1
+    assert by_method["sae_family"].n == 72
+    assert by_method["sae_family"].p == pytest.approx(2 * 0.5**72)
+    assert by_method["sae_family"].trials.n == 12
+    assert by_method["sae_family"].trials.p == pytest.approx(2 * 0.5**12)
+    assert by_method["sae_family"].beyond_controls < 1e-6
+    assert by_method["random"].control
+    assert by_method["random"].beyond_controls is None
+    assert by_method["random"].p > 0.01
+    low, high = by_method["difference_in_means"].ci
     assert low < 0.75 < high
-    cells = {(row["method"], row["emotion"]): row for row in found["cells"]}
+    cells = {(row.method, row.emotion): row for row in found.cells}
     assert len(cells) == 12
-    assert cells["sae_family", "calm"]["n"] == 24
-    assert all(row["q"] >= row["p"] for row in found["cells"])
-    assert found["consistency"] == {"n": 36, "alike": 36, "share": 1.0}
-    assert 0 < found["agreement"]["krippendorff_alpha"] < 1
+    assert cells["sae_family", "calm"].n == 24
+    assert all(row.q >= row.p for row in found.cells)
+    assert (found.consistency.n, found.consistency.alike) == (36, 36)
+    assert 0 < found.agreement.krippendorff_alpha < 1
     # Everyone answered everything: alpha is kappa but for its correction of small samples.
-    assert found["agreement"]["krippendorff_alpha"] == pytest.approx(
-        found["agreement"]["fleiss_kappa"], abs=0.01
-    )
-    assert found["first_side"]["p"] > 0.001
+    assert found.agreement.krippendorff_alpha == pytest.approx(found.agreement.fleiss_kappa, abs=0.01)
+    assert found.first_side.p > 0.001
 
 
 def test_someone_who_always_takes_the_first_is_seen(key, tmp_path):
     files = send(tmp_path, answers_of(key, "lazy", lambda t: not t["swap"]))
     found = analyse_answers(files, key["folder"])
-    assert found["first_side"]["share"] == 1
-    assert found["consistency"]["share"] == 0  # repeats have their sides swapped
-    assert all(row["share"] == 0.5 for row in found["methods"])  # balanced sides: no method gains by it
-    assert found["agreement"]["fleiss_kappa"] is None
+    assert found.first_side.share == 1
+    assert found.consistency.share == 0  # repeats have their sides swapped
+    assert all(row.share == 0.5 for row in found.methods)  # balanced sides: no method gains by it
+    assert found.agreement.fleiss_kappa is None
 
 
 def test_unfinished_answers_count_as_far_as_they_go(key, tmp_path):
@@ -254,14 +252,14 @@ def test_unfinished_answers_count_as_far_as_they_go(key, tmp_path):
         answers_of(key, "b", lambda t: t["method"] != "random"),
     )
     found = analyse_answers(files, key["folder"] / "key.json")
-    assert found["n_answers"] == 24 + 48
-    assert [row["n"] for row in found["listeners"]] == [24, 48]
+    assert found.n_answers == 24 + 48
+    assert [row.n for row in found.listeners] == [24, 48]
 
 
 def test_one_file_twice_counts_once(key, tmp_path):
     value = answers_of(key, "a", lambda t: True)
     files = send(tmp_path, value, value)
-    assert analyse_answers(files, key["folder"])["n_answers"] == 48
+    assert analyse_answers(files, key["folder"]).n_answers == 48
     with pytest.raises(BadInput, match="with other answers; keep one"):
         analyse_answers(send(tmp_path, value, answers_of(key, "a", lambda t: False)), key["folder"])
 
@@ -287,7 +285,7 @@ def test_no_files_or_no_key(key, tmp_path):
     with pytest.raises(BadInput, match="no files"):
         analyse_answers([], key["folder"])
     write_json(tmp_path / "key.json", {})
-    with pytest.raises(BadInput, match="not the key"):
+    with pytest.raises(BadInput, match=r"key\.json: not a ListeningKey"):
         analyse_answers([], tmp_path)
 
 

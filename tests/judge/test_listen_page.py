@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from helpers.browser import Browser, find_chromium
+from helpers.clips import put_clip
 from moodlens.core import read_json, write_json
 from moodlens.judge.answers import analyse_answers
-from moodlens.judge.listen import ListenSettings, make_listening_test
-from moodlens.steer.clips import write_clip
+from moodlens.judge.listen import make_listening_test
+from moodlens.settings.judge import ListenSettings
 
 PROMPTS = ("instrumental music", "a simple melody", '</script> & "quotes"')
 
@@ -26,7 +27,7 @@ def clip_folder(folder, *, rate=8000):
                 audio = (0.1 + 0.2 * rng.random()) * np.sin(2 * np.pi * (300 + 20 * i + rng.random()) * t)
                 facts = {"prompt": prompt, "text": prompt, "method": method, "direction": None, "emotion": emotion,
                          "coefficient": coefficient, "seed": seed}  # fmt: skip
-                write_clip(folder, f"{p}-{seed}-{i}", audio[None].astype(np.float32), rate, facts)
+                put_clip(folder, f"{p}-{seed}-{i}", audio[None], rate, **facts)
     return folder
 
 
@@ -107,11 +108,11 @@ def test_a_listener_goes_through_by_keyboard(browser, tmp_path, embed):
     assert json.loads(file.read_text()) == json.loads(browser.js("$('text').value"))
 
     found = analyse_answers([file], made.key)
-    assert (found["n_listeners"], found["n_trials"]) == (1, made.trials - 2)
-    by_method = {row["method"]: row for row in found["methods"]}
-    assert {m for m, row in by_method.items() if row["share"] == 1} >= {"family", "means", "prompt_editing"}
-    assert by_method["random"]["control"]
-    assert found["consistency"]["n"] == 2
+    assert (found.n_listeners, found.n_trials) == (1, made.trials - 2)
+    by_method = {row.method: row for row in found.methods}
+    assert {m for m, row in by_method.items() if row.share == 1} >= {"family", "means", "prompt_editing"}
+    assert by_method["random"].control
+    assert found.consistency.n == 2
     assert len({tuple(s) for s in sides}) > 2
     # Nothing was asked of a network.
     asked = [
@@ -169,4 +170,4 @@ def test_answers_survive_json(tmp_path):
     ]
     value = {"format": key["format"], "version": 1, "test": key["test"], "listener": "x", "answers": answers}
     write_json(tmp_path / "x.json", value)
-    assert analyse_answers([tmp_path / "x.json"], tmp_path / "test")["n_answers"] == len(answers)
+    assert analyse_answers([tmp_path / "x.json"], tmp_path / "test").n_answers == len(answers)

@@ -4,14 +4,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from helpers.clips import put_clip
+from helpers.tiny_clap import save_tiny_clap
 from moodlens.settings.steer import read_steer_settings
-from moodlens.steer import plan, run_steer
 from moodlens.steer.build import prompt_differences
+from moodlens.steer.run import plan, run_steer
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "steering.md").read_text(encoding="utf-8")
+SCORES = (ROOT / "docs" / "scores.md").read_text(encoding="utf-8")
 STUDY = ROOT / "studies" / "steer-musicgen.yaml"
 
 
@@ -63,6 +67,24 @@ def test_its_code_runs(study_folder, checkpoint, tmp_path, monkeypatch):
         "studies/steer-musicgen.yaml", prompts=("instrumental music",), emotions=("happy",), seeds=(0,)
     )
     assert run_steer("runs/t5", "runs/t5-steered", settings).made == 0
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_on_scores_runs(inputs, directions, musicgen, tmp_path, monkeypatch):
+    pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
+    save_tiny_clap(tmp_path / "clap")
+    monkeypatch.chdir(tmp_path)
+    time = np.arange(8000) / 8000
+    for place in ("happy", "sad", "clips/a"):
+        put_clip(tmp_path, place, 0.1 * np.sin(2 * np.pi * 440 * time), 8000)
+    blocks = re.findall(r"```python\n(.*?)```", SCORES, re.S)
+    assert len(blocks) == 2
+    names = {"musicgen": musicgen, "sae": inputs.sae, "directions": directions}
+    for block in blocks:
+        code = block.replace("laion/clap-htsat-unfused", "clap").replace("seconds=2", "seconds=0.2")
+        exec(compile(code, "docs/scores.md", "exec"), names)
+    assert names["frame"].height == 1
+    assert names["table"].height == inputs.sae.d_sae
 
 
 def test_every_trap_of_the_page_has_a_test():

@@ -1,49 +1,280 @@
 """The music verbs from end to end, on a tiny random MusicGen: steer, judge, listen."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from helpers.clips import put_clip
+
+pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
+
 from moodlens.cli import main as entry
+from moodlens.core import read_json, read_table
+from moodlens.steer.directions import save_directions
 
 
-@pytest.fixture
-def moodlens(capsys, monkeypatch):
-    """Run a verb with --json -> its one object."""
+@pytest.fixture(scope="module")
+def call():
+    """Run a verb -> exit status, standard output, standard error."""
 
-    def run(*arguments) -> dict:
-        monkeypatch.setattr(sys, "argv", ["moodlens", *map(str, arguments), "--json"])
-        with pytest.raises(SystemExit) as stop:
-            entry()
-        said = capsys.readouterr()
-        assert stop.value.code == 0, said.err
-        return json.loads(said.out)
+    def run(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["moodlens", *map(str, arguments)])
+            with pytest.raises(SystemExit) as stop:
+                entry()
+        return stop.value.code
 
     return run
 
 
-@pytest.mark.slow
-def test_steer_judge_and_listen(moodlens, study_folder, checkpoint, tmp_path):
-    clips = tmp_path / "clips"
-    options = [
-        "--seconds",
-        1,
-        "--seed",
-        0,
-        "--coefficient",
-        1,
-        "--method",
-        "difference_in_means",
-        "--control",
-        "random",
-    ]
-    made = moodlens("steer", study_folder, "--out", clips, "--model", checkpoint, *options)
-    assert made["made"] == made["n_clips"] > 0
-    assert made["results"]["rows"]
-    again = moodlens("steer", study_folder, "--out", clips, "--model", checkpoint, *options, "--no-judge")
-    assert again["made"] == 0
-    assert moodlens("judge", clips)["rows"] == made["results"]["rows"]
-    test = moodlens("listen", clips, "--out", tmp_path / "test")
+@pytest.fixture
+def moodlens(call, capsys):
+    """Run a verb with --json -> its one object."""
+
+    def run(*arguments) -> dict:
+        capsys.readouterr()
+        code = call(*arguments, "--json")
+        streams = capsys.readouterr()
+        assert code == 0, streams.err
+        return json.loads(streams.out)
+
+    return run
+
+
+@pytest.fixture
+def refused(call, capsys):
+    """Run a verb that must fail -> the one line it says."""
+
+    def run(*arguments) -> str:
+        capsys.readouterr()
+        code = call(*arguments)
+        streams = capsys.readouterr()
+        assert (code, streams.out) == (2, ""), streams
+        assert streams.err.count("\n") == 1, streams.err
+        return streams.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    path = tmp_path_factory.mktemp("prompts") / "two.txt"
+    path.write_bytes("\ufeff# neutral\r\ninstrumental music\r\na simple melody\r\n".encode("utf-16-le"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def small(checkpoint, prompts):
+    """Options of a run of some seconds, with all that a judge needs."""
+    return [
+        "--model", checkpoint, "--prompts", prompts, "--seconds", 0.6, "--seed", 0, "--coefficient", 2, "--method",
+        "difference_in_means", "--control", "random", "--n-random", 2, "--emotion", "happy", "--emotion", "sad",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def study(study_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a [study]") / "mine"
+    shutil.copytree(study_folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(call, study, small):
+    """Steered and judged into the study's own folder."""
+    record = study / ".stages" / "report.json"
+    record.parent.mkdir()
+    record.write_text('{"key": "k", "files": ["report.html"], "seconds": 1}')
+    assert call("steer", study, *small, "--json") == 0
+    assert not record.exists()  # the report shows these clips: it is out of date
+    return study / "steer"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_steer_judge_and_listen(moodlens, run, study, small, tmp_path):
+    results = read_json(run / "results.json")
+    assert {(row["method"], row["coefficient"]) for row in results["rows"]} == {
+        ("difference_in_means", 2),
+        ("prompt_editing", None),
+    }
+    assert results["controls"][0]["coefficient"] == 2  # as the only coefficient that was asked for
+    assert results["controls"][0]["n_directions"] == 2
+    again = moodlens("steer", study, *small, "--no-judge")
+    assert (again["made"], again["n_clips"]) == (0, 2 * (1 + 2 + 2 + 2))
+    assert read_json(run / "results.json") == results  # the same clips
+    assert moodlens("judge", run)["rows"] == results["rows"]
+    test = moodlens("listen", run, "--out", tmp_path / "test", "--coefficient", 2)
     assert test["trials"] > 0
     assert (tmp_path / "test" / "listen.html").is_file()
+
+
+def test_a_path_to_the_checkpoint_is_written_as_one_likes(
+    moodlens, run, small, study, checkpoint, monkeypatch
+):
+    monkeypatch.chdir(checkpoint.parent)
+    options = ["./tiny" if option == checkpoint else option for option in small]
+    assert moodlens("steer", study, *options, "--no-judge")["made"] == 0
+
+
+def test_other_clips_make_old_results_void_and_are_told(moodlens, run, study, small, tmp_path):
+    """And what --set, --method none and --control none change."""
+    out = tmp_path / "steer"
+    shutil.copytree(run, out)
+    options = [*small[: small.index("--method")], "--method", "none", "--control", "none"]
+    options += ["--set", "steer.emotions=[calm]", "--no-judge", "--out", out]
+    made = moodlens("steer", study, *options)
+    assert made["clips"] == {"none": 2, "prompt_editing": 2}
+    assert made["made"] == 2
+    assert made["notes"][-1].startswith("12 clips of other settings are in ")
+    assert not (out / "results.json").exists()
+    assert not (out / "scores.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--coefficient", -1], "share no positive coefficient (-1 and -1)"),
+        (["--coefficient", 2, "--control-coefficient", 1], "share no positive coefficient (2 and 1)"),
+        (["--clap", "no/such-clap"], "CLAP no/such-clap: cannot load"),
+        (["--no-acoustics"], "add CLAP"),
+        (["--seconds", 31], "seconds: should be less than or equal to 30"),
+        (["--set", "secnds=3"], "unknown setting 'secnds'; did you mean 'seconds'"),
+        (["--emotion", "angry"], "angry not among happy, sad, calm, energetic"),
+        (["--method", "magic"], "unknown methods: magic"),
+        (["--device", "tpu9"], "device tpu9: cannot be used here"),
+        (["--model", "no/such-model"], "MusicGen no/such-model: cannot load"),
+        (["--prompts", "none.txt"], "none.txt: cannot read"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_first_clip(refused, run, study, small, options, message):
+    changed = {options[0]} | ({"--set"} if options[0] == "--set" else set())
+    pairs = list(zip(small[::2], small[1::2], strict=True))
+    shared = [part for pair in pairs if pair[0] not in changed for part in pair]
+    before = files(study)
+    assert message in refused("steer", study, *shared, *options)
+    assert files(study) == before
+
+
+def test_labels_of_ones_own_need_clap(refused, directions, small, tmp_path):
+    """Acoustics alone have no hypotheses about them: nothing could be judged once the clips are there."""
+    from dataclasses import replace
+
+    names = dict(zip(directions.emotions, ("wistful", "bold", "tender", "wild"), strict=True))
+    items = tuple(replace(d, emotion=names.get(d.emotion or "")) for d in directions if d.method != "mixture")
+    own = replace(directions, items=items, emotions=tuple(names.values()))
+    save_directions(own, tmp_path / "directions")
+    line = refused(
+        "steer", tmp_path / "directions", "--out", tmp_path / "out", *small[: small.index("--emotion")]
+    )
+    assert "nothing is stated about wistful, bold, tender, wild" in line
+    assert "add CLAP" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_out_is_no_input_and_no_file(refused, run, study, small, tmp_path):
+    before = files(study)
+    assert "is what is read" in refused("steer", study, "--out", study, *small)
+    (tmp_path / "file").write_text("mine")
+    assert "is a file" in refused("steer", study, "--out", tmp_path / "file" / "below", *small)
+    for place in (run, run / "clips"):
+        assert "is what is read" in refused("listen", run, "--out", place, "--coefficient", 2)
+    assert "--emotion" in refused("judge", run, "--emotion", "happy")
+    assert "--out" in refused("judge", run, "--out", tmp_path / "x.csv")
+    assert files(study) == before
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_of_sounds_is_scored_into_a_table(moodlens, refused, tmp_path):
+    sounds = tmp_path / "so[u]nds"
+    for name, hz in (("one [1]", 220), ("zwei ü", 880)):
+        put_clip(sounds, name, 0.1 * np.sin(2 * np.pi * hz * np.arange(16000) / 16000), 16000)
+    (sounds / "run.json").write_text('{"of": "another program"}')
+    (sounds / "notes.txt").write_text("not a sound")
+    scored = moodlens("judge", sounds, "--out", tmp_path / "t.parquet")
+    assert [row["file"] for row in scored["clips"]] == ["one [1].wav", "zwei ü.wav"]
+    assert read_table(tmp_path / "t.parquet").height == 2
+    assert "written as .csv or .parquet" in refused(
+        "judge", tmp_path / "nothing", "--out", tmp_path / "t.json"
+    )
+    assert "no such folder" in refused("judge", tmp_path / "nothing")
+    assert "is a file" in refused("judge", sounds / "one [1].wav")
+    assert "there are some in" in refused("judge", tmp_path)
+
+
+@pytest.mark.parametrize("value", ["[]", '"text"', "{", "{}", '{"version": 1, "clips": 3}'])
+def test_a_damaged_run_says_how_to_make_it_anew(refused, run, tmp_path, value):
+    out = tmp_path / "steer"
+    shutil.copytree(run, out)
+    (out / "run.json").write_text(value)
+    for verb in (["judge", out], ["listen", out, "--out", tmp_path / "test"]):
+        line = refused(*verb)
+        assert str(out / "run.json") in line
+        assert f"moodlens steer DIR --out {out}" in line
+
+
+def test_a_clip_that_is_not_as_it_was_written_is_not_scored(refused, run, tmp_path):
+    out = tmp_path / "steer"
+    shutil.copytree(run, out)
+    wav = sorted((out / "clips").glob("*.wav"))[3]
+    data = wav.read_bytes()
+    for spoiled in (data[: len(data) // 2], data[:-4] + b"\0\0\0\0", b""):
+        wav.write_bytes(spoiled)
+        assert str(wav) in refused("judge", out)
+    wav.write_bytes(data)
+    wav.with_suffix(".json").write_text("[1, 2]")
+    assert str(wav) in refused("judge", out)
+
+
+@pytest.fixture(scope="module")
+def listening(run, call, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("listening")
+    assert call("listen", run, "--out", folder / "test", "--coefficient", 2, "--json") == 0
+    return folder
+
+
+def answers_of(key: dict, listener: str) -> dict:
+    items = [
+        {
+            "trial": t["trial"],
+            "first": t["steered_clip"],
+            "second": t["plain_clip"],
+            "chose": t["steered_clip"],
+        }
+        for t in key["trials"]
+    ]
+    return {
+        "format": key["format"],
+        "version": 1,
+        "test": key["test"],
+        "listener": listener,
+        "answers": items,
+    }
+
+
+def test_answers_as_a_shell_writes_them(moodlens, refused, listening, tmp_path):
+    """``--answers *.json`` is one option and more arguments, wherever the test stands; marks at the start are no harm."""
+    test = listening / "test"
+    key = read_json(test / "key.json")
+    names = []
+    for i, (who, coding) in enumerate((("Ada", "utf-8"), ("Bea", "utf-8-sig"), ("Céa", "utf-16"))):
+        names.append(tmp_path / f"answers-{i}.json")
+        names[-1].write_text(json.dumps(answers_of(key, who), ensure_ascii=False), encoding=coding)
+    for arguments in (
+        [test, "--answers", *names],
+        ["--answers", *names, test],
+        [test, *(part for name in names for part in ("--answers", name))],
+        [test / "key.json", "--answers", *names],
+    ):
+        heard = moodlens("listen", *arguments)
+        assert [row["listener"] for row in heard["listeners"]] == ["Ada", "Bea", "Céa"]
+    assert "name one listening test" in refused("listen", "--answers", *names)
+    assert "answers are given with --answers" in refused("listen", test, names[0])
+    names[1].write_text("{")
+    assert str(names[1]) in refused("listen", test, "--answers", *names)

@@ -5,8 +5,10 @@ import polars as pl
 import pytest
 
 from moodlens.core import BadInput, read_json, write_table
-from moodlens.judge.effects import Shifts, at_change, bootstrap_ci, readouts, specificity, trend, two_sided_p
-from moodlens.judge.results import ResultSettings, result_lines, statements, steer_results, write_results
+from moodlens.judge.results import result_lines, statements, steer_results, write_results
+from moodlens.judge.shifts import Shifts, at_change, readouts, specificity, trend
+from moodlens.settings.judge import ResultSettings
+from moodlens.study.records.judge import Results
 
 EMOTIONS = ("happy", "sad", "calm")
 QUICK = ResultSettings(n_resamples=400)
@@ -54,29 +56,29 @@ def results(scores):
 
 
 def test_effects_are_the_planted_ones_with_intervals_around_them(results):
-    assert results["coefficient"] == 1.0  # all that random directions share with the rest
+    assert results.coefficient == 1.0  # all that random directions share with the rest
     planted = {"sae_family": 0.1, "difference_in_means": 0.2, "prompt_editing": 0.3}
-    rows = [r for r in results["rows"] if r["readout"] == "clap"]
+    rows = [r for r in results.rows if r.readout == "clap"]
     assert len(rows) == 3 * (4 + 4 + 1)
     for row in rows:
-        dose = 1.0 if row["coefficient"] is None else row["coefficient"]
-        truth = planted[row["method"]] * dose
-        assert row["effect"] == pytest.approx(truth, abs=0.02)
-        assert row["ci"][0] - 0.01 < truth < row["ci"][1] + 0.01
-        assert row["p"] == pytest.approx(1 / 256)
-        assert row["q"] >= row["p"]
-        assert row["moved"]
-        if row["coefficient"] == 1.0:
-            assert row["random_p"] == pytest.approx(1 / 21)
-            assert abs(row["random_p95"]) < 0.03
+        dose = 1.0 if row.coefficient is None else row.coefficient
+        truth = planted[row.method] * dose
+        assert row.effect == pytest.approx(truth, abs=0.02)
+        assert row.ci[0] - 0.01 < truth < row.ci[1] + 0.01
+        assert row.p == pytest.approx(1 / 256)
+        assert row.q >= row.p
+        assert row.moved
+        if row.coefficient == 1.0:
+            assert row.random_p == pytest.approx(1 / 21)
+            assert abs(row.random_p95) < 0.03
 
 
 def test_losses_are_said_plainly(results):
-    rows = {(r["readout"], r["baseline"]): r for r in results["comparisons"]}
+    rows = {(r.readout, r.baseline): r for r in results.comparisons}
     lost = rows["clap", "difference_in_means"]
-    assert lost["winner"] == "baseline"
-    assert lost["difference"] == pytest.approx(-0.1, abs=0.02)
-    text = "\n".join(results["statements"])
+    assert lost.winner == "baseline"
+    assert lost.difference == pytest.approx(-0.1, abs=0.02)
+    text = "\n".join(results.statements)
     assert "clap: difference_in_means beats sae_family (sae_family +0.1" in text
     assert "clap: prompt_editing beats sae_family" in text
     assert any("prompt_editing beats" in line for line in result_lines(results))
@@ -84,11 +86,11 @@ def test_losses_are_said_plainly(results):
 
 def test_a_win_and_a_draw_are_told_apart():
     won = steer_results(made({"sae_family": 0.3, "difference_in_means": 0.1}), EMOTIONS, QUICK)
-    assert won["comparisons"][0]["winner"] == "method"
-    assert any(s.startswith("clap: sae_family beats difference_in_means") for s in won["statements"])
+    assert won.comparisons[0].winner == "method"
+    assert any(s.startswith("clap: sae_family beats difference_in_means") for s in won.statements)
     drawn = steer_results(made({"sae_family": 0.2, "difference_in_means": 0.2}), EMOTIONS, QUICK)
-    assert next(r for r in drawn["comparisons"] if r["readout"] == "clap")["winner"] is None
-    assert any("within chance" in s for s in drawn["statements"])
+    assert next(r for r in drawn.comparisons if r.readout == "clap").winner is None
+    assert any("within chance" in s for s in drawn.statements)
 
 
 def test_nothing_is_claimed_where_nothing_moved():
@@ -97,9 +99,9 @@ def test_nothing_is_claimed_where_nothing_moved():
         null = steer_results(
             made({"sae_family": 0.0, "difference_in_means": 0.0}, seed=seed, n_random=5), EMOTIONS, QUICK
         )
-        claims += sum(row["moved"] for row in null["rows"])
-        claims += sum(row["winner"] is not None for row in null["comparisons"])
-        assert "moved: nothing" in "\n".join(null["statements"]) or claims
+        claims += sum(row.moved for row in null.rows)
+        claims += sum(row.winner is not None for row in null.comparisons)
+        assert "moved: nothing" in "\n".join(null.statements) or claims
     assert claims <= 2
 
 
@@ -113,19 +115,19 @@ def test_an_sae_feature_must_beat_features_that_mean_nothing():
         rows.append(row | moved | {"method": "matched_random_feature", "direction": name})
     rng.shuffle(rows)
     found = steer_results(pl.DataFrame(rows, infer_schema_length=None), EMOTIONS, QUICK)
-    at = [r for r in found["rows"] if r["readout"] == "clap" and r["coefficient"] == 1.0]
-    assert all(r["matched_p95"] > 0.1 and not r["moved"] for r in at if r["method"] == "sae_family")
-    assert all(r["matched_p95"] is None and r["moved"] for r in at if r["method"] != "sae_family")
+    at = [r for r in found.rows if r.readout == "clap" and r.coefficient == 1.0]
+    assert all(r.matched_p95 > 0.1 and not r.moved for r in at if r.method == "sae_family")
+    assert all(r.matched_p95 is None and r.moved for r in at if r.method != "sae_family")
 
 
 def test_dose_response(results):
-    rows = [r for r in results["dose"] if r["readout"] == "clap"]
-    assert {r["method"] for r in rows} == {"sae_family", "difference_in_means"}
+    rows = [r for r in results.dose if r.readout == "clap"]
+    assert {r.method for r in rows} == {"sae_family", "difference_in_means"}
     for row in rows:
-        assert row["coefficients"] == [-1, 0, 0.5, 1, 2]
-        assert row["spearman"] > 0.95
-        assert row["monotone_share"] == 1
-        assert row["q"] < 0.01
+        assert row.coefficients == (-1, 0, 0.5, 1, 2)
+        assert row.spearman > 0.95
+        assert row.monotone_share == 1
+        assert row.q < 0.01
 
 
 def test_trend_under_the_null_and_on_a_falling_curve():
@@ -139,15 +141,13 @@ def test_trend_under_the_null_and_on_a_falling_curve():
 
 
 def test_specificity_table(results):
-    row = next(
-        r for r in results["specificity"] if r["readout"] == "clap" and r["method"] == "difference_in_means"
-    )
-    table = np.array(row["table"])
+    row = next(r for r in results.specificity if r.readout == "clap" and r.method == "difference_in_means")
+    table = np.array(row.table)
     assert table.shape == (3, 3)
     np.testing.assert_allclose(np.diag(table), 0.2, atol=0.02)
     np.testing.assert_allclose(table[~np.eye(3, dtype=bool)], 0, atol=0.02)
-    assert row["difference"] == pytest.approx(0.2, abs=0.02)
-    assert row["q"] < 0.01
+    assert row.difference == pytest.approx(0.2, abs=0.02)
+    assert row.q < 0.01
 
 
 def test_moving_all_readouts_alike_is_not_specific():
@@ -164,46 +164,44 @@ def test_moving_all_readouts_alike_is_not_specific():
 
 
 def test_acoustics_are_judged_against_the_hypotheses(results):
-    assert results["readouts"]["acoustic"] == ["happy", "sad", "calm"]
-    happy = [r for r in results["hypotheses"] if r["emotion"] == "happy" and r["method"] == "sae_family"]
-    assert {r["measure"]: r["agrees"] for r in happy} == dict.fromkeys(("mode", "tempo", "centroid"), True)
-    assert all(r["shift"] == pytest.approx(2, abs=0.2) for r in happy)
+    assert results.readouts["acoustic"] == ("happy", "sad", "calm")
+    happy = [r for r in results.hypotheses if r.emotion == "happy" and r.method == "sae_family"]
+    assert {r.measure: r.agrees for r in happy} == dict.fromkeys(("mode", "tempo", "centroid"), True)
+    assert all(r.shift == pytest.approx(2, abs=0.2) for r in happy)
     row = next(
         r
-        for r in results["rows"]
-        if (r["readout"], r["method"], r["emotion"], r["coefficient"])
-        == ("acoustic", "sae_family", "sad", 1.0)
+        for r in results.rows
+        if (r.readout, r.method, r.emotion, r.coefficient) == ("acoustic", "sae_family", "sad", 1.0)
     )
-    assert row["effect"] > 0.5  # the sound went down, as sad should
+    assert row.effect > 0.5  # the sound went down, as sad should
 
 
 def test_equal_change_and_distance(results):
-    row = next(r for r in results["equal_change"] if r["readout"] == "clap")
-    assert row["change"] == pytest.approx(0.1)
-    assert row["effects"]["prompt_editing"] > row["effects"]["sae_family"]
+    row = next(r for r in results.equal_change if r.readout == "clap")
+    assert row.change == pytest.approx(0.1)
+    assert row.effects["prompt_editing"] > row.effects["sae_family"]
     assert at_change({0.2: 1.0, 0.4: 3.0}, 0.1) == pytest.approx(0.5)
     assert at_change({0.2: 1.0, 0.4: 3.0}, 0.3) == pytest.approx(2.0)
     assert at_change({0.2: 1.0}, 0.3) is None
-    by = {r["method"]: r for r in results["distance"]}
-    assert by["prompt_editing"]["mmd2"] > by["random"]["mmd2"]
-    assert len([r for r in results["distance"] if r["method"] == "random"]) == 20
+    by = {r.method: r for r in results.distance}
+    assert by["prompt_editing"].mmd2 > by["random"].mmd2
+    assert len([r for r in results.distance if r.method == "random"]) == 20
 
 
 def test_too_few_prompts_are_said_to_be_too_few():
     few = steer_results(made({"sae_family": 0.3}, n_prompts=3), EMOTIONS, QUICK)
-    assert not any(row["moved"] for row in few["rows"])
-    assert "use more prompts" in few["statements"][-1]
+    assert not any(row.moved for row in few.rows)
+    assert "use more prompts" in few.statements[-1]
     one = steer_results(made({"sae_family": 0.3}, n_prompts=1), EMOTIONS, QUICK)
-    assert one["rows"][0]["ci"] is None
+    assert one.rows[0].ci is None
     assert result_lines(one)
 
 
 def test_results_are_written_as_strict_json(tmp_path, scores, results):
     write_table(tmp_path / "scores.parquet", scores)
     write_results(tmp_path, EMOTIONS, QUICK)
-    found = read_json(tmp_path / "results.json")
-    assert found["statements"] == results["statements"]
-    assert len(found["rows"]) == len(results["rows"])
+    assert Results.read(tmp_path) == results  # not a digit is lost
+    assert read_json(tmp_path / "results.json")["statements"] == list(results.statements)
     with pytest.raises(BadInput, match="no such file"):
         write_results(tmp_path / "nothing", EMOTIONS)
 
@@ -220,13 +218,10 @@ def test_bad_input(scores):
         Shifts.of_clips(scores.filter(pl.col("method") != "none"), ["clap_happy"])
 
 
-def test_small_pieces():
+def test_small_pieces(results):
     frame = pl.DataFrame({"clap_happy": [0.1], "clap_sad": [0.2], "mine_happy": [1.0], "tempo": [1.0]})
     assert readouts(frame, ("happy", "sad")) == {"clap": {"happy": "clap_happy", "sad": "clap_sad"}}
-    assert bootstrap_ci(np.array([1.0]), 100, 0) is None
-    low, high = bootstrap_ci(np.arange(50.0), 1000, 0) or (0, 0)
-    assert 19 < low < 24.5 < high < 30
-    assert two_sided_p(np.array([1.0, 2, 3, 4]), 0) == pytest.approx(2 / 16)
-    assert np.isnan(two_sided_p(np.array([np.nan]), 0))
-    assert statements({"comparisons": [], "readouts": {}, "rows": [], "coefficient": None, "n_prompts": 9,
-                       "settings": {"alpha": 0.05}}) == []  # fmt: skip
+    assert (
+        statements(results.model_copy(update={"comparisons": (), "readouts": {}, "rows": (), "n_prompts": 9}))
+        == []
+    )

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from helpers.clips import put_clip
 from helpers.report_page import Page
 from helpers.report_study import copy_study
 from moodlens.core import BadInput, read_json, read_table, write_json
@@ -12,7 +13,6 @@ from moodlens.report import render
 from moodlens.report.evidence import read_evidence
 from moodlens.report.topics.steering import steering_dose
 from moodlens.report.write import compose, to_html, to_markdown
-from moodlens.steer.clips import write_clip
 from moodlens.study.notes import Notes
 
 
@@ -74,7 +74,7 @@ def steered(study, folder):
             "coefficient": coefficient,
             "seed": 3,
         }
-        write_clip(clips, f"key{i}", np.zeros(320, dtype=np.float32), 32000, facts)
+        put_clip(clips, f"key{i}", np.zeros(320, dtype=np.float32), 32000, **facts)
         keys.append(f"key{i}")
         if coefficient:
             slope = 0.3 if method == "sae_family" else 0.0

@@ -6,24 +6,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
+from helpers.clips import wav_samples
 from helpers.steer_study import EMOTIONS, tiny_inputs
 from moodlens.core import BadInput, file_sha256, read_json
 from moodlens.settings.steer import DirectionSettings, SteerSettings
-from moodlens.steer import (
-    MusicGen,
-    Steering,
-    build_directions,
-    plan,
-    read_study_inputs,
-    run_steer,
-    save_directions,
-)
-from moodlens.steer.clips import read_clips, read_wav
-from moodlens.steer.loudness import measure_loudness
-from moodlens.steer.run import run_clips, run_directions
+from moodlens.steer.build import build_directions
+from moodlens.steer.clips import measure_loudness, read_clip
+from moodlens.steer.conditioning import Steering
+from moodlens.steer.directions import save_directions
+from moodlens.steer.inputs import read_study_inputs
+from moodlens.steer.musicgen import MusicGen
+from moodlens.steer.run import plan, run_directions, run_steer
+from moodlens.study.records.steer import ClipFacts, SteerRun
 
 SMALL = SteerSettings(
     prompts=("instrumental music", "a simple melody"),
@@ -55,6 +51,13 @@ def hashes(out: Path) -> dict[str, str]:
     """Every file but the clock's."""
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "progress.json")
     return {str(path.relative_to(out)): file_sha256(path) for path in files}
+
+
+def clips_of(out: Path) -> list[ClipFacts]:
+    """The clips of a run, each whole and as it was written."""
+    clips = [read_clip(out / "clips", key) for key in SteerRun.read(out).clips]
+    assert None not in clips
+    return clips
 
 
 # -- the plan ------------------------------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ def test_what_cannot_be_planned(few, changes, message):
 
 
 def test_every_clip_has_a_wav_and_its_facts(done, few, musicgen):
-    clips, keys = run_clips(done.folder)
+    clips, keys = done.folder / "clips", done.keys
     assert len(keys) == done.made == 4 * EACH
     assert done.summary()["clips"] == {
         "none": 4,
@@ -106,35 +109,33 @@ def test_every_clip_has_a_wav_and_its_facts(done, few, musicgen):
         "difference_in_means": 8,
         "random": 8,
     }
-    table = read_clips(clips, keys)
-    row = table.filter(
-        (pl.col("direction") == "difference_in_means/happy")
-        & (pl.col("coefficient") == -1)
-        & (pl.col("seed") == 1)
-    ).row(0, named=True)
-    audio, rate = read_wav(clips / row["file"])
+    (clip,) = (
+        clip
+        for clip in clips_of(done.folder)
+        if (clip.direction, clip.coefficient, clip.prompt, clip.seed)
+        == ("difference_in_means/happy", -1, "a simple melody", 1)
+    )
     again = musicgen.generate(
-        row["prompt"],
+        clip.prompt,
         seconds=0.2,
         seed=1,
         steering=Steering(few["difference_in_means/happy"].vector, -few.unit),
     )
-    np.testing.assert_array_equal(audio, again)
-    assert row["amount"] == pytest.approx(-few.unit)
-    loudness = measure_loudness(again, rate)  # of the samples as generated, before anything scales them
-    assert row["rms_dbfs"] == pytest.approx(loudness["rms_dbfs"])
-    assert row["peak"] == pytest.approx(loudness["peak"])
-    facts = read_json(clips / f"{row['key']}.json")
-    assert facts["how"]["model"] == "tiny"
-    assert facts["encoder"] == "musicgen:tiny"
-    assert facts["sha256"] == file_sha256(clips / row["file"])
+    np.testing.assert_array_equal(wav_samples(clips / clip.file), again)
+    assert clip.amount == pytest.approx(-few.unit)
+    # Of the samples as generated, before anything scales them.
+    assert clip.loudness == measure_loudness(again, clip.sampling_rate)
+    assert clip.how.model == "tiny"
+    assert clip.encoder == "musicgen:tiny"
+    assert clip.sha256 == file_sha256(clips / clip.file)
 
 
 def test_plain_clips_are_plain_generate(done, musicgen):
-    clips, keys = run_clips(done.folder)
-    for row in read_clips(clips, keys).filter(pl.col("method") == "none").iter_rows(named=True):
-        audio, _ = read_wav(clips / row["file"])
-        np.testing.assert_array_equal(audio, musicgen.generate(row["prompt"], seconds=0.2, seed=row["seed"]))
+    plain = [clip for clip in clips_of(done.folder) if clip.method == "none"]
+    assert len(plain) == 4
+    for clip in plain:
+        audio = wav_samples(done.folder / "clips" / clip.file)
+        np.testing.assert_array_equal(audio, musicgen.generate(clip.prompt, seconds=0.2, seed=clip.seed))
 
 
 def test_directions_stay_with_the_run(done, few):
@@ -158,7 +159,8 @@ def test_a_grown_grid_keeps_what_is_there(done, few, musicgen, tmp_path):
     # Another way of steering leaves the plain and edited clips, and makes the steered ones anew.
     renormed = run_steer(few, out, SMALL.model_copy(update={"renorm": True}), model=musicgen)
     assert renormed.made == 4 * (EACH - 2)
-    assert len(run_clips(out)[1]) == 4 * EACH
+    assert len(SteerRun.read(out).clips) == 4 * EACH
+    assert renormed.notes[-1].startswith(f"{2 * EACH + 4 * (EACH - 2)} clips of other settings are in ")
 
 
 def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
@@ -187,10 +189,12 @@ def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
         {"revision": "x"},
         {"dtype": "bfloat16"},
     ):
-        assert not keys(few, how | change) & base
+        assert not keys(few, how.model_copy(update=change)) & base
+    # The checkpoint is known by its revision, not by how a path to it is written.
+    assert keys(few, how.model_copy(update={"model": "./tiny"})) == base
     for change in ({"renorm": True}, {"null": "opposite"}, {"schedule": ((0.0, 1.0),)}):
         assert (
-            len(keys(few, how | change) - base) == steered
+            len(keys(few, how.model_copy(update=change)) - base) == steered
         )  # plain and edited clips are the same under all of these
 
 
@@ -295,9 +299,10 @@ def test_every_prompt_has_its_own_prompt_difference(few, musicgen, tmp_path):
         vector = musicgen.pooled([f"{prompt}, happy"])[0] - musicgen.pooled([prompt])[0]
         np.testing.assert_allclose(item.vector, vector / np.linalg.norm(vector), atol=1e-5)
         assert item.detail["norm"] == pytest.approx(np.linalg.norm(vector), rel=1e-4)
-    rows = read_clips(*run_clips(tmp_path)).filter(pl.col("method") == "prompt_difference")
     by_name = {item.name: item.detail["prompt"] for item in made}
-    assert all(by_name[row["direction"]] == row["prompt"] for row in rows.iter_rows(named=True))
+    steered = [clip for clip in clips_of(tmp_path) if clip.method == "prompt_difference"]
+    assert steered
+    assert all(by_name[clip.direction] == clip.prompt for clip in steered)
     assert run_steer(tmp_path / "directions", tmp_path, settings, model=musicgen).made == 0
 
 
@@ -326,8 +331,6 @@ def test_a_checkpoint_that_is_not_there(few, tmp_path, monkeypatch, name, messag
 def test_folders_that_are_no_study_or_run(tmp_path):
     with pytest.raises(BadInput, match=r"prompts\.parquet"):
         run_steer(tmp_path, tmp_path / "out", SMALL)
-    with pytest.raises(BadInput, match="not a steering run"):
-        run_clips(tmp_path)
 
 
 def test_run_json_names_what_was_asked(done):

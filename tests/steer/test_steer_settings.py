@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.settings.steer import SteerSettings, read_prompts, read_steer_settings
-from moodlens.steer.loudness import lufs, measure_loudness, rms_dbfs
-from moodlens.steer.schedule import check_schedule, factors
+from moodlens.settings.steer import SteerSettings, check_schedule, read_steer_settings
+from moodlens.steer.clips import lufs, measure_loudness, rms_dbfs
+from moodlens.steer.conditioning import factors
+from moodlens.steer.run import read_prompts
 
 STUDY = Path(__file__).parents[2] / "studies" / "steer-musicgen.yaml"
 
@@ -47,8 +48,13 @@ def test_settings_from_a_file_with_changes_over_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("steer: {second: 4}", r"steer\.second: Extra inputs"),
-        ("steer: {seconds: 40}", r"steer\.seconds: .*less than or equal to 30 \(got 40\)"),
+        ("steer: {second: 4}", r"steer: unknown setting 'second'; did you mean 'seconds'"),
+        ("steer: {seconds: 40}", r"steer: seconds: .*less than or equal to 30 \(got 40\)"),
+        ("steer: {seeds: [-1]}", "greater than or equal to 0"),
+        ("steer: {emotions: [happy, happy]}", "given twice"),
+        ("steer: {prompts: [music, ' ']}", "a prompt is blank"),
+        ("steer: {edit: '{prompt} {emotion} {style}'}", "holds other braces"),
+        ("steer: {coefficients: [.inf]}", "finite number"),
         ("steer: {methods: [magic]}", "unknown methods: magic"),
         ("steer: {seeds: [1, 1]}", "given twice"),
         ("steer: {edit: 'very {prompt}'}", "must hold"),
@@ -136,9 +142,6 @@ def test_the_gate_leaves_silence_out():
 
 
 def test_silence_and_short_clips():
-    assert measure_loudness(np.zeros((1, 32000)), 32000) == {
-        "rms_dbfs": -np.inf,
-        "lufs": -np.inf,
-        "peak": 0.0,
-    }
+    silent = measure_loudness(np.zeros((1, 32000)), 32000)
+    assert (silent.rms_dbfs, silent.lufs, silent.peak) == (None, None, 0.0)
     assert lufs(np.ones(100), 32000) == -np.inf

@@ -6,8 +6,8 @@ import torch
 
 from helpers.tiny_music import tiny_model
 from moodlens.embed import get_encoder
+from moodlens.stats.contrast import difference_in_means
 from moodlens.steer import MusicGen, Steering
-from moodlens.steer.build import difference_in_means
 from moodlens.steer.conditioning import added
 
 PROMPTS = ["instrumental music", "A joyful, upbeat pop song!", "ein Stück für Klavier – ganz ruhig"]

@@ -1,14 +1,37 @@
 """The verbs that make and judge music."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from moodlens.cli.options import Json, app
+from moodlens.cli.options import Json, Set, app
 from moodlens.cli.output import describe, emit, progress_bars, table
+from moodlens.core.errors import BadInput
+from moodlens.settings.steer import DirectionSettings, SteerSettings
 
-Model = Annotated[str | None, typer.Option("--model", help="MusicGen checkpoint: hub name or folder.")]
+EMOTIONS = ("happy", "sad", "calm", "energetic")
+"""What CLAP chooses from for sounds that are of no study."""
+
+FLAGS: Mapping[str, tuple[str, Any]] = {
+    "model": ("--model", str),
+    "dtype": ("--dtype", str),
+    "device": ("--device", str),
+    "emotions": ("--emotion", list[str]),
+    "methods": ("--method", list[str]),
+    "controls": ("--control", list[str]),
+    "coefficients": ("--coefficient", list[float]),
+    "control_coefficients": ("--control-coefficient", list[float]),
+    "seeds": ("--seed", list[int]),
+    "seconds": ("--seconds", float),
+    "guidance": ("--guidance", float),
+    "n_random": ("--n-random", int),
+}
+"""Settings of a steering run that have an option of their own: its name and type. Lists are given option by option."""
+
 ClapName = Annotated[
     str | None,
     typer.Option("--clap", metavar="NAME", help="CLAP checkpoint (laion/clap-htsat-unfused, or a folder)."),
@@ -18,11 +41,40 @@ Acoustics = Annotated[
 ]
 
 
+def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give ``verb`` an option for every one of :data:`FLAGS`; what they are for, the settings say."""
+    fields = SteerSettings.model_fields | {"n_random": DirectionSettings.model_fields["n_random"]}
+
+    def option(name: str) -> inspect.Parameter:
+        flag, kind = FLAGS[name]
+        text = (
+            f"{fields[name].description}{'; none: no such clips' if name in ('methods', 'controls') else ''}."
+        )
+        info = typer.Option(flag, help=text[0].upper() + text[1:])
+        many = kind not in (str, float, int)
+        wanted = Annotated[kind, info] if many else Annotated[kind | None, info]
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=[] if many else None, annotation=wanted
+        )
+
+    @wraps(verb)
+    def run(**given: Any) -> None:
+        flags = {name: given.pop(name) for name in FLAGS}
+        verb(**given, flags=flags)
+
+    signature = inspect.signature(verb)
+    kept = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values() if p.name != "flags"]
+    run.__dict__["__signature__"] = signature.replace(parameters=[*kept, *map(option, FLAGS)])
+    return run
+
+
 @app.command()
+@with_flags
 def steer(
     source: Annotated[
         Path, typer.Argument(metavar="DIR", help="A study folder, or a folder of saved directions.")
     ],
+    flags: dict[str, Any],
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where the clips go; none: DIR/steer, for the report."),
@@ -31,21 +83,10 @@ def steer(
         Path | None,
         typer.Option("--settings", metavar="FILE", help="A study file with a steer: section; none: DIR's."),
     ] = None,
-    model: Model = None,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", metavar="FILE", help="Prompts to steer, one a line.")
     ] = None,
-    emotion: Annotated[
-        list[str], typer.Option("--emotion", help="Steer towards this; may be repeated.")
-    ] = [],  # noqa: B006
-    method: Annotated[list[str], typer.Option("--method", help="Use this method; may be repeated.")] = [],  # noqa: B006
-    control: Annotated[list[str], typer.Option("--control", help="Use this control; may be repeated.")] = [],  # noqa: B006
-    coefficient: Annotated[
-        list[float],
-        typer.Option("--coefficient", help="Strength in difference-in-means norms; may be repeated."),
-    ] = [],  # noqa: B006
-    seed: Annotated[list[int], typer.Option("--seed", help="Of the draws; may be repeated.")] = [],  # noqa: B006
-    seconds: Annotated[float | None, typer.Option("--seconds", help="Length of a clip.")] = None,
+    changes: Set = [],  # noqa: B006
     clap: ClapName = None,
     acoustics: Acoustics = True,
     judge: Annotated[
@@ -54,64 +95,89 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Generate music with the study's features added to MusicGen's conditioning, beside every baseline."""
-    from moodlens.judge.results import judge_run, result_lines
-    from moodlens.settings.steer import read_prompts, read_steer_settings
-    from moodlens.steer import run_steer
+    from moodlens.judge.results import check_judgeable, judge_run, result_lines, scorers
+    from moodlens.settings.steer import read_steer_settings
+    from moodlens.steer.run import check_folder, read_prompts, run_steer, source_directions
 
     where = settings if settings is not None else source if (source / "study.yaml").is_file() else None
-    chosen = read_steer_settings(
-        where,
-        model=model,
-        prompts=None if prompts is None else read_prompts(prompts),
-        emotions=tuple(emotion) or None,
-        methods=tuple(method) or None,
-        controls=tuple(control) or None,
-        coefficients=tuple(coefficient) or None,
-        seeds=tuple(seed) or None,
-        seconds=seconds,
-    )
+    n_random = flags.pop("n_random")
+    few = [] if n_random is None else [f"directions.n_random={n_random}"]
+    given = {name: _chosen(value) for name, value in flags.items()}
+    texts = None if prompts is None else read_prompts(prompts)
+    chosen = read_steer_settings(where, [*few, *changes], prompts=texts, **given)
     out = source / "steer" if out is None else out
+    check_folder(out, source)
+    directions = source_directions(source, chosen)
+    scores = None
+    if judge:  # whatever the judge lacks is said before the first clip, not after the last
+        check_judgeable(chosen)
+        scores = scorers(directions.emotions, clap=clap, acoustics=acoustics)
     with progress_bars(as_json) as progress:
-        made = run_steer(source, out, chosen, progress)
-        results = judge_run(out, clap=clap, acoustics=acoustics, progress=progress) if judge else None
-    value = made.summary() | ({} if results is None else {"results": results})
-    emit(
-        value,
-        as_json,
-        [*describe(made.summary()), *([] if results is None else ["", *result_lines(results)])],
-    )
+        made = run_steer(directions, out, chosen, progress)
+        results = None if scores is None else judge_run(out, scores, progress=progress)
+    _report_anew(out)
+    summary = made.summary()
+    lines = [*describe(summary), *([] if results is None else ["", *result_lines(results)])]
+    emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
+
+
+def _report_anew(out: Path) -> None:
+    """The report of a study shows the run in its folder ``steer``: one that was written before is out of date."""
+    from moodlens.study.study import Study
+
+    folder = out.resolve()
+    if folder.name == "steer" and (folder.parent / "study.yaml").is_file():
+        Study.open(folder.parent).forget(["report"])
+
+
+def _chosen(value: Any) -> Any:
+    """What an option says: None where it was not given, and nothing at all for ``none``."""
+    if not isinstance(value, list):
+        return value
+    return () if value == ["none"] else tuple(value) or None
 
 
 @app.command()
 def judge(
-    clips: Annotated[Path, typer.Argument(metavar="DIR", help="A steering run, or any folder of WAV files.")],
+    clips: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A steering run, or any folder of sound files.")
+    ],
     clap: ClapName = None,
     emotion: Annotated[
-        list[str], typer.Option("--emotion", help="Emotions CLAP chooses from, for a folder of WAV files.")
-    ] = ["happy", "sad", "calm", "energetic"],  # noqa: B006
+        list[str],
+        typer.Option(
+            "--emotion", help=f"CLAP chooses from these (none: {', '.join(EMOTIONS)}); not for a run."
+        ),
+    ] = [],  # noqa: B006
     acoustics: Acoustics = True,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="Scores of a folder of WAV files, as .csv or .parquet."),
+        typer.Option("--out", metavar="FILE", help="Scores of a folder of sound files, as .csv or .parquet."),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Score clips: acoustics, CLAP. Of a steering run it also writes the result table."""
     from moodlens.cli.summaries import records
-    from moodlens.judge.results import judge_run, result_lines
-    from moodlens.pipeline.score import write_frame
+    from moodlens.judge.clips import is_run
+    from moodlens.judge.results import clip_scores, judge_run, result_lines
+    from moodlens.judge.score import score_folder
+    from moodlens.pipeline.score import check_frame_path, write_frame
 
-    if (clips / "run.json").is_file():
+    if is_run(clips):
+        if emotion or out is not None:
+            what = "--emotion" if emotion else "--out"
+            raise BadInput(
+                f"{clips}: is a steering run, which has its own emotions and files; leave out {what}"
+            )
         with progress_bars(as_json) as progress:
             results = judge_run(clips, clap=clap, acoustics=acoustics, progress=progress)
-        emit(results, as_json, result_lines(results))
+        _report_anew(clips)
+        emit(results.model_dump(), as_json, result_lines(results))
         return
-    from moodlens.judge import AcousticScore, Clap, ClapScore, score_folder
-
-    scores: list[Any] = [AcousticScore()] if acoustics else []
-    if clap is not None:
-        scores.append(ClapScore(Clap.load(clap), tuple(emotion)))
+    if out is not None:
+        check_frame_path(out)
     with progress_bars(as_json) as progress:
+        scores = clip_scores(emotion or EMOTIONS, clap=clap, acoustics=acoustics)
         frame = score_folder(clips, scores, progress=progress)
     if out is not None:
         write_frame(frame, out)
@@ -124,7 +190,7 @@ def judge(
 def rank(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
     clips: Annotated[
-        Path, typer.Option("--clips", metavar="DIR", help="WAV files whose likelihood is asked for.")
+        Path, typer.Option("--clips", metavar="DIR", help="Sound files whose likelihood is asked for.")
     ],
     model: Annotated[str, typer.Option("--model", help="MusicGen checkpoint.")] = "facebook/musicgen-small",
     top: Annotated[int, typer.Option("--top", min=1, help="Features measured exactly and shown.")] = 50,
@@ -157,12 +223,15 @@ def listen(
             metavar="DIR", help="A steering run; or, with --answers, the folder of a listening test."
         ),
     ],
+    more: Annotated[
+        list[Path] | None, typer.Argument(metavar="[FILE]...", help="With --answers: more of them.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Where the listening test goes.")
     ] = None,
     answers: Annotated[
         list[Path],
-        typer.Option("--answers", metavar="FILE", help="Answers a listener sent back; may be repeated."),
+        typer.Option("--answers", metavar="FILE", help="Answers that listeners sent back; one or more."),
     ] = [],  # noqa: B006
     coefficient: Annotated[float, typer.Option("--coefficient", help="Strength of the steered clips.")] = 1.0,
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="Trials for each method and emotion.")] = 2,
@@ -170,20 +239,34 @@ def listen(
     as_json: Json = False,
 ) -> None:
     """Make a blind listening test from a steering run, or analyse the answers that came back."""
-    from moodlens.core import BadInput
     from moodlens.judge.answers import analyse_answers
-    from moodlens.judge.listen import ListenSettings, make_listening_test
+    from moodlens.judge.listen import make_listening_test
+    from moodlens.settings.base import validate
+    from moodlens.settings.judge import ListenSettings
 
     if answers:
-        found = analyse_answers(answers, source)
+        test, files = _test_and_answers([source, *(more or [])], answers)
+        heard = analyse_answers(files, test)
         columns = ["method", "emotion", "n", "share", "ci", "p", "q"]
-        rows = [[cell.get(name) for name in columns] for cell in found["cells"]]
-        head = f"{found['n_listeners']} listeners, {found['n_answers']} answers; chance is 0.5"
-        emit(found, as_json, [head, *table(columns, rows)])
+        head = f"{heard.n_listeners} listeners, {heard.n_answers} answers; chance is 0.5"
+        rows = [[getattr(cell, name) for name in columns] for cell in heard.cells]
+        emit(heard.model_dump(), as_json, [head, *table(columns, rows)])
         return
+    if more:
+        raise BadInput(f"{more[0]}: one folder at a time; answers are given with --answers")
     if out is None:
         raise BadInput(f"{source}: say where the listening test goes with --out DIR, or give --answers")
-    settings = ListenSettings(coefficient=coefficient, pairs=pairs, seed=seed)
-    value = make_listening_test(source, out, settings).summary()
+    values = {"coefficient": coefficient, "pairs": pairs, "seed": seed}
+    value = make_listening_test(source, out, validate(ListenSettings, values, "listen")).summary()
     lines = [*describe(value), "", "send listeners the page alone; the key says which clip is which: keep it"]
     emit(value, as_json, lines)
+
+
+def _test_and_answers(places: list[Path], answers: list[Path]) -> tuple[Path, list[Path]]:
+    """The test among the arguments, and the files: a shell writes ``--answers *.json`` as one option and more arguments."""
+    from moodlens.study.records.judge import ListeningKey
+
+    tests = [place for place in places if place.is_dir() or place.name == ListeningKey.file]
+    if len(tests) != 1:
+        raise BadInput(f"{places[0]}: name one listening test (the folder that holds {ListeningKey.file})")
+    return tests[0], [*answers, *(place for place in places if place is not tests[0])]

@@ -110,7 +110,7 @@ def read_table(path: Path | str) -> "pl.DataFrame":
     if not Path(path).is_file():
         raise BadInput(f"{path}: no such file")
     try:
-        return pl.read_parquet(path, use_pyarrow=False)
+        return pl.read_parquet(path, use_pyarrow=False, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadInput(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
 

@@ -1,14 +1,15 @@
 """Acoustics of a clip by librosa: tempo behind a confidence gate, key and mode, loudness, brightness, onsets."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.judge.score import Clip, resample
-from moodlens.judge.tonality import Key, find_key
-from moodlens.steer.loudness import rms_dbfs
+from moodlens.judge.audio import resample
+from moodlens.judge.clips import Clip
+from moodlens.steer.clips import rms_dbfs
 
 MEASURES = {
     "tempo": "BPM",
@@ -19,6 +20,10 @@ MEASURES = {
     "onset_density": "per second",
 }
 """Numeric measures and their units."""
+
+RATE = 16000
+"""What every clip is measured at, Hz: a measure must not depend on the rate of a file, so what only some rates hold
+(above 8 kHz) counts for none."""
 
 _SLOWEST, _FASTEST = 40.0, 240.0  # BPM
 _KEY_SECONDS = 2  # shorter clips do not hold the waves of the lowest octave
@@ -31,9 +36,9 @@ class AcousticScore:
 
     Columns: ``tempo`` (BPM; null below the gate), ``tempo_confidence`` (0 to 1), ``musical_key`` (such as ``"D minor"``),
     ``key_correlation``, ``mode`` (best major minus best minor correlation; above 0 is major), ``loudness`` (dBFS),
-    ``loudness_raw`` (whether it is the generator's own, taken before anything was scaled), ``centroid`` (Hz),
+    ``loudness_raw`` (whether it is the generator's own, taken before anything was scaled), ``centroid`` (Hz, below 8 kHz),
     ``onset_strength`` (mean rise of the mel spectrum, dB per 10 ms frame), ``onset_density`` (per second). All but
-    loudness do not depend on level. Null where undefined: silence has a loudness of null and no key; below two seconds
+    loudness do not depend on level, and none on the sampling rate, from 16 kHz on. Null where undefined: silence has a loudness of null and no key; below two seconds
     there is no key either.
 
     Attributes:
@@ -48,10 +53,13 @@ class AcousticScore:
         """Measure one clip.
 
         Raises:
-            BadInput: librosa is not installed.
+            BadInput: librosa is not installed, or the clip is shorter than half a second.
         """
-        measured = acoustics(clip.mono, clip.rate, self.gate)
-        raw = clip.facts.get("rms_dbfs")
+        try:
+            measured = acoustics(clip.mono, clip.rate, self.gate)
+        except BadInput as error:
+            raise BadInput(f"{clip.path}: {error}") from error
+        raw = clip.facts.loudness.rms_dbfs
         if raw is not None:
             measured["loudness"] = raw
         return measured | {"loudness_raw": raw is not None}
@@ -66,28 +74,28 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
     librosa = import_librosa()
     if len(audio) < rate // 2:
         raise BadInput(f"acoustics: a clip of {len(audio) / rate:.2f} s is too short to measure")
+    audio = audio - audio.mean(dtype=np.float64)  # a constant cannot be heard
     loudness = float(rms_dbfs(audio))
     if loudness < -120:
         nothing = dict.fromkeys(
             ("tempo", "musical_key", "key_correlation", "mode", "loudness", "centroid", "onset_strength")
         )
         return nothing | {"tempo_confidence": 0.0, "onset_density": 0.0}
-    audio = np.asarray(audio, dtype=np.float32) / np.float32(np.abs(audio).max())
-    centroid = librosa.feature.spectral_centroid(y=audio, sr=rate)[0]
+    audio = resample(audio / np.abs(audio).max(), rate, RATE)
     # 10 ms frames: at librosa's usual 512 samples, neighbouring tempi are 3 BPM apart.
-    hop = rate // 100
-    envelope = librosa.onset.onset_strength(y=audio, sr=rate, hop_length=hop)
-    tempo, confidence = find_tempo(envelope, rate / hop)
-    key = Key(None, None, None)
-    if len(audio) >= _KEY_SECONDS * rate:
-        # The top octave of the transform ends above 4 kHz: at telephone rates it needs room.
-        wide = max(rate, 16000)
-        chroma = librosa.feature.chroma_cqt(y=resample(audio, rate, wide), sr=wide)
-        key = find_key(chroma.mean(axis=1))
-    # An absolute threshold, since onset_detect otherwise scales every clip to its own loudest onset.
-    onsets = librosa.onset.onset_detect(
-        onset_envelope=envelope, sr=rate, hop_length=hop, normalize=False, delta=_ONSET_RISE
-    )
+    hop = RATE // 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of frames longer than a short clip, once for each clip
+        centroid = librosa.feature.spectral_centroid(y=audio, sr=RATE)[0]
+        envelope = librosa.onset.onset_strength(y=audio, sr=RATE, hop_length=hop)
+        # An absolute threshold, since onset_detect otherwise scales every clip to its own loudest onset.
+        onsets = librosa.onset.onset_detect(
+            onset_envelope=envelope, sr=RATE, hop_length=hop, normalize=False, delta=_ONSET_RISE
+        )
+        key = Key(None, None, None)
+        if len(audio) >= _KEY_SECONDS * RATE:
+            key = find_key(librosa.feature.chroma_cqt(y=audio, sr=RATE).mean(axis=1))
+    tempo, confidence = find_tempo(envelope, RATE / hop)
     return {
         "tempo": tempo if confidence >= gate else None,
         "tempo_confidence": confidence,
@@ -97,8 +105,11 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
         "loudness": loudness,
         "centroid": float(centroid.mean()),
         "onset_strength": float(envelope.mean()),
-        "onset_density": len(onsets) * rate / len(audio),
+        "onset_density": len(onsets) * RATE / len(audio),
     }
+
+
+# -- tempo ---------------------------------------------------------------------------------------------------------------
 
 
 def find_tempo(envelope: np.ndarray, frame_rate: float) -> tuple[float | None, float]:
@@ -148,6 +159,51 @@ def _peak(auto: np.ndarray, lag: float) -> tuple[float, float]:
     bend = left - 2 * mid + right
     shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
     return i + float(np.clip(shift, -0.5, 0.5)), float(mid)
+
+
+# -- key -----------------------------------------------------------------------------------------------------------------
+
+NAMES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
+
+# Krumhansl & Kessler (1982), probe-tone ratings; Temperley (1999) revised them. On real clips Krumhansl's tell the
+# modes as other tools do, so they are what is used; Temperley's are there to check with.
+KRUMHANSL = (
+    (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88),
+    (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17),
+)
+TEMPERLEY = (
+    (5.0, 2.0, 3.5, 2.0, 4.5, 4.0, 2.0, 4.5, 2.0, 3.5, 1.5, 4.0),
+    (5.0, 2.0, 3.5, 4.5, 2.0, 4.0, 2.0, 4.5, 3.5, 2.0, 1.5, 4.0),
+)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key found in a chroma profile.
+
+    Attributes:
+        name: such as ``"F# minor"``; None where the profile is flat.
+        correlation: of the profile with that key's.
+        majorness: best major minus best minor correlation; above 0 is major, and near 0 is neither.
+    """
+
+    name: str | None
+    correlation: float | None
+    majorness: float | None
+
+
+def find_key(chroma: np.ndarray, profiles: tuple[tuple[float, ...], tuple[float, ...]] = KRUMHANSL) -> Key:
+    """The key whose profile correlates best with ``chroma`` (12,), C first (Krumhansl & Schmuckler 1990)."""
+    chroma = np.asarray(chroma, dtype=np.float64)
+    if not np.isfinite(chroma).all() or np.ptp(chroma) < 1e-9 * max(1.0, float(np.abs(chroma).max())):
+        return Key(None, None, None)
+    table = np.array([[np.roll(profile, tonic) for tonic in range(12)] for profile in profiles])
+    table = table - table.mean(axis=-1, keepdims=True)
+    x = chroma - chroma.mean()
+    fit = (table @ x) / (np.linalg.norm(table, axis=-1) * np.linalg.norm(x))
+    mode, tonic = np.unravel_index(int(fit.argmax()), fit.shape)
+    name = f"{NAMES[int(tonic)]} {'major' if mode == 0 else 'minor'}"
+    return Key(name, float(fit.max()), float(fit[0].max() - fit[1].max()))
 
 
 def import_librosa() -> Any:

@@ -1,5 +1,7 @@
 """What listeners heard: the answers people send back, read against the key of their test."""
 
+import json
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.core import BadInput, read_json
-from moodlens.judge.listen import FORMAT, VERSION
+from moodlens.core import BadInput
+from moodlens.core.text import read_text
+from moodlens.judge.listen import FORMAT
+from moodlens.settings.steer import CONTROLS
+from moodlens.stats.pvalues import benjamini_hochberg
+from moodlens.study.records.judge import (
+    Agreement,
+    Cell,
+    Consistency,
+    ListenerShare,
+    ListeningKey,
+    ListeningResults,
+    MethodShare,
+    Share,
+    Trial,
+)
 
 
 @dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Answer:
     first: bool
 
 
-def analyse_answers(files: Iterable[Path | str], key: Path | str) -> dict[str, Any]:
+def analyse_answers(files: Iterable[Path | str], key: Path | str) -> ListeningResults:
     """How often listeners took the steered clip for the more emotional one, and how far they agree.
 
     The choice is between two, so chance is 0.5 for every method. Binomial tests are two-sided and exact, intervals
@@ -39,63 +55,55 @@ def analyse_answers(files: Iterable[Path | str], key: Path | str) -> dict[str, A
         files: the JSON files that listeners saved.
         key: ``key.json`` of their test, or the folder that holds it.
 
-    Returns:
-        JSON-able dict with ``n_listeners``, ``n_answers``, ``n_trials``, ``cells`` (method and emotion), ``methods``
-        (over all emotions; ``beyond_controls`` is Fisher's exact test against the pooled controls), ``listeners``,
-        ``agreement`` (``fleiss_kappa`` over trials that everyone answered, ``krippendorff_alpha`` over all),
-        ``first_side`` (position bias) and ``consistency`` (share of repeats answered alike).
-
     Raises:
         BadInput: a file is not answers to this test, names unknown trials or clips, or a listener answered twice.
     """
-    from moodlens.stats.pvalues import benjamini_hochberg
-
-    trials = _read_key(key)
-    answers = [answer for file in _distinct(files) for answer in _read_answers(file, trials)]
-    once = [answer for answer in answers if trials[answer.trial]["repeat"] is None]
+    test, trials = _read_key(key)
+    answers = [answer for file in _distinct(files) for answer in _read_answers(file, test, trials)]
+    once = [answer for answer in answers if trials[answer.trial].repeat is None]
     if not once:
         raise BadInput("answers: no answer at all in these files")
-    listeners = sorted({answer.listener for answer in answers})
     cells: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     methods: dict[str, list[Answer]] = defaultdict(list)
     for answer in once:
         trial = trials[answer.trial]
-        cells[trial["method"], trial["emotion"]].append(answer)
-        methods[trial["method"]].append(answer)
+        cells[trial.method, trial.emotion].append(answer)
+        methods[trial.method].append(answer)
+    pooled = [answer for method in CONTROLS for answer in methods.get(method, [])]
+    listeners = sorted({answer.listener for answer in answers})
+    choices = {(answer.trial, answer.listener): int(answer.steered) for answer in once}
+    return ListeningResults(
+        n_listeners=len(listeners),
+        n_answers=len(once),
+        n_trials=len({answer.trial for answer in once}),
+        cells=_cells(cells),
+        methods=tuple(_method(name, methods[name], pooled) for name in sorted(methods)),
+        listeners=tuple(
+            ListenerShare(listener=name, **_share([a.steered for a in once if a.listener == name]))
+            for name in listeners
+        ),
+        agreement=Agreement(
+            fleiss_kappa=fleiss_kappa(_counts(choices, len(listeners))),
+            krippendorff_alpha=krippendorff_alpha(_by_trial(choices)),
+        ),
+        first_side=Share(**_share([answer.first for answer in answers])),
+        consistency=_consistency(answers, trials),
+    )
+
+
+def _cells(cells: Mapping[tuple[str, str], list[Answer]]) -> tuple[Cell, ...]:
     rows = [
-        {"method": method, "emotion": emotion, **_tally(cells[method, emotion])}
+        Cell(method=method, emotion=emotion, **_tally(cells[method, emotion]))
         for method, emotion in sorted(cells)
     ]
-    for row, q in zip(rows, benjamini_hochberg(np.array([row["p"] for row in rows])), strict=True):
-        row["q"] = float(q)
-    control = {trial["method"] for trial in trials.values() if _is_control(trial)}
-    pooled = [answer for method in control for answer in methods.get(method, [])]
-    whole = []
-    for method in sorted(methods):
-        row = {"method": method, "control": method in control, **_tally(methods[method])}
-        row["beyond_controls"] = (
-            _fisher(methods[method], pooled) if pooled and method not in control else None
-        )
-        whole.append(row)
-    choices = {(answer.trial, answer.listener): int(answer.steered) for answer in once}
-    first = [answer.first for answer in answers]
-    return {
-        "n_listeners": len(listeners),
-        "n_answers": len(once),
-        "n_trials": len({answer.trial for answer in once}),
-        "cells": rows,
-        "methods": whole,
-        "listeners": [
-            {"listener": name, **_share([a.steered for a in once if a.listener == name])}
-            for name in listeners
-        ],
-        "agreement": {
-            "fleiss_kappa": fleiss_kappa(_counts(choices, len(listeners))),
-            "krippendorff_alpha": krippendorff_alpha(_by_trial(choices)),
-        },
-        "first_side": _share(first),
-        "consistency": _consistency(answers, trials),
-    }
+    q = benjamini_hochberg(np.array([row.p for row in rows])).tolist()
+    return tuple(row.model_copy(update={"q": one}) for row, one in zip(rows, q, strict=True))
+
+
+def _method(name: str, answers: list[Answer], pooled: list[Answer]) -> MethodShare:
+    control = name in CONTROLS
+    beyond = _fisher(answers, pooled) if pooled and not control else None
+    return MethodShare(method=name, control=control, beyond_controls=beyond, **_tally(answers))
 
 
 # -- statistics ----------------------------------------------------------------------------------------------------------
@@ -107,8 +115,8 @@ def wilson(k: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
 
     if n == 0:
         return 0.0, 1.0
-    found = binomtest(k, n).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def fleiss_kappa(counts: Sequence[Sequence[int]]) -> float | None:
@@ -159,7 +167,7 @@ def _share(hits: Sequence[bool]) -> dict[str, Any]:
         "n": n,
         "chosen": k,
         "share": k / n if n else None,
-        "ci": list(wilson(k, n)),
+        "ci": wilson(k, n),
         "p": float(binomtest(k, n).pvalue) if n else None,
     }
 
@@ -169,13 +177,13 @@ def _tally(answers: Sequence[Answer]) -> dict[str, Any]:
     for answer in answers:
         by_trial[answer.trial].append(1 if answer.steered else -1)
     decided = [sum(votes) > 0 for votes in by_trial.values() if sum(votes) != 0]
-    return {**_share([a.steered for a in answers]), "trials": _share(decided)}
+    return {**_share([a.steered for a in answers]), "trials": Share(**_share(decided))}
 
 
-def _fisher(own: Sequence[Answer], controls: Sequence[Answer]) -> float:
+def _fisher(answers: Sequence[Answer], controls: Sequence[Answer]) -> float:
     from scipy.stats import fisher_exact
 
-    table = [[sum(a.steered for a in part), sum(not a.steered for a in part)] for part in (own, controls)]
+    table = [[sum(a.steered for a in part), sum(not a.steered for a in part)] for part in (answers, controls)]
     return float(fisher_exact(table)[1])  # type: ignore[arg-type]
 
 
@@ -191,54 +199,65 @@ def _counts(choices: Mapping[tuple[str, str], int], n_listeners: int) -> list[li
     return [[unit.count(0), unit.count(1)] for unit in full]
 
 
-def _consistency(answers: Sequence[Answer], trials: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _consistency(answers: Sequence[Answer], trials: Mapping[str, Trial]) -> Consistency:
     given = {(answer.listener, answer.trial): answer.steered for answer in answers}
     alike = [
-        steered == given[listener, trials[trial]["repeat"]]
+        steered == given[listener, first]
         for (listener, trial), steered in given.items()
-        if (listener, trials[trial]["repeat"]) in given
+        if (first := trials[trial].repeat) is not None and (listener, first) in given
     ]
-    return {"n": len(alike), "alike": sum(alike), "share": sum(alike) / len(alike) if alike else None}
+    return Consistency(n=len(alike), alike=sum(alike), share=sum(alike) / len(alike) if alike else None)
 
 
 # -- files -----------------------------------------------------------------------------------------------------------------
 
 
-def _is_control(trial: dict[str, Any]) -> bool:
-    from moodlens.settings.steer import CONTROLS
-
-    return trial["method"] in CONTROLS
-
-
-def _read_key(key: Path | str) -> dict[str, dict[str, Any]]:
-    path = Path(key) / "key.json" if Path(key).is_dir() else Path(key)
-    facts = read_json(path)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT or facts.get("version") != VERSION:
-        raise BadInput(f"{path}: not the key of a listening test (key.json)")
-    return {trial["trial"]: {**trial, "test": facts["test"]} for trial in facts["trials"]}
+def _read_key(key: Path | str) -> tuple[str, dict[str, Trial]]:
+    """The test's hash, and its trials by name."""
+    path = Path(key)
+    folder = path if path.is_dir() else path.parent
+    if not path.is_dir() and path.name != ListeningKey.file:
+        raise BadInput(
+            f"{path}: not the key of a listening test ({ListeningKey.file}), nor a folder that holds one"
+        )
+    read = ListeningKey.read(folder)
+    return read.test, {trial.trial: trial for trial in read.trials}
 
 
 def _distinct(files: Iterable[Path | str]) -> list[tuple[Path, dict[str, Any]]]:
     """Files read; one that was sent twice counts once."""
-    found: dict[str, tuple[Path, dict[str, Any]]] = {}
+    by_listener: dict[str, tuple[Path, dict[str, Any]]] = {}
     for file in map(Path, files):
-        value = read_json(file)
-        if not isinstance(value, dict) or value.get("format") != FORMAT or "answers" not in value:
-            raise BadInput(f"{file}: not answers of a listening test")
-        listener = str(value.get("listener", ""))
-        if listener in found and found[listener][1] != value:
+        value = _read_file(file)
+        listener = " ".join(unicodedata.normalize("NFC", value["listener"]).split())
+        before = by_listener.get(listener.casefold())
+        if before is not None and before[1]["answers"] != value["answers"]:
             raise BadInput(
-                f"{file}: listener {listener!r} also sent {found[listener][0]}, with other answers; keep one"
+                f"{file}: listener {listener!r} also sent {before[0]}, with other answers; keep one"
             )
-        found.setdefault(listener, (file, value))
-    if not found:
+        by_listener.setdefault(listener.casefold(), (file, {**value, "listener": listener}))
+    if not by_listener:
         raise BadInput("answers: no files given")
-    return list(found.values())
+    return list(by_listener.values())
 
 
-def _read_answers(given: tuple[Path, dict[str, Any]], trials: Mapping[str, dict[str, Any]]) -> list[Answer]:
+def _read_file(file: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(read_text(file))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BadInput(
+            f"{file}: not answers of a listening test (not valid JSON); ask for the file again"
+        ) from error
+    fits = (
+        isinstance(value, dict) and value.get("format") == FORMAT and isinstance(value.get("answers"), list)
+    )
+    if not fits or not isinstance(value.get("listener"), str):
+        raise BadInput(f"{file}: not answers of a listening test")
+    return value
+
+
+def _read_answers(given: tuple[Path, dict[str, Any]], test: str, trials: Mapping[str, Trial]) -> list[Answer]:
     file, value = given
-    test = next(iter(trials.values()))["test"]
     if value.get("test") != test:
         raise BadInput(f"{file}: answers to another test ({value.get('test')}), this key is of {test}")
     out: dict[str, Answer] = {}
@@ -247,15 +266,14 @@ def _read_answers(given: tuple[Path, dict[str, Any]], trials: Mapping[str, dict[
         trial = trials.get(str(item.get("trial"))) if isinstance(item, dict) else None
         if trial is None:
             raise BadInput(f"{where}: names no trial of this test")
-        two = {trial["steered_clip"], trial["plain_clip"]}
-        if {item.get("first"), item.get("second")} != two or item.get("chose") not in two:
-            raise BadInput(f"{where}: its clips are not those of trial {item['trial']}")
-        if item["trial"] in out:
-            raise BadInput(f"{where}: trial {item['trial']} is answered twice")
-        out[item["trial"]] = Answer(
-            str(value["listener"]),
-            item["trial"],
-            item["chose"] == trial["steered_clip"],
-            item["chose"] == item["first"],
-        )
+        two = [trial.steered_clip, trial.plain_clip]
+        if (
+            sorted(map(str, (item.get("first"), item.get("second")))) != sorted(two)
+            or item.get("chose") not in two
+        ):
+            raise BadInput(f"{where}: its clips are not those of trial {trial.trial}")
+        if trial.trial in out:
+            raise BadInput(f"{where}: trial {trial.trial} is answered twice")
+        steered, first = item["chose"] == trial.steered_clip, item["chose"] == item["first"]
+        out[trial.trial] = Answer(value["listener"], trial.trial, steered, first)
     return list(out.values())

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.judge.score import Clip, resample
+from moodlens.judge.audio import resample
+from moodlens.judge.clips import Clip
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

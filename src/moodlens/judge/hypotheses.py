@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodlens.core import BadInput
+from moodlens.stats.pvalues import sign_flip_p
 
 HYPOTHESES: dict[str, dict[str, int]] = {
     "happy": {"mode": 1, "tempo": 1, "centroid": 1},
@@ -71,19 +72,3 @@ def judge_shift(emotion: str, shifts: Mapping[str, np.ndarray], seed: int = 0) -
             Judgement(emotion, measure, sign, mean, len(x), sign_flip_p(sign * x, seed), mean * sign > 0)
         )
     return out
-
-
-def sign_flip_p(x: np.ndarray, seed: int = 0, n_flips: int = 9999) -> float:
-    """One-sided p that the mean of ``x`` (n,) is above 0, if each value could as well have had the other sign.
-
-    Exact (all ``2^n`` flips) up to n = 13, which cannot go below ``2^-n``; drawn beyond.
-    """
-    x = np.asarray(x, dtype=np.float64)
-    n = len(x)
-    if n <= 13:
-        signs = 1 - 2.0 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
-        null = signs @ x
-        return float(np.mean(null >= x.sum() - 1e-9 * np.abs(x).sum()))
-    signs = 1 - 2.0 * np.random.default_rng(seed).integers(0, 2, size=(n_flips, n))
-    null = signs @ x
-    return float((1 + np.sum(null >= x.sum() - 1e-9 * np.abs(x).sum())) / (1 + n_flips))

@@ -12,56 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from moodlens.core import BadInput, atomic_write, digest, write_json
-from moodlens.steer.clips import read_clips, read_wav
-from moodlens.steer.loudness import rms_dbfs
-from moodlens.steer.run import RUN, run_clips
+from moodlens.core import BadInput, atomic_write, digest
+from moodlens.judge.audio import read_sound
+from moodlens.judge.clips import is_run, read_clips, run_clips
+from moodlens.settings.judge import ListenSettings
+from moodlens.steer.clips import rms_dbfs
+from moodlens.steer.run import check_folder
+from moodlens.study.records.judge import ListeningKey, Trial
 
 if TYPE_CHECKING:
     import polars as pl
 
 FORMAT, VERSION = "moodlens-listen", 1
-PAGE, KEY, CLIPS = "listen.html", "key.json", "clips"
-
-
-class ListenSettings(BaseModel):
-    """What a listening test asks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    coefficient: float = Field(
-        default=1.0,
-        description="of the steered clips, in the run's unit; prompt editing has none and is always in",
-    )
-    methods: tuple[str, ...] = Field(default=(), description="methods compared; empty: all that the run has")
-    emotions: tuple[str, ...] = Field(
-        default=(), description="emotions asked for; empty: all that the run has"
-    )
-    pairs: int = Field(default=2, ge=1, description="trials for each method and emotion")
-    repeats: int = Field(
-        default=4, ge=0, description="trials shown a second time with the sides swapped, to see who guesses"
-    )
-    question: str = Field(
-        default="Which of the two clips is more {emotion}?",
-        description="{emotion} becomes the emotion in capitals",
-    )
-    match_loudness: bool = Field(
-        default=True,
-        description="play both clips of a trial at the level of the quieter one: louder is not happier",
-    )
-    embed: bool = Field(
-        default=True, description="clips inside the page (one file); else beside it, in the folder clips"
-    )
-    seed: int = Field(default=0, ge=0, description="of the choice of pairs, their order and their sides")
-
-    @field_validator("question")
-    @classmethod
-    def _question(cls, value: str) -> str:
-        if "{emotion}" not in value:
-            raise ValueError("must hold {emotion}")
-        return value
+PAGE, CLIPS = "listen.html", "clips"
 
 
 @dataclass(frozen=True)
@@ -99,37 +63,33 @@ def make_listening_test(
     """Write ``listen.html`` and ``key.json`` into ``out``.
 
     Args:
-        clips: a steering run, or any folder with a WAV and a JSON file for each clip (keys prompt, method, emotion,
+        clips: a steering run, or any folder with a sound and a JSON file for each clip (keys prompt, method, emotion,
             coefficient and seed; method ``none`` for the unsteered ones).
         out: folder of the test.
 
     Raises:
-        BadInput: there are no such clips, or an unsteered partner is missing.
+        BadInput: there are no such clips, one is broken, an unsteered partner is missing, or ``out`` is where the
+            clips are.
     """
     settings = settings or ListenSettings()
     out = Path(out)
-    folder, keys = run_clips(clips) if (Path(clips) / RUN).is_file() else (Path(clips), None)
-    table = read_clips(folder, keys)
-    trials = choose_trials(table, settings, str(clips))
-    test = digest(FORMAT, VERSION, trials, settings.model_dump(mode="json"))[:12]
-    names = sorted({trial[side] for trial in trials for side in ("steered", "plain")})
+    folder, keys = run_clips(clips) if is_run(clips) else (Path(clips), None)
+    for taken in (Path(clips), folder):
+        check_folder(out, taken)
+    trials = choose_trials(read_clips(folder, keys), settings, str(clips))
+    asked = [t.model_dump(exclude={"steered_clip", "plain_clip"}) for t in trials]
+    test = digest(FORMAT, VERSION, asked, settings.model_dump(mode="json"))[:12]
+    names = sorted({name for trial in trials for name in (trial.steered, trial.plain)})
     rng = np.random.default_rng([settings.seed, 7])
     codes = dict(zip(names, (f"c{i:03d}" for i in rng.permutation(len(names))), strict=True))
     sounds = {name: _Sound.read(folder / name) for name in names}
     shown = []
     for trial in trials:
-        pair = [sounds[trial[side]] for side in ("steered", "plain")]
-        gains = _gains(pair, settings.match_loudness)
-        two = [
-            {"clip": codes[trial[side]], "gain": gain}
-            for side, gain in zip(("steered", "plain"), gains, strict=True)
-        ]
+        pair = (trial.steered, trial.plain)
+        gains = _gains([sounds[name] for name in pair], settings.match_loudness)
+        two = [{"clip": codes[name], "gain": gain} for name, gain in zip(pair, gains, strict=True)]
         shown.append(
-            {
-                "trial": trial["trial"],
-                "emotion": trial["emotion"],
-                "pair": two[::-1] if trial["swap"] else two,
-            }
+            {"trial": trial.trial, "emotion": trial.emotion, "pair": two[::-1] if trial.swap else two}
         )
     sources = {}
     for name, code in codes.items():
@@ -146,23 +106,15 @@ def make_listening_test(
     )
     with atomic_write(out / PAGE) as tmp:
         tmp.write_text(page, encoding="utf-8")
-    facts = [
-        {**trial, "steered_clip": codes[trial["steered"]], "plain_clip": codes[trial["plain"]]}
-        for trial in trials
-    ]
-    key = {
-        "format": FORMAT,
-        "version": VERSION,
-        "test": test,
-        "settings": settings.model_dump(mode="json"),
-        "trials": facts,
-    }
-    write_json(out / KEY, key)
+    coded = (
+        t.model_copy(update={"steered_clip": codes[t.steered], "plain_clip": codes[t.plain]}) for t in trials
+    )
+    key = ListeningKey(format=FORMAT, test=test, settings=settings, trials=tuple(coded))
     size = (out / PAGE).stat().st_size / 1e6
-    return ListeningTest(out / PAGE, out / KEY, len(trials), len(names), size)
+    return ListeningTest(out / PAGE, out / key.write(out), len(trials), len(names), size)
 
 
-def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -> list[dict[str, Any]]:
+def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -> list[Trial]:
     """The trials of a test, in order of method and emotion; the page shuffles them.
 
     For each method and emotion ``pairs`` clips at the coefficient, over as many prompts and seeds as there are, each
@@ -170,12 +122,8 @@ def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -
     unsteered clip first; it is true in half of each method's trials (to within one).
 
     Args:
-        table: from :func:`moodlens.steer.clips.read_clips`.
+        table: from :func:`moodlens.judge.clips.read_clips`.
         where: named in errors.
-
-    Returns:
-        Dicts with trial, method, direction, emotion, prompt, coefficient, seed, steered and plain (files), swap and
-        repeat (the trial it repeats, or None).
 
     Raises:
         BadInput: nothing fits the settings, or an unsteered partner is missing.
@@ -195,29 +143,32 @@ def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -
     steered = table.filter((pl.col("method") != "none") & fits)
     methods = settings.methods or tuple(sorted(steered["method"].unique()))
     emotions = settings.emotions or tuple(sorted(steered["emotion"].drop_nulls().unique()))
-    trials: list[dict[str, Any]] = []
+    trials: list[Trial] = []
     for method in methods:
-        own: list[dict[str, Any]] = []
+        asked: list[dict[str, Any]] = []
         rows = steered.filter(pl.col("method") == method)
         controls = list(rows.filter(pl.col("emotion").is_null()).iter_rows(named=True))
         controls = _spread(controls, settings.pairs * len(emotions), rng) if controls else []
         for e, emotion in enumerate(emotions):
-            found = list(rows.filter(pl.col("emotion") == emotion).iter_rows(named=True))
-            chosen = _spread(found, settings.pairs, rng) if found else controls[e :: len(emotions)]
+            towards = list(rows.filter(pl.col("emotion") == emotion).iter_rows(named=True))
+            chosen = _spread(towards, settings.pairs, rng) if towards else controls[e :: len(emotions)]
             if not chosen:
                 known = sorted(table["coefficient"].drop_nulls().unique())
                 raise BadInput(
                     f"{where}: no {method} clip for {emotion} at coefficient {settings.coefficient:g} (the run has "
                     f"{', '.join(f'{c:g}' for c in known)}); choose another coefficient, methods or emotions"
                 )
-            own += [_trial(row, emotion, plain, where) for row in chosen]
-        sides = rng.permutation(np.arange(len(own)) % 2 == 0)
-        trials += [trial | {"swap": bool(swap)} for trial, swap in zip(own, sides, strict=True)]
+            asked += [_trial(row, emotion, plain, where) for row in chosen]
+        sides = rng.permutation(np.arange(len(asked)) % 2 == 0)
+        trials += [
+            Trial(**trial, trial=f"t{n:03d}", repeat=None, swap=bool(swap))
+            for n, (trial, swap) in enumerate(zip(asked, sides, strict=True), len(trials))
+        ]
     again = rng.permutation(len(trials))[: settings.repeats]
-    trials = [trial | {"trial": f"t{i:03d}", "repeat": None} for i, trial in enumerate(trials)]
     for n, i in enumerate(again, len(trials)):
         first = trials[int(i)]
-        trials.append(first | {"trial": f"t{n:03d}", "repeat": first["trial"], "swap": not first["swap"]})
+        changes = {"trial": f"t{n:03d}", "repeat": first.trial, "swap": not first.swap}
+        trials.append(first.model_copy(update=changes))
     return trials
 
 
@@ -238,8 +189,8 @@ def _trial(
         raise BadInput(
             f"{where}: {row['file']} has no unsteered clip of {row['prompt']!r} and seed {row['seed']}"
         )
-    kept = {name: row[name] for name in ("method", "direction", "prompt", "coefficient", "seed")}
-    return {**kept, "emotion": emotion, "steered": row["file"], "plain": partner}
+    shared = {name: row[name] for name in ("method", "direction", "prompt", "coefficient", "seed")}
+    return {**shared, "emotion": emotion, "steered": row["file"], "plain": partner}
 
 
 @dataclass(frozen=True)
@@ -249,7 +200,7 @@ class _Sound:
 
     @classmethod
     def read(cls, path: Path) -> "_Sound":
-        return cls(*read_wav(path))
+        return cls(*read_sound(path))
 
     @property
     def scale(self) -> float:

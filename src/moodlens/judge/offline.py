@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
-from moodlens.judge.score import Clip, read_audio, resample
+from moodlens.judge.audio import read_mono, resample
+from moodlens.judge.clips import Clip
 
 if TYPE_CHECKING:
     import polars as pl
@@ -60,7 +61,7 @@ def read_references(
     out = []
     for emotion, paths in clips.items():
         for path in paths:
-            audio = read_audio(path, model.sampling_rate)[: round(seconds * model.sampling_rate)]
+            audio = read_mono(path, model.sampling_rate)[: round(seconds * model.sampling_rate)]
             codes = model.codes(audio, model.sampling_rate)
             if codes.shape[1] < model.n_codebooks:
                 raise BadInput(f"{path}: too short for codes ({codes.shape[1]} frames)")

@@ -142,16 +142,23 @@ def study_encoder(folder: Study) -> "Encoder":
     return encoder
 
 
+def check_frame_path(path: Path) -> None:
+    """Raise BadInput unless a table can be written to ``path``: before the work, not after it."""
+    if path.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"{path}: tables are written as .csv or .parquet")
+    if path.is_dir():
+        raise BadInput(f"{path}: is a folder; name a file")
+
+
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Write a table as .csv or .parquet, by the name's ending.
 
     Raises:
         BadInput: another ending, or the file cannot be written.
     """
+    check_frame_path(path)
     if path.suffix == ".parquet":
         write_table(path, frame)
-    elif path.suffix == ".csv":
+    else:
         with atomic_write(path) as tmp:
             frame.write_csv(tmp)
-    else:
-        raise BadInput(f"{path}: tables are written as .csv or .parquet")

@@ -1,12 +1,14 @@
 """What a steering run makes."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from moodlens.core.errors import BadInput
-from moodlens.settings.base import Frozen
+from moodlens.settings.base import Frozen, apply_changes, read_yaml, validate
 
 NEUTRAL_PROMPTS = (
     "instrumental music",
@@ -78,12 +80,17 @@ class SteerSettings(Frozen):
         default=(-1.0, 0.5, 1.0, 2.0),
         description="in units of the mean difference-in-means norm; 0 is always made",
     )
-    control_coefficients: tuple[float, ...] = Field(default=(1.0,), description="of the controls, same units")
+    control_coefficients: tuple[float, ...] | None = Field(
+        default=None,
+        description="of the controls, same units; none: 1 if it is among the coefficients, else the largest of them",
+    )
     prompt_editing: bool = Field(
         default=True, description="also clips of the prompt with the emotion written into it"
     )
     edit: str = Field(default="{prompt}, {emotion}", description="how an emotion is written into a prompt")
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1, description="of the draws; one clip each")
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(
+        default=(0, 1, 2), min_length=1, description="of the draws; one clip each"
+    )
     seconds: float = Field(default=8.0, gt=0, le=30, description="length of a clip (s)")
     guidance: float = Field(default=3.0, ge=1, description="classifier-free guidance scale; 1: none")
     temperature: float = Field(default=1.0, gt=0, description="of the sampling softmax")
@@ -98,11 +105,20 @@ class SteerSettings(Frozen):
     )
     directions: DirectionSettings = DirectionSettings()
 
-    @field_validator("prompts", "seeds", "coefficients", "control_coefficients", "methods", "controls")
+    @field_validator(
+        "prompts", "emotions", "seeds", "coefficients", "control_coefficients", "methods", "controls"
+    )
     @classmethod
-    def _distinct(cls, value: tuple) -> tuple:
-        if len(set(value)) != len(value):
+    def _distinct(cls, value: tuple | None) -> tuple | None:
+        if value is not None and len(set(value)) != len(value):
             raise ValueError("the same entry is given twice")
+        return value
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(prompt.strip() for prompt in value):
+            raise ValueError("a prompt is blank")
         return value
 
     @field_validator("edit")
@@ -110,6 +126,10 @@ class SteerSettings(Frozen):
     def _edit(cls, value: str) -> str:
         if "{emotion}" not in value or "{prompt}" not in value:
             raise ValueError("must hold {emotion} and {prompt}")
+        try:
+            value.format(emotion="", prompt="")
+        except (LookupError, ValueError, AttributeError) as error:
+            raise ValueError("holds other braces than {emotion} and {prompt}; write them twice") from error
         return value
 
     @field_validator("schedule")
@@ -117,14 +137,19 @@ class SteerSettings(Frozen):
     def _schedule(
         cls, value: tuple[tuple[float, float], ...] | None
     ) -> tuple[tuple[float, float], ...] | None:
-        from moodlens.steer.schedule import check_schedule
-
         if value is not None:
             try:
                 check_schedule(value)
             except BadInput as error:
                 raise ValueError(str(error).removeprefix("schedule: ")) from error
         return value
+
+    @property
+    def at_controls(self) -> tuple[float, ...]:
+        """Coefficients at which controls are made."""
+        if self.control_coefficients is not None:
+            return self.control_coefficients
+        return (1.0,) if 1.0 in self.coefficients or not self.coefficients else (max(self.coefficients),)
 
     @model_validator(mode="after")
     def _known(self) -> "SteerSettings":
@@ -135,57 +160,36 @@ class SteerSettings(Frozen):
         return self
 
 
-def read_steer_settings(path: Path | str | None, **changes: Any) -> SteerSettings:
-    """Settings from the ``steer:`` section of a study file or folder, with ``changes`` (those not None) over them.
+def check_schedule(points: Sequence[tuple[float, float]]) -> None:
+    """Raise BadInput unless ``points`` are (seconds, factor) pairs in order of time, from 0 or later."""
+    if not points:
+        raise BadInput("schedule: give at least one [seconds, factor] pair")
+    times = [time for time, _ in points]
+    finite = all(math.isfinite(value) for point in points for value in point)
+    if not finite or times != sorted(times) or times[0] < 0:
+        raise BadInput(f"schedule: times must be finite, not negative and in order, got {times}")
+
+
+def read_steer_settings(path: Path | str | None, changes: Sequence[str] = (), **given: Any) -> SteerSettings:
+    """Settings from the ``steer:`` section of a study file or folder, ``given`` ones over them, ``changes`` last.
 
     Args:
         path: a YAML file, a folder with a study.yaml, or None for the defaults. Without a section: the defaults.
-        changes: settings by name, such as ``model="facebook/musicgen-medium"``.
+        changes: ``name=value``, such as ``guidance=4`` or ``directions.n_random=60``; ``steer.`` may stand in front.
+        given: settings by name, such as ``model="facebook/musicgen-medium"``; None leaves them as they are.
 
     Raises:
         BadInput: the file is missing or not YAML, or a setting is unknown or out of range.
     """
-    import yaml
-
-    values: dict[str, Any] = {}
+    section: Any = {}
     where = "steer"
     if path is not None:
         path = Path(path)
         path = path / "study.yaml" if path.is_dir() else path
-        where = str(path)
-        try:
-            loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise BadInput(f"{path}: cannot read: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise BadInput(f"{path}: not valid YAML: {str(error).splitlines()[0]}") from error
-        section = loaded.get("steer") if isinstance(loaded, dict) else None
+        where = f"{path}: steer"
+        section = read_yaml(path).get("steer")
         if section is not None and not isinstance(section, dict):
-            raise BadInput(f"{path}: steer: expected settings such as `seconds: 8`")
-        values = dict(section or {})
-    values |= {name: value for name, value in changes.items() if value is not None}
-    try:
-        return SteerSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(["steer", *map(str, first["loc"])])
-        message = first["msg"].removeprefix("Value error, ")
-        raise BadInput(f"{where}: {place}: {message} (got {first['input']!r})") from error
-
-
-def read_prompts(path: Path | str) -> tuple[str, ...]:
-    """Prompts from a text file: one a line; blank lines and lines that start with ``#`` are left out.
-
-    Raises:
-        BadInput: the file is missing, not UTF-8, or holds no prompt.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise BadInput(f"{path}: cannot read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 text (byte {error.start})") from error
-    prompts = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-    if not prompts:
-        raise BadInput(f"{path}: holds no prompt; write one a line")
-    return prompts
+            raise BadInput(f"{where}: expected settings such as `seconds: 8`")
+    values = {**(section or {}), **{name: value for name, value in given.items() if value is not None}}
+    changes = [change.removeprefix("steer.") for change in changes]
+    return validate(SteerSettings, apply_changes(values, changes), where, changes)

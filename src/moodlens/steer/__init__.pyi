@@ -1,4 +1,6 @@
 from .build import build_directions as build_directions
+from .conditioning import Sampling as Sampling
+from .conditioning import Steering as Steering
 from .directions import Direction as Direction
 from .directions import Directions as Directions
 from .directions import load_directions as load_directions
@@ -8,8 +10,7 @@ from .directions import save_directions as save_directions
 from .inputs import StudyInputs as StudyInputs
 from .inputs import read_study_inputs as read_study_inputs
 from .musicgen import MusicGen as MusicGen
-from .musicgen import Sampling as Sampling
-from .musicgen import Steering as Steering
-from .run import SteerRun as SteerRun
+from .run import SteerOutcome as SteerOutcome
 from .run import plan as plan
+from .run import read_prompts as read_prompts
 from .run import run_steer as run_steer

@@ -8,6 +8,9 @@ import numpy as np
 
 from moodlens.core import BadInput, digest
 from moodlens.settings.steer import DirectionSettings, Mixture
+from moodlens.stats.contrast import difference_in_means, principal_components
+from moodlens.stats.controls import draw_matched, random_directions
+from moodlens.stats.ranks import activity
 from moodlens.stats.units import permuted_labels
 from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
 from moodlens.steer.inputs import StudyInputs
@@ -17,70 +20,6 @@ if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen
 
 N_ANCHORS = 8
-
-
-def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.ndarray:
-    """Mean of each emotion's rows minus the mean of all other rows, ``(n_emotions, d_in)`` float64.
-
-    Neutral rows (-1) count among the others.
-
-    Raises:
-        BadInput: an emotion has no rows, or nothing else has.
-    """
-    x = np.asarray(x, dtype=np.float64)
-    out = np.empty((n_emotions, x.shape[1]))
-    for c in range(n_emotions):
-        own = labels == c
-        if not own.any() or own.all():
-            raise BadInput(f"difference in means: need rows with and without emotion {c}")
-        out[c] = x[own].mean(axis=0) - x[~own].mean(axis=0)
-    return out
-
-
-def principal_components(x: np.ndarray, n: int) -> np.ndarray:
-    """The ``n`` leading principal components of ``x``, ``(n, d_in)``; the largest entry of each is positive."""
-    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    parts = vectors[:, ::-1][:, :n].T
-    largest = np.take_along_axis(parts, np.abs(parts).argmax(axis=1)[:, None], axis=1)
-    return parts * np.sign(largest)
-
-
-def random_directions(n: int, d_in: int, seed: int) -> np.ndarray:
-    """``n`` directions drawn uniformly from the sphere, ``(n, d_in)`` float32."""
-    drawn = np.random.default_rng([seed, 1]).standard_normal((n, d_in))
-    return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
-
-
-def matched_features(
-    density: np.ndarray, wanted: Sequence[int], n: int, seed: int, *, exclude: Sequence[int] = ()
-) -> list[int]:
-    """Draw ``n`` features that fire about as often as the wanted ones, none of them excluded.
-
-    For each draw one of ``wanted`` is taken in turn, and one of the five features nearest to it in log firing rate
-    that have not been drawn yet.
-
-    Args:
-        density: ``(d_sae,)`` share of rows in which each feature fires; never-firing features are not drawn.
-        wanted: features to match.
-        exclude: features never drawn (emotion features, family members), besides ``wanted``.
-
-    Raises:
-        BadInput: fewer than ``n`` features are left.
-    """
-    rng = np.random.default_rng([seed, 2])
-    pool = np.setdiff1d(np.flatnonzero(density > 0), [*exclude, *wanted])
-    if len(pool) < n:
-        raise BadInput(
-            f"matched random features: {len(pool)} live features are no emotion's, {n} are asked for; set n_matched lower"
-        )
-    drawn: list[int] = []
-    for i in range(n):
-        target = np.log(max(float(density[wanted[i % len(wanted)]]), 1e-9))
-        left = np.setdiff1d(pool, drawn)
-        near = left[np.argsort(np.abs(np.log(density[left]) - target), kind="stable")[:5]]
-        drawn.append(int(rng.choice(near)))
-    return drawn
 
 
 def build_directions(inputs: StudyInputs, settings: DirectionSettings | None = None) -> Directions:
@@ -103,9 +42,10 @@ def build_directions(inputs: StudyInputs, settings: DirectionSettings | None = N
         items.append(_direction("difference_in_means", emotion, means[c], {"norm": norms[emotion]}))
         # Against the mean of the other classes: what a multinomial probe's log-odds rise along.
         items.append(_direction("linear_probe", emotion, probe[c] - np.delete(probe, c, axis=0).mean(axis=0)))
-    for i, vector in enumerate(principal_components(x, settings.n_components)):
+    for i, vector in enumerate(principal_components(x)[0][: settings.n_components]):
         items.append(_control("pca", i, vector))
-    for i, vector in enumerate(random_directions(settings.n_random, x.shape[1], settings.seed)):
+    drawn = random_directions(settings.n_random, x.shape[1], np.random.default_rng([settings.seed, 1]))
+    for i, vector in enumerate(drawn):
         items.append(_control("random", i, vector, {"seed": settings.seed}))
     if settings.n_shuffled:
         shuffles = permuted_labels(labels, groups, settings.n_shuffled, settings.seed)
@@ -167,10 +107,11 @@ def _sae_directions(
         chosen.append(feature)
         items.append(_direction("sae_feature", emotion, W_dec[feature], {"feature": feature}))
     if chosen and settings.n_matched:
-        codes = encode_rows(sae, inputs.x[rows])
-        density = (codes > 0).mean(axis=0)
-        exclude = [*members, *inputs.emotion_features]
-        drawn = matched_features(density, chosen, settings.n_matched, settings.seed, exclude=exclude)
+        density, size = activity(encode_rows(sae, inputs.x[rows]))
+        allowed = np.ones(sae.d_sae, dtype=bool)
+        allowed[[*members, *inputs.emotion_features]] = False
+        rng = np.random.default_rng([settings.seed, 2])
+        drawn = draw_matched(density, size, np.array(chosen), allowed, settings.n_matched, rng).tolist()
         for i, feature in enumerate(drawn):
             detail = {"feature": feature, "density": float(density[feature]), "seed": settings.seed}
             items.append(_control("matched_random_feature", i, W_dec[feature], detail))
@@ -198,10 +139,10 @@ def _mixtures(directions: Directions, mixtures: Sequence[Mixture]) -> list[Direc
     for mixture in mixtures:
         parts = []
         for emotion, weight in mixture.weights.items():
-            found = directions.select(method=mixture.method, emotion=emotion)
-            if not found:
+            towards = directions.select(method=mixture.method, emotion=emotion)
+            if not towards:
                 raise BadInput(f"mixtures: there is no {mixture.method} direction for {emotion!r}")
-            parts.append((found[0], weight))
+            parts.append((towards[0], weight))
         out.append(mix(parts, orthogonal=mixture.orthogonal))
     return out
 

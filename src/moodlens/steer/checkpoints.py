@@ -72,9 +72,22 @@ def revision_of(name: str, config: Any) -> str:
 
 
 def pick_device(device: str) -> str:
-    """``auto`` -> cuda where there is one, else cpu."""
+    """``auto`` -> cuda where there is one, else cpu; another name is tried out.
+
+    Raises:
+        BadInput: this machine has no such device.
+    """
     import torch
 
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it computes nothing")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0].rstrip(".")
+        raise BadInput(
+            f"device {device}: cannot be used here ({why}); known: auto, cpu, cuda, cuda:1 ..."
+        ) from error
+    return device

@@ -1,18 +1,16 @@
-"""Clips on disk: one WAV and one JSON each, named by a hash of all that decides their bytes."""
+"""Clips on disk: one WAV and one JSON each, named by a hash of all that decides their bytes, and how loud they are."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from moodlens.core import BadInput, atomic_write, digest, file_sha256, read_json, write_json
+from moodlens.study.records.steer import ClipFacts, How, Loudness
 
-if TYPE_CHECKING:
-    import polars as pl
-
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,13 @@ class ClipSpec:
     seed: int
 
 
-def clip_key(spec: ClipSpec, vector: np.ndarray | None, amount: float, how: dict[str, Any]) -> str:
-    """Hash of everything that decides the clip: the specification, the vector added, and how it is generated."""
-    return digest(FORMAT, asdict(spec), np.zeros(0) if vector is None else vector, amount, how)[:20]
+def clip_key(spec: ClipSpec, vector: np.ndarray | None, amount: float, how: How) -> str:
+    """Hash of everything that decides the clip: the specification, the vector added, and how it is generated.
+
+    The checkpoint counts by its revision, so that a key does not depend on how a path to it is written.
+    """
+    shared = how.model_dump(mode="json", exclude={"model"})
+    return digest(FORMAT, asdict(spec), np.zeros(0) if vector is None else vector, amount, shared)[:20]
 
 
 def write_wav(path: Path | str, audio: np.ndarray, rate: int) -> None:
@@ -51,96 +53,98 @@ def write_wav(path: Path | str, audio: np.ndarray, rate: int) -> None:
         wavfile.write(tmp, rate, np.ascontiguousarray(np.asarray(audio, dtype=np.float32).T))
 
 
-def read_wav(path: Path | str) -> tuple[np.ndarray, int]:
-    """Read a WAV file as ``(channels, samples)`` float32, full scale 1, and its rate (Hz).
+def write_clip(
+    folder: Path, key: str, audio: np.ndarray, rate: int, spec: ClipSpec, **facts: Any
+) -> ClipFacts:
+    """Write ``KEY.wav``, then ``KEY.json``: a clip without its JSON is not there yet.
 
-    Raises:
-        BadInput: it is missing, empty or not a WAV file.
+    Args:
+        facts: ``amount``, ``how`` and ``encoder`` of :class:`ClipFacts`.
     """
-    import warnings
-
-    from scipy.io import wavfile
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # unknown chunks are no harm
-            rate, data = wavfile.read(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise BadInput(f"{path}: not a readable WAV file: {error}") from error
-    audio = np.atleast_2d(data.T if data.ndim == 2 else data)
-    if audio.size == 0:
-        raise BadInput(f"{path}: holds no samples")
-    if audio.dtype == np.uint8:
-        return (audio.astype(np.float32) - 128) / 128, int(rate)
-    if np.issubdtype(audio.dtype, np.integer):
-        return (audio / float(np.iinfo(audio.dtype).max + 1)).astype(np.float32), int(rate)
-    return audio.astype(np.float32), int(rate)
-
-
-def write_clip(folder: Path, key: str, audio: np.ndarray, rate: int, facts: dict[str, Any]) -> None:
-    """Write ``KEY.wav``, then ``KEY.json``: a clip without its JSON is not there yet."""
     write_wav(folder / f"{key}.wav", audio, rate)
-    sound = {
-        "sampling_rate": rate,
-        "samples": int(audio.shape[-1]),
-        "sha256": file_sha256(folder / f"{key}.wav"),
-    }
-    write_json(folder / f"{key}.json", {"key": key, "file": f"{key}.wav", **facts, **sound})
+    clip = ClipFacts(
+        key=key,
+        file=f"{key}.wav",
+        **asdict(spec),
+        **facts,
+        loudness=measure_loudness(audio, rate),
+        sampling_rate=rate,
+        samples=int(audio.shape[-1]),
+        sha256=file_sha256(folder / f"{key}.wav"),
+    )
+    write_json(folder / f"{key}.json", clip.model_dump())
+    return clip
 
 
-def has_clip(folder: Path, key: str) -> bool:
-    """Whether the clip is there, whole and unchanged."""
+def read_clip(folder: Path, key: str) -> ClipFacts | None:
+    """The facts of a clip of a run; None unless it is there, whole and as it was written."""
     facts, audio = folder / f"{key}.json", folder / f"{key}.wav"
-    return facts.is_file() and audio.is_file() and read_json(facts).get("sha256") == file_sha256(audio)
+    try:
+        clip = ClipFacts.model_validate(read_json(facts))
+    except (BadInput, ValidationError):
+        return None
+    if clip.key != key or not audio.is_file() or file_sha256(audio) != clip.sha256:
+        return None
+    return clip
 
 
-def read_clips(folder: Path | str, keys: Sequence[str] | None = None) -> "pl.DataFrame":
-    """The clips of a folder, one row each, sorted by file.
+def rms_dbfs(audio: np.ndarray) -> float:
+    """Root mean square in dB below full scale; a full-scale sine is -3.01. Any shape; silence is -inf."""
+    power = float(np.mean(np.square(np.asarray(audio, dtype=np.float64))))
+    return 10 * np.log10(power) if power > 0 else -np.inf
 
-    A folder of WAV files from elsewhere gets a row per file with ``file`` alone; what their names mean is the caller's.
 
-    Columns: file, key, prompt, text, method, direction, emotion, coefficient, amount, seed, rms_dbfs, lufs, peak,
-    sampling_rate, samples; null where unknown.
+def lufs(audio: np.ndarray, rate: int) -> float:
+    """Integrated loudness by ITU-R BS.1770-4: K-weighting, 400 ms blocks, gates at -70 LUFS and -10 LU.
 
-    Raises:
-        BadInput: there is no WAV file, or a key is missing.
+    Args:
+        audio: ``(samples,)`` or ``(channels, samples)``, at least 0.4 s.
+        rate: Hz.
+
+    Returns:
+        LUFS; -inf where every block is below the gate or the clip is too short.
     """
-    import polars as pl
+    from scipy.signal import lfilter
 
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise BadInput(f"{folder}: no such folder")
-    files = sorted(folder.glob("*.wav"))
-    if keys is not None:
-        wanted = {f"{key}.wav" for key in keys}
-        missing = wanted - {file.name for file in files}
-        if missing:
-            raise BadInput(f"{folder}: lacks the clip {min(missing)}; run the same steering again to make it")
-        files = [file for file in files if file.name in wanted]
-    if not files:
-        raise BadInput(f"{folder}: holds no WAV file")
-    rows = []
-    for file in files:
-        facts = read_json(file.with_suffix(".json")) if file.with_suffix(".json").is_file() else {}
-        flat = {**facts, **facts.get("loudness", {}), "file": file.name}
-        rows.append({name: flat.get(name) for name in SCHEMA})
-    return pl.DataFrame(rows, schema={name: getattr(pl, kind) for name, kind in SCHEMA.items()})
+    x = np.atleast_2d(np.asarray(audio, dtype=np.float64))
+    for b, a in k_weighting(rate):
+        x = np.asarray(lfilter(b, a, x, axis=-1))
+    block, hop = round(0.4 * rate), round(0.1 * rate)
+    if x.shape[-1] < block:
+        return -np.inf
+    # Running sums, so that overlapping blocks cost nothing.
+    total = np.concatenate([np.zeros((len(x), 1)), np.cumsum(np.square(x), axis=-1)], axis=-1)
+    start = np.arange(0, x.shape[-1] - block + 1, hop)
+    power = ((total[:, start + block] - total[:, start]) / block).sum(axis=0)
+    with np.errstate(divide="ignore"):
+        level = -0.691 + 10 * np.log10(power)
+    kept = level > -70
+    if not kept.any():
+        return -np.inf
+    relative = -0.691 + 10 * np.log10(power[kept].mean()) - 10
+    return float(-0.691 + 10 * np.log10(power[kept & (level > relative)].mean()))
 
 
-SCHEMA = {
-    "file": "String",
-    "key": "String",
-    "prompt": "String",
-    "text": "String",
-    "method": "String",
-    "direction": "String",
-    "emotion": "String",
-    "coefficient": "Float64",
-    "amount": "Float64",
-    "seed": "Int64",
-    "rms_dbfs": "Float64",
-    "lufs": "Float64",
-    "peak": "Float64",
-    "sampling_rate": "Int64",
-    "samples": "Int64",
-}
+def k_weighting(rate: int) -> list[tuple[list[float], list[float]]]:
+    """The two K-weighting biquads at any rate (BS.1770-4 gives them at 48 kHz; prototypes by De Man 2014)."""
+    k, q = np.tan(np.pi * 1681.974450955533 / rate), 0.7071752369554196
+    high = 10 ** (3.999843853973347 / 20)
+    band = high**0.4996667741545416
+    a0 = 1 + k / q + k * k
+    shelf = (
+        [(high + band * k / q + k * k) / a0, 2 * (k * k - high) / a0, (high - band * k / q + k * k) / a0],
+        [1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0],
+    )
+    k, q = np.tan(np.pi * 38.13547087602444 / rate), 0.5003270373238773
+    a0 = 1 + k / q + k * k
+    return [shelf, ([1.0, -2.0, 1.0], [1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0])]
+
+
+def measure_loudness(audio: np.ndarray, rate: int) -> Loudness:
+    """Loudness of a raw clip, ``(samples,)`` or ``(channels, samples)``."""
+    peak = float(np.abs(audio).max()) if np.size(audio) else 0.0
+    return Loudness(rms_dbfs=_finite(rms_dbfs(audio)), lufs=_finite(lufs(audio, rate)), peak=peak)
+
+
+def _finite(level: float) -> float | None:
+    return float(level) if np.isfinite(level) else None

@@ -5,11 +5,16 @@ every real token, ``</s>`` included. The mean of ``h + a v`` over tokens is ``me
 pooled embeddings is a direction here. In classifier-free guidance the null half is zeros with mask 0, and zeroed again
 after the projection: what is added to it never arrives. Steering here is of the conditional half by construction, and
 the guidance scale multiplies it.
+
+A coefficient that changes while the music plays: the text encoder runs once per clip and the decoder caches the keys and
+values it makes of it, so a schedule cannot be had by hooking the encoder, nor the projection behind it (a hook there is
+still called at every step, and after the first one its output is thrown away). :func:`scheduled` hands the decoder other
+states and empties that cache whenever the factor changes.
 """
 
 import contextlib
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,9 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.steer.schedule import check_schedule
+from moodlens.settings.steer import check_schedule
 
 Null = Literal["zeros", "opposite"]
+STEP = 0.1
+"""Seconds between two looks at a schedule: each change costs one projection of the prompt per decoder layer."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,23 @@ def explicit(
         "encoder_outputs": BaseModelOutput(last_hidden_state=states),
         "attention_mask": states_mask,
     }
+
+
+def factors(points: Sequence[tuple[float, float]], n_frames: int, frame_rate: float) -> np.ndarray:
+    """Factor of the coefficient at every frame, ``(n_frames,)``: linear between points, constant outside them.
+
+    Two points at the same time make a jump; the later one holds from that time on. Sampled every ``STEP`` seconds.
+    """
+    check_schedule(points)
+    hold = max(1, round(STEP * frame_rate))
+    times = (np.arange(n_frames) // hold) * hold / frame_rate
+    at = np.array([t for t, _ in points], dtype=float)
+    value = np.array([v for _, v in points], dtype=float)
+    right = np.searchsorted(at, times + 1e-9, side="right")
+    low, high = np.clip(right - 1, 0, len(at) - 1), np.clip(right, 0, len(at) - 1)
+    width = at[high] - at[low]
+    share = np.divide(times - at[low], width, out=np.zeros_like(times), where=width > 0)
+    return value[low] + np.clip(share, 0, 1) * (value[high] - value[low])
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ Where a direction enters is in :mod:`moodlens.steer.conditioning`.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,13 +15,15 @@ from moodlens.core import BadInput
 from moodlens.steer.checkpoints import load_tokenizer, loading, pick_device, revision_of
 from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
-from moodlens.steer.conditioning import explicit, hooked, private_seed, project, scheduled
-from moodlens.steer.forcing import encode_audio, place_logits
-from moodlens.steer.schedule import factors
+from moodlens.steer.conditioning import explicit, factors, hooked, private_seed, project, scheduled
+from moodlens.study.records.steer import Checkpoint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import MusicgenForConditionalGeneration
+
+
+_NO_NUMBERS = "its predictions are no longer numbers; steer with a smaller coefficient, or in float32"
 
 
 class MusicGen:
@@ -64,6 +66,8 @@ class MusicGen:
         """Load a checkpoint by hub name (``facebook/musicgen-small``) or from a folder.
 
         Args:
+            dtype: of text encoder and decoder; the codec stays in float32.
+            device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda:1`` ...
             d_in: width its text encoder must have; checked before the weights are fetched.
 
         Raises:
@@ -71,6 +75,7 @@ class MusicGen:
         """
         from transformers import AutoConfig, MusicgenForConditionalGeneration
 
+        where = pick_device(device)
         with loading("MusicGen", name):
             config = AutoConfig.from_pretrained(name, revision=revision or "main")
             if config.model_type != "musicgen":
@@ -81,22 +86,20 @@ class MusicGen:
                     f"MusicGen {name}: its text encoder is {width} wide, the directions are {d_in} wide: directions of "
                     "another encoder do not steer it; study MusicGen's own, t5:google-t5/t5-base"
                 )
-            model = MusicgenForConditionalGeneration.from_pretrained(
+            model: Any = MusicgenForConditionalGeneration.from_pretrained(
                 name, revision=revision or "main", dtype=getattr(torch, dtype)
             )
+            # In half precision the codec adds noise (27 dB below the music in bfloat16) and, on a CPU, takes longer.
+            model.audio_encoder.float()
             tokenizer = load_tokenizer(name, revision)
-            found = revision_of(name, config)
-        return cls(model.to(pick_device(device)), tokenizer, name, found)  # type: ignore[arg-type]
+            commit = revision_of(name, config)
+            model = model.to(where)
+        return cls(model, tokenizer, name, commit)
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Checkpoint:
         """What decides a clip besides the prompt, the steering and the seed."""
-        dtype = str(self.model.dtype).removeprefix("torch.")
-        return {
-            "model": self.name,
-            "revision": self.revision,
-            "dtype": dtype,
-            "device": self.model.device.type,
-        }
+        dtype = str(self.model.text_encoder.dtype).removeprefix("torch.")
+        return Checkpoint(model=self.name, revision=self.revision, dtype=dtype, device=self.model.device.type)
 
     # -- text ------------------------------------------------------------------------------------------------------
 
@@ -140,13 +143,14 @@ class MusicGen:
         else the steering says.
 
         Args:
-            seed: of the draws, set immediately before them. Clips of one seed share their random numbers until their
-                first differing token, no longer.
+            seed: of the draws, set immediately before them. Clips of one seed share their random numbers at every
+                step; what they say before it is no longer the same from their first differing token on.
             form: how a constant steering reaches the model: by a hook on the text encoder, or as ``encoder_outputs``
                 with the null half built here. Both give the same bytes.
 
         Raises:
-            BadInput: the prompt is blank, the width is wrong or the clip is too short or too long.
+            BadInput: the prompt is blank, the width is wrong, the clip is too short or too long, the steering is so
+                strong that the predictions are no numbers, or memory runs out.
         """
         sampling = sampling or Sampling()
         ids, mask = self.tokens(prompt)
@@ -165,7 +169,7 @@ class MusicGen:
                 inputs = explicit(self.model, ids, mask, vector, steering, amount=amount, guided=guided)
             else:
                 how = hooked(self.model, vector, steering)
-        with how, private_seed(seed, self.model.device):
+        with _one_line(self.name), how, private_seed(seed, self.model.device):
             audio = self.model.generate(
                 **inputs,
                 # The codebooks run one frame behind each other, so the last needs n_codebooks / channels - 1 more steps.
@@ -175,7 +179,10 @@ class MusicGen:
                 temperature=sampling.temperature,
                 top_k=sampling.top_k,
             )
-        return audio[0].float().cpu().numpy()
+            clip = audio[0].float().cpu().numpy()
+        if not np.isfinite(clip).all():
+            raise BadInput(f"{self.name}: {_NO_NUMBERS}")
+        return clip
 
     def frames(self, seconds: float) -> int:
         """Code frames of a clip.
@@ -216,7 +223,7 @@ class MusicGen:
         if self.channels != 1:
             raise BadInput(f"{self.name}: codes of audio are read for mono checkpoints only")
         audio = audio.mean(axis=0) if audio.ndim == 2 else audio
-        values = torch.as_tensor(audio, dtype=self.model.dtype, device=self.model.device)
+        values = torch.as_tensor(audio, dtype=self.model.audio_encoder.dtype, device=self.model.device)
         return encode_audio(self.model, values, self.n_codebooks).cpu().numpy()
 
     def teacher_forced(
@@ -255,3 +262,63 @@ class MusicGen:
         )
         mask = torch.zeros(1, 1, dtype=torch.long, device=codes.device)
         return place_logits(self.model, states, mask, codes)
+
+
+@contextlib.contextmanager
+def _one_line(name: str) -> Iterator[None]:
+    """What torch raises where a step is too long or a clip too large, as one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "probability tensor" in str(error):
+            raise BadInput(f"{name}: {_NO_NUMBERS}") from error
+        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
+            raise BadInput(
+                f"{name}: out of memory; use shorter clips, a smaller model or half precision"
+            ) from error
+        raise
+
+
+# -- teacher forcing: what MusicGen would have said at every place of a clip that is given, without sampling -------------
+
+
+def place_logits(model: Any, states: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
+    """Logits of every token at every place of given codes, in one pass of the decoder.
+
+    Args:
+        states: ``(B, T, d_decoder)`` projected text states.
+        mask: ``(B, T)``.
+        codes: ``(n_codebooks, frames)`` int64, the same for every row.
+
+    Returns:
+        ``(B, n_codebooks, frames, vocab)``; entry ``[b, k, t]`` is of ``codes[k, t]`` given all that comes before it
+        in MusicGen's delay pattern.
+
+    Raises:
+        BadInput: the number of codebooks is another.
+    """
+    config = model.config.decoder
+    n_codebooks, n_frames = codes.shape
+    if n_codebooks != config.num_codebooks:
+        raise BadInput(f"codes: {n_codebooks} codebooks, the model has {config.num_codebooks}")
+    # Codebook k says its frame t at step t + delay + 1; the first step is the start token (pad) in all of them.
+    # Stereo interleaves left and right, which share their delay.
+    delay = torch.arange(n_codebooks, device=codes.device) // config.audio_channels
+    steps = n_frames + int(delay[-1]) + 1
+    spoken = torch.full((n_codebooks, steps), int(config.pad_token_id), device=codes.device)
+    place = delay[:, None] + torch.arange(n_frames, device=codes.device)  # (n_codebooks, frames)
+    spoken.scatter_(1, place + 1, codes)
+    rows = states.shape[0]
+    out = model.decoder(
+        input_ids=spoken[:, :-1].repeat(rows, 1),
+        encoder_hidden_states=states,
+        encoder_attention_mask=mask,
+        use_cache=False,
+    ).logits
+    out = out.view(rows, n_codebooks, steps - 1, -1)
+    return out.gather(2, place[None, :, :, None].expand(rows, -1, -1, out.shape[-1]))
+
+
+def encode_audio(model: Any, audio: Tensor, n_codebooks: int) -> Tensor:
+    """EnCodec's tokens of mono samples ``(samples,)``: ``(n_codebooks, frames)`` int64."""
+    return model.audio_encoder.encode(audio[None, None]).audio_codes[0, 0, :n_codebooks]

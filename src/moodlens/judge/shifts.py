@@ -6,12 +6,15 @@ and intervals and p-values resample prompts.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from moodlens.core import BadInput
-from moodlens.judge.hypotheses import HYPOTHESES, sign_flip_p
+from moodlens.judge.hypotheses import HYPOTHESES
+from moodlens.stats.pvalues import upper_p
+from moodlens.stats.resample import mean_interval
 
 NEEDED = ("prompt", "method", "direction", "emotion", "coefficient", "seed")
 ACOUSTIC = "acoustic"
@@ -20,12 +23,9 @@ ACOUSTIC = "acoustic"
 def readouts(frame: pl.DataFrame, emotions: Sequence[str]) -> dict[str, dict[str, str]]:
     """Scores that have a column for every emotion: name -> emotion -> column (``clap`` -> ``clap_happy``)."""
     first = f"_{emotions[0]}"
-    found = {}
-    for column in frame.columns:
-        name = column.removesuffix(first)
-        if column.endswith(first) and name and all(f"{name}_{e}" in frame.columns for e in emotions):
-            found[name] = {e: f"{name}_{e}" for e in emotions}
-    return found
+    names = [column.removesuffix(first) for column in frame.columns if column.endswith(first)]
+    whole = (name for name in names if name and all(f"{name}_{e}" in frame.columns for e in emotions))
+    return {name: {e: f"{name}_{e}" for e in emotions} for name in whole}
 
 
 @dataclass(frozen=True)
@@ -128,27 +128,6 @@ class Shifts:
         )
 
 
-def bootstrap_ci(
-    values: np.ndarray, n_resamples: int, seed: int, level: float = 0.95
-) -> tuple[float, float] | None:
-    """Percentile interval of the mean of ``values`` (n,) over resampled prompts; None with fewer than two."""
-    values = values[np.isfinite(values)]
-    if len(values) < 2:
-        return None
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(0, len(values), size=(n_resamples, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def two_sided_p(values: np.ndarray, seed: int) -> float:
-    """Sign-flip p that the mean differs from 0; NaN without values."""
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return float("nan")
-    return min(1.0, 2 * min(sign_flip_p(values, seed), sign_flip_p(-values, seed)))
-
-
 def trend(curves: np.ndarray, coefficients: np.ndarray, n_permutations: int, seed: int) -> dict[str, float]:
     """Does the readout rise with the coefficient? Page's test (1963) with permutation p.
 
@@ -173,19 +152,22 @@ def trend(curves: np.ndarray, coefficients: np.ndarray, n_permutations: int, see
     rng = np.random.default_rng(seed)
     dealt = rng.permuted(np.broadcast_to(ranks, (n_permutations, *ranks.shape)), axis=2)
     null = (dealt @ order).mean(axis=1)
-    p = (1 + np.sum(null >= observed - 1e-9)) / (1 + n_permutations)
     steps = np.diff(curves.mean(axis=0))
-    return {"spearman": observed, "p": float(p), "monotone_share": float(np.mean(steps > 0))}
+    return {
+        "spearman": observed,
+        "p": float(upper_p(observed, null, scale=1.0)),
+        "monotone_share": float(np.mean(steps > 0)),
+    }
 
 
-def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, object]:
+def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, Any]:
     """Does each emotion's direction move its own readout more than the others'?
 
     Args:
         cube: ``(n_prompts, C, C)`` shift of readout j when steered towards emotion i, without NaN.
 
     Returns:
-        ``table``: ``(C, C)`` mean; ``difference``: mean of the diagonal minus mean of the rest; ``ci``; ``p``:
+        ``table``: C rows of C means; ``difference``: mean of the diagonal minus mean of the rest; ``ci``; ``p``:
         one-sided, the C directions dealt anew to the emotions within each prompt.
     """
     n, size, _ = cube.shape
@@ -196,12 +178,11 @@ def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, obje
     cost = np.einsum("pik,jk->pij", cube, weight)
     dealt = rng.permuted(np.broadcast_to(np.arange(size), (n_resamples, n, size)), axis=2)
     null = cost[np.arange(n)[None, :, None], np.arange(size)[None, None], dealt].sum(axis=2).mean(axis=1)
-    p = (1 + np.sum(null >= each.mean() - 1e-9)) / (1 + n_resamples)
     return {
-        "table": cube.mean(axis=0),
+        "table": tuple(map(tuple, cube.mean(axis=0).tolist())),
         "difference": float(each.mean()),
-        "ci": bootstrap_ci(each, n_resamples, seed),
-        "p": float(p),
+        "ci": mean_interval(each, n_resamples, seed),
+        "p": float(upper_p(each.mean(), null)),
     }
 
 

@@ -1,0 +1,183 @@
+"""The clips of a folder, of a steering run or from anywhere: what they are, and their samples."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from moodlens.core import BadInput, read_json
+from moodlens.judge.audio import read_sound, sound_files
+from moodlens.steer.clips import read_clip
+from moodlens.study.records.steer import CLIP_COLUMNS, CLIPS, SteerRun
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Levels(BaseModel):
+    """Loudness of the raw samples, as far as a clip's JSON says it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    rms_dbfs: float | None = None
+    lufs: float | None = None
+    peak: float | None = None
+
+
+class Facts(BaseModel):
+    """What is known of a clip: what its JSON says, which a steering run writes and others need not. Null: unknown."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    file: str = ""
+    key: str | None = None
+    prompt: str | None = None
+    text: str | None = None
+    method: str | None = None
+    direction: str | None = None
+    emotion: str | None = None
+    coefficient: float | None = None
+    amount: float | None = None
+    seed: int | None = None
+    loudness: Levels = Levels()
+    sampling_rate: int | None = None
+    samples: int | None = None
+
+    def row(self) -> dict[str, Any]:
+        """The columns of :data:`moodlens.study.records.steer.CLIP_COLUMNS`."""
+        return self.model_dump(exclude={"loudness"}) | self.loudness.model_dump()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One sound file and what is known of it.
+
+    Attributes:
+        path: of the sound file.
+        facts: what its JSON says.
+        reference: the unsteered clip of the same prompt and seed; None where there is none. An unsteered clip is its
+            own reference.
+    """
+
+    path: Path
+    facts: Facts = field(default_factory=Facts)
+    reference: "Clip | None" = None
+
+    @cached_property
+    def _read(self) -> tuple[np.ndarray, int]:
+        return read_sound(self.path)
+
+    @property
+    def rate(self) -> int:
+        """Samples a second."""
+        return self._read[1]
+
+    @property
+    def mono(self) -> np.ndarray:
+        """``(samples,)`` float32, channels averaged."""
+        return self._read[0].mean(axis=0)
+
+    @property
+    def prompt(self) -> str | None:
+        """The neutral text the clip started from, where its JSON says so."""
+        return self.facts.prompt
+
+
+def is_run(folder: Path | str) -> bool:
+    """Whether ``folder`` is a steering run, and not any folder of sounds with a file of that name in it."""
+    return (Path(folder) / SteerRun.file).is_file() and (Path(folder) / CLIPS).is_dir()
+
+
+def run_clips(out: Path | str) -> tuple[Path, tuple[str, ...]]:
+    """The clips folder of a run and the keys that belong to it.
+
+    Raises:
+        BadInput: ``out`` is not a steering run.
+    """
+    out = Path(out)
+    if not (out / SteerRun.file).is_file():
+        raise BadInput(
+            f"{out}: not a finished steering run (no {SteerRun.file}); make one with: moodlens steer"
+        )
+    return out / CLIPS, SteerRun.read(out).clips
+
+
+def folder_clips(folder: Path | str, keys: Sequence[str] | None = None) -> list[Clip]:
+    """The clips of a folder, sorted by file, each with its reference.
+
+    Args:
+        folder: holds sound files; a JSON file beside one says what it is, as ``moodlens steer`` writes them.
+        keys: these clips of a run alone, each of which must be there, unchanged.
+
+    Raises:
+        BadInput: there is no sound file, a clip of ``keys`` is missing or changed, or a JSON file is none of a clip's.
+    """
+    folder = Path(folder)
+    clips = [Clip(folder / f.file, f) for f in (_facts(folder) if keys is None else _run_facts(folder, keys))]
+    plain = {(clip.prompt, clip.facts.seed): clip for clip in clips if clip.facts.method == "none"}
+    return [Clip(c.path, c.facts, plain.get((c.prompt, c.facts.seed))) for c in clips]
+
+
+def read_clips(folder: Path | str, keys: Sequence[str] | None = None) -> "pl.DataFrame":
+    """The facts of :func:`folder_clips` as a table with the columns of ``CLIP_COLUMNS``, one row a clip."""
+    return clip_table(folder_clips(folder, keys))
+
+
+def clip_table(clips: Sequence[Clip]) -> "pl.DataFrame":
+    """The facts of ``clips``, one row each."""
+    import polars as pl
+
+    schema = {name: getattr(pl, column.dtype) for name, column in CLIP_COLUMNS.items()}
+    return pl.DataFrame([clip.facts.row() for clip in clips], schema=schema)
+
+
+def _run_facts(folder: Path, keys: Sequence[str]) -> list[Facts]:
+    facts = []
+    for key in sorted(set(keys)):
+        clip = read_clip(folder, key)
+        if clip is None:
+            raise BadInput(
+                f"{folder / key}.wav: missing, or not as the run wrote it; run the same steering again to make it"
+            )
+        facts.append(Facts.model_validate(clip.model_dump()))
+    return facts
+
+
+def _facts(folder: Path) -> list[Facts]:
+    files = sound_files(folder)
+    stems = Counter(file.stem for file in files)
+    facts = []
+    for file in files:
+        beside = file.with_name(f"{file.stem}.json")
+        said = _read_facts(beside, file) if beside.is_file() else Facts()
+        if stems[file.stem] > 1 and beside.is_file() and said.file != file.name:
+            if not said.file:
+                raise BadInput(
+                    f"{beside}: may be about {stems[file.stem]} sound files; name one of them in it (file)"
+                )
+            said = Facts()
+        facts.append(said.model_copy(update={"file": file.name}))
+    return facts
+
+
+def _read_facts(path: Path, sound: Path) -> Facts:
+    cure = f"mend it, or move it away to score {sound.name} without it"
+    try:
+        value = read_json(path)
+    except BadInput as error:
+        raise BadInput(f"{error}; {cure}") from error
+    if not isinstance(value, dict):
+        raise BadInput(
+            f"{path}: says nothing of {sound.name} (expected names such as prompt, method); {cure}"
+        )
+    try:
+        return Facts.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadInput(f"{path}: {place}: {first['msg']}, of {sound.name}; {cure}") from error

@@ -1,0 +1,249 @@
+"""What judging leaves: the results of a steering run, the key of a listening test, and what its answers say."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from moodlens.settings.judge import ListenSettings, ResultSettings
+from moodlens.study.record import Part, Record
+
+Interval = tuple[float, float]
+
+
+class Tested(Part):
+    """One test of a table."""
+
+    p: float | None = Field(description="chance of at least as much without an effect; null: nothing to test")
+    q: float | None = Field(default=None, description="Benjamini-Hochberg over all tests of the table")
+
+
+# -- results.json --------------------------------------------------------------------------------------------------------
+
+
+class EffectRow(Tested):
+    """Effect of one method, emotion and coefficient on the emotion's own readout."""
+
+    readout: str = Field(description="score that was read")
+    method: str = Field(description="how the clips were steered")
+    emotion: str = Field(description="steered towards, and read for")
+    coefficient: float | None = Field(description="strength; null for prompt editing, which has none")
+    effect: float = Field(description="steered minus unsteered, mean over prompts, in the readout's unit")
+    ci: Interval | None = Field(description="95 % bootstrap interval over prompts; null below two prompts")
+    random_p: float | None = Field(description="share of random directions that reach the effect, plus one")
+    random_p95: float | None = Field(description="95th percentile of the random directions' effects")
+    matched_p95: float | None = Field(
+        description="the same of features that fire as often; SAE methods alone"
+    )
+    n_prompts: int = Field(description="prompts with a value (count)")
+    kept: float | None = Field(description="mean cosine with the unsteered clip, by CLAP")
+    adherence: float | None = Field(description="mean cosine with the neutral prompt, by CLAP")
+    moved: bool = Field(description="whether q is small enough and the effect beyond its controls")
+
+
+class ControlRow(Part):
+    """Effects of the directions without an emotion."""
+
+    readout: str = Field(description="score that was read")
+    method: str = Field(description="kind of control")
+    emotion: str = Field(description="read for")
+    coefficient: float | None = Field(description="strength")
+    n_directions: int = Field(description="directions (count)")
+    effect: float = Field(description="mean over directions")
+    p5: float = Field(description="5th percentile over directions")
+    p95: float = Field(description="95th percentile over directions")
+
+
+class DoseRow(Tested):
+    """Trend of an emotion's readout over the coefficient."""
+
+    readout: str = Field(description="score that was read")
+    method: str = Field(description="how the clips were steered")
+    emotion: str = Field(description="steered towards, and read for")
+    coefficients: tuple[float, ...] = Field(description="ascending, 0 (no steering) included")
+    effects: tuple[float, ...] = Field(description="mean over prompts at each")
+    spearman: float = Field(description="rank correlation with the coefficient, mean over prompts")
+    monotone_share: float = Field(description="share of steps at which the mean curve rises")
+    n_prompts: int = Field(description="prompts with a value at every coefficient (count)")
+
+
+class SpecificityRow(Tested):
+    """Emotions steered towards by emotions read for."""
+
+    readout: str = Field(description="score that was read")
+    method: str = Field(description="how the clips were steered")
+    coefficient: float | None = Field(description="matched strength; null for prompt editing")
+    emotions: tuple[str, ...] = Field(description="those that the method has directions of; rows and columns")
+    table: tuple[tuple[float, ...], ...] = Field(description="[i][j]: steered towards i, read for j")
+    difference: float = Field(description="own readout minus those of the other emotions")
+    ci: Interval | None = Field(description="95 % bootstrap interval over prompts")
+    n_prompts: int = Field(description="prompts with all values (count)")
+
+
+class ComparisonRow(Tested):
+    """A method of the SAE against a trivial one, over the emotions that both have."""
+
+    readout: str = Field(description="score that was read")
+    method: str = Field(description="of the SAE")
+    baseline: str = Field(description="the trivial one")
+    coefficient: float | None = Field(description="matched strength")
+    emotions: tuple[str, ...] = Field(description="those that both have, over which the mean is taken")
+    effect: float = Field(description="of the method, mean over emotions and prompts")
+    baseline_effect: float = Field(description="of the baseline")
+    difference: float = Field(description="method minus baseline")
+    ci: Interval | None = Field(description="95 % bootstrap interval of the difference, over prompts")
+    n_prompts: int = Field(description="prompts with both values (count)")
+    winner: str | None = Field(default=None, description="method or baseline, where q is small enough")
+    ahead: str | None = Field(default=None, description="method or baseline, whatever chance says")
+
+
+class EqualChange(Part):
+    """Effects at the same distance from the unsteered clip."""
+
+    readout: str = Field(description="score that was read")
+    emotion: str = Field(description="steered towards, and read for")
+    change: float = Field(description="1 - kept")
+    effects: dict[str, float | None] = Field(description="method -> effect at that change")
+
+
+class HypothesisRow(Tested):
+    """An acoustic shift against what was stated beforehand."""
+
+    method: str = Field(description="how the clips were steered")
+    coefficient: float | None = Field(description="matched strength; null for prompt editing")
+    emotion: str = Field(description="steered towards")
+    measure: str = Field(description="acoustic measure")
+    expected: int = Field(description="+1 or -1, stated beforehand")
+    shift: float | None = Field(description="mean over prompts, in the measure's unit")
+    n: int = Field(description="prompts with a value (count)")
+    agrees: bool | None = Field(description="whether the mean has the expected sign; says nothing of chance")
+
+
+class DistanceRow(Tested):
+    """Distance of one direction's clips from the unsteered ones, in CLAP's space."""
+
+    method: str = Field(description="how the clips were steered")
+    emotion: str | None = Field(description="steered towards")
+    direction: str | None = Field(description="name of the direction")
+    mmd2: float = Field(description="unbiased squared maximum mean discrepancy; below 0 is as good as 0")
+    null_p95: float = Field(description="95th percentile under permutation")
+    n: int = Field(description="pairs of clips (count)")
+
+
+class Results(Record):
+    """What the scores of a steering run say."""
+
+    file: ClassVar[str] = "results.json"
+    stage: ClassVar[str] = "judge"
+
+    settings: ResultSettings = Field(description="how it was judged")
+    emotions: tuple[str, ...] = Field(description="of the run")
+    readouts: dict[str, tuple[str, ...]] = Field(description="score -> emotions it reads")
+    coefficient: float | None = Field(description="matched strength; null where only prompts were edited")
+    n_prompts: int = Field(description="count")
+    n_seeds: int = Field(description="count")
+    n_clips: int = Field(description="count")
+    rows: tuple[EffectRow, ...] = Field(description="every method, emotion and coefficient")
+    controls: tuple[ControlRow, ...] = Field(description="directions without an emotion")
+    dose: tuple[DoseRow, ...] = Field(description="trends over the coefficient")
+    specificity: tuple[SpecificityRow, ...] = Field(description="emotions steered by emotions read")
+    comparisons: tuple[ComparisonRow, ...] = Field(description="SAE against trivial methods")
+    equal_change: tuple[EqualChange, ...] = Field(description="effects at equal distance")
+    hypotheses: tuple[HypothesisRow, ...] = Field(description="acoustic shifts against what was expected")
+    distance: tuple[DistanceRow, ...] = Field(description="distance from the unsteered clips")
+    statements: tuple[str, ...] = Field(default=(), description="sentences, the losses of the SAE first")
+
+
+# -- listening -----------------------------------------------------------------------------------------------------------
+
+
+class Trial(Part):
+    """One question of a listening test."""
+
+    trial: str = Field(description="name on the page")
+    repeat: str | None = Field(description="the trial that it repeats with sides swapped")
+    swap: bool = Field(description="whether the unsteered clip is shown first")
+    method: str = Field(description="of the steered clip")
+    direction: str | None = Field(description="of the steered clip")
+    emotion: str = Field(description="asked for")
+    prompt: str | None = Field(description="of both clips; null where their files do not say")
+    coefficient: float | None = Field(description="of the steered clip")
+    seed: int | None = Field(description="of both clips; null where their files do not say")
+    steered: str = Field(description="file of the steered clip")
+    plain: str = Field(description="file of the unsteered clip")
+    steered_clip: str = Field(default="", description="its name on the page")
+    plain_clip: str = Field(default="", description="its name on the page")
+
+
+class ListeningKey(Record):
+    """What each trial of a listening test is. Listeners do not get it."""
+
+    file: ClassVar[str] = "key.json"
+    stage: ClassVar[str] = "listen RUN --out"
+
+    format: Literal["moodlens-listen"] = Field(description="what this file is")
+    test: str = Field(description="hash of the trials; answers name it")
+    settings: ListenSettings = Field(description="what was asked")
+    trials: tuple[Trial, ...] = Field(description="in order of method and emotion; the page shuffles them")
+
+
+class Share(Part):
+    """How often the steered clip was taken; chance is 0.5."""
+
+    n: int = Field(description="choices (count)")
+    chosen: int = Field(description="of the steered clip (count)")
+    share: float | None = Field(description="chosen / n")
+    ci: Interval = Field(description="Wilson's 95 % interval")
+    p: float | None = Field(description="exact binomial, two-sided, against 0.5")
+
+
+class Cell(Share):
+    """One method and emotion."""
+
+    method: str = Field(description="of the steered clips")
+    emotion: str = Field(description="asked for")
+    trials: Share = Field(description="each trial once, by its majority: the careful reading")
+    q: float | None = Field(default=None, description="Benjamini-Hochberg over all cells")
+
+
+class MethodShare(Share):
+    """One method over all emotions."""
+
+    method: str = Field(description="of the steered clips")
+    control: bool = Field(description="whether its directions have no emotion")
+    trials: Share = Field(description="each trial once, by its majority")
+    beyond_controls: float | None = Field(description="p of Fisher's exact test against the pooled controls")
+
+
+class ListenerShare(Share):
+    """One listener over all trials."""
+
+    listener: str = Field(description="name as given")
+
+
+class Agreement(Part):
+    """How far listeners agree; 1 is full agreement, 0 chance, null undefined."""
+
+    fleiss_kappa: float | None = Field(description="over trials that everyone answered")
+    krippendorff_alpha: float | None = Field(description="over all trials")
+
+
+class Consistency(Part):
+    """Repeats that were answered as the first time."""
+
+    n: int = Field(description="repeats (count)")
+    alike: int = Field(description="answered alike (count)")
+    share: float | None = Field(description="alike / n")
+
+
+class ListeningResults(Part):
+    """What the answers to a listening test say."""
+
+    n_listeners: int = Field(description="count")
+    n_answers: int = Field(description="without repeats (count)")
+    n_trials: int = Field(description="answered (count)")
+    cells: tuple[Cell, ...] = Field(description="every method and emotion")
+    methods: tuple[MethodShare, ...] = Field(description="every method")
+    listeners: tuple[ListenerShare, ...] = Field(description="every listener")
+    agreement: Agreement = Field(description="between listeners")
+    first_side: Share = Field(description="how often the first clip was taken: position bias")
+    consistency: Consistency = Field(description="of listeners with themselves")

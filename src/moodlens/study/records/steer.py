@@ -1,0 +1,112 @@
+"""What a steering run leaves: the run, its progress, and what each clip is."""
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from moodlens.settings.steer import SteerSettings
+from moodlens.study.record import Column, Part, Record
+
+CLIPS = "clips"
+"""Folder of a run's clips."""
+
+
+class Loudness(Part):
+    """Measured on the samples as the codec gave them, before anything scales them."""
+
+    rms_dbfs: float | None = Field(description="root mean square, dB below full scale; null: silence")
+    lufs: float | None = Field(
+        description="integrated loudness by ITU-R BS.1770-4, LUFS; null: silence or under 0.4 s"
+    )
+    peak: float = Field(description="largest magnitude; 1 is full scale")
+
+
+class Checkpoint(Part):
+    """The generator."""
+
+    model: str = Field(description="hub name or folder, as it was asked for")
+    revision: str = Field(description="the hub's commit, or a digest of the weights")
+    dtype: str = Field(description="what text encoder and decoder compute in; the codec is always float32")
+    device: str = Field(description="cpu, cuda ...")
+
+
+class How(Checkpoint):
+    """How a clip was generated, besides what it is."""
+
+    seconds: float = Field(description="length, s")
+    guidance: float = Field(description="classifier-free guidance scale")
+    temperature: float = Field(description="of the sampling softmax")
+    top_k: int = Field(description="tokens kept at each draw; 0: all")
+    renorm: bool = Field(description="whether steered tokens were scaled back to the norm they had")
+    null: Literal["zeros", "opposite"] = Field(description="null half of guidance: zeros or opposite")
+    schedule: tuple[tuple[float, float], ...] | None = Field(
+        description="(seconds, factor) points of the coefficient; null: constant"
+    )
+
+
+class ClipFacts(Part):
+    """KEY.json beside KEY.wav. The key is a hash of all that decides the clip."""
+
+    key: str = Field(description="name of the clip")
+    file: str = Field(description="the WAV file beside this one")
+    prompt: str = Field(description="the neutral text it starts from")
+    text: str = Field(description="what the model read")
+    method: str = Field(description="none, prompt_editing or a direction's method")
+    direction: str | None = Field(description="name of the direction; null without one")
+    emotion: str | None = Field(description="steered towards; null for plain clips and controls")
+    coefficient: float | None = Field(
+        description="in units of the directions; 0 for plain clips, null under prompt editing"
+    )
+    seed: int = Field(description="of the draws")
+    amount: float = Field(description="length added along the direction, in the embedding's units")
+    how: How = Field(description="checkpoint and sampling")
+    encoder: str = Field(description="encoder that the directions were made with")
+    loudness: Loudness = Field(description="of the raw samples")
+    sampling_rate: int = Field(description="Hz")
+    samples: int = Field(description="samples a channel")
+    sha256: str = Field(description="of the WAV file")
+
+
+class SteerRun(Record):
+    """What a steering run is made of."""
+
+    file: ClassVar[str] = "run.json"
+    stage: ClassVar[str] = "steer DIR --out"
+
+    settings: SteerSettings = Field(description="what was asked for")
+    model: Checkpoint = Field(description="the generator")
+    notes: tuple[str, ...] = Field(description="what could not be made, and why")
+    clips: tuple[str, ...] = Field(description="keys of the clips, in the order they were planned")
+
+
+class SteerProgress(Record):
+    """How far a run is; the only file of a run that depends on the clock."""
+
+    file: ClassVar[str] = "progress.json"
+    stage: ClassVar[str] = "steer DIR --out"
+
+    done: int = Field(description="clips that are there")
+    total: int = Field(description="clips of the run")
+    seconds_per_clip: float = Field(description="mean over the clips made by this call, s")
+    seconds_left: float = Field(description="estimate, s")
+
+
+CLIP_COLUMNS: Mapping[str, Column] = {
+    "file": Column("String", "", "name of the sound file"),
+    "key": Column("String", "", "name of the clip"),
+    "prompt": Column("String", "", "the neutral text it starts from"),
+    "text": Column("String", "", "what the model read"),
+    "method": Column("String", "", "none, prompt_editing or a direction's method"),
+    "direction": Column("String", "", "name of the direction"),
+    "emotion": Column("String", "", "steered towards"),
+    "coefficient": Column("Float64", "directions' unit", "strength"),
+    "amount": Column("Float64", "embedding units", "length added along the direction"),
+    "seed": Column("Int64", "", "of the draws"),
+    "rms_dbfs": Column("Float64", "dBFS", "root mean square of the raw samples"),
+    "lufs": Column("Float64", "LUFS", "integrated loudness of the raw samples"),
+    "peak": Column("Float64", "full scale", "largest magnitude of the raw samples"),
+    "sampling_rate": Column("Int64", "Hz", "of the file, where its JSON says so"),
+    "samples": Column("Int64", "count", "samples a channel, where its JSON says so"),
+}
+"""Columns of a table of clips, one row each; null where unknown."""
