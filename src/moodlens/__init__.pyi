@@ -13,6 +13,7 @@ from .embed.encoders import Encoder as Encoder
 from .embed.encoders import get_encoder as get_encoder
 from .embed.store import EmbeddingStore as EmbeddingStore
 from .features.select import select_features as select_features
+from .pipeline.opened import open as open
 from .pipeline.run import run as run
 from .sae.checkpoint import load_sae as load_sae
 from .sae.ensemble import train_many as train_many

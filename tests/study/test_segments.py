@@ -2,9 +2,9 @@
 
 import polars as pl
 import pytest
+from moodlens.pipeline.texts import make_prompts, split_into_segments
 
 from moodlens.core import BadInput
-from moodlens.pipeline.texts import make_prompts, split_into_segments
 from moodlens.settings.base import validate
 from moodlens.settings.study import Settings
 from moodlens.study.study import Study

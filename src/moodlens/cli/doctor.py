@@ -5,8 +5,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
-from moodlens.cli.output import describe
 from moodlens.core.cpu import capability, has_fast_bfloat16
+from moodlens.core.lines import describe
 
 PACKAGES = (
     "moodlens",

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from moodlens.cli.options import Json, Set, app
-from moodlens.cli.output import describe, emit, progress_bars, table
+from moodlens.cli.output import emit, progress_bars
 from moodlens.core.errors import BadInput
+from moodlens.core.lines import describe, table
 from moodlens.settings.steer import DirectionSettings, SteerSettings
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
@@ -115,19 +116,9 @@ def steer(
     with progress_bars(as_json) as progress:
         made = run_steer(directions, out, chosen, progress)
         results = None if scores is None else judge_run(out, scores, progress=progress)
-    _report_anew(out)
     summary = made.summary()
     lines = [*describe(summary), *([] if results is None else ["", *result_lines(results)])]
     emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
-
-
-def _report_anew(out: Path) -> None:
-    """The report of a study shows the run in its folder ``steer``: one that was written before is out of date."""
-    from moodlens.study.study import Study
-
-    folder = out.resolve()
-    if folder.name == "steer" and (folder.parent / "study.yaml").is_file():
-        Study.open(folder.parent).forget(["report"])
 
 
 def _chosen(value: Any) -> Any:
@@ -157,11 +148,10 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Score clips: acoustics, CLAP. Of a steering run it also writes the result table."""
-    from moodlens.cli.summaries import records
     from moodlens.judge.clips import is_run
     from moodlens.judge.results import clip_scores, judge_run, result_lines
     from moodlens.judge.score import score_folder
-    from moodlens.pipeline.score import check_frame_path, write_frame
+    from moodlens.pipeline.score import check_target, records, write_frame
 
     if is_run(clips):
         if emotion or out is not None:
@@ -171,11 +161,10 @@ def judge(
             )
         with progress_bars(as_json) as progress:
             results = judge_run(clips, clap=clap, acoustics=acoustics, progress=progress)
-        _report_anew(clips)
         emit(results.model_dump(), as_json, result_lines(results))
         return
     if out is not None:
-        check_frame_path(out)
+        check_target(out, clips)
     with progress_bars(as_json) as progress:
         scores = clip_scores(emotion or EMOTIONS, clap=clap, acoustics=acoustics)
         frame = score_folder(clips, scores, progress=progress)
@@ -201,11 +190,11 @@ def rank(
     as_json: Json = False,
 ) -> None:
     """Rank features by how much they change MusicGen's predictions, without sampling any music."""
-    from moodlens.cli.summaries import records
+    from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.rank import rank_study_features
-    from moodlens.study.study import Study
+    from moodlens.pipeline.score import records
 
-    folder = Study.open(source)
+    folder = OpenStudy.open(source)
     with progress_bars(as_json) as progress:
         frame = rank_study_features(
             folder, clips, model, top=top, every=every, seconds=seconds, progress=progress

@@ -31,15 +31,14 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """What fires a feature, what should and does not, its name, its neighbours; and a person's reading of it."""
-    from moodlens.core import BadInput
+    from moodlens.core.errors import BadInput
     from moodlens.features.inspect import render_inspect
-    from moodlens.pipeline.reading import inspect_features, notes, record_reading
-    from moodlens.study.study import Study
+    from moodlens.pipeline.opened import OpenStudy
 
     if record and as_json:
         raise BadInput("--record asks questions on the terminal; leave out --json")
-    folder = Study.open(study)
-    shown = inspect_features(folder, feature, emotion, top, n)
+    opened = OpenStudy.open(study)
+    shown = opened.inspect(feature, emotion=emotion, top=top, n=n)
     if not record:
         lines = [line for one in shown for line in (*render_inspect(one), "")]
         emit({"features": shown}, as_json, lines[:-1])
@@ -51,9 +50,9 @@ def inspect(
         if answer is None:
             break
         if answer:
-            record_reading(folder, one["feature"], author=author, **answer)
+            opened.record_reading(one["feature"], author=author, **answer)
             kept.append({"feature": one["feature"], **answer})
-    emit({}, False, [f"{len(kept)} readings kept in {notes(folder).path}"])
+    emit({}, False, [f"{len(kept)} readings kept in {opened.notes.path}"])
 
 
 def _ask(one: dict[str, Any]) -> dict[str, str] | None:

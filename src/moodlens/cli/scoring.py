@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from moodlens.cli.output import table
-from moodlens.cli.summaries import auroc_lines, intervals_of, records, values_of
-from moodlens.pipeline.score import Scored
+from moodlens.core.lines import table
+from moodlens.pipeline.score import Scored, auroc_lines, intervals_of, records, values_of
 
 SHOWN = 10
 
@@ -15,7 +14,7 @@ def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
     result = scored.result
     value = {
         key: result[key]
-        for key in ("name", "n", "n_texts", "n_groups", "n_per_emotion", "reading")
+        for key in ("name", "n", "n_seen", "n_texts", "n_groups", "n_per_emotion", "reading")
         if key in result
     }
     value |= (

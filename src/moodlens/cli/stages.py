@@ -1,4 +1,4 @@
-"""The whole study, and its stages one by one."""
+"""The whole study, and a verb for each stage, made from the stages themselves."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, TextColumn, app
 from moodlens.cli.output import emit, progress_bars
+from moodlens.pipeline.flow import FLOW
 
 
 @app.callback(invoke_without_command=True)
@@ -32,18 +33,18 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a whole study: prompts to verdict and report."""
-    from moodlens.cli.summaries import run_summary
     from moodlens.pipeline.run import run as run_study
+    from moodlens.pipeline.stages.report import run_summary
     from moodlens.settings.study import read_study
 
     settings = read_study(study, changes)
     with progress_bars(as_json) as progress:
-        folder = run_study(settings, out, force=force, progress=progress)
-    value, lines = run_summary(folder)
+        done = run_study(settings, out, force=force, progress=progress)
+    value, lines = run_summary(done)
     emit(value, as_json, lines)
 
 
-def _stage(
+def run_stage(
     stage: str,
     data: Path,
     out: Path | None,
@@ -52,14 +53,23 @@ def _stage(
     as_json: bool,
     columns: tuple[str | None, str | None, str | None] = (None, None, None),
 ) -> None:
-    from moodlens.cli.summaries import SUMMARIES
-    from moodlens.cli.target import study_for
+    """Run a study up to ``stage`` and print what that stage says."""
+    from moodlens.cli.target import embeddings_alone, study_for
     from moodlens.pipeline.run import run as run_study
+    from moodlens.pipeline.stages import STAGES
 
-    settings, folder_path = study_for(data, out, changes, *columns)
+    if stage == "probe":
+        alone = embeddings_alone(data, out, changes)
+        if alone is not None:
+            from moodlens.pipeline.stages.texts import phase0_lines, probe_precomputed
+
+            value, lines = phase0_lines(probe_precomputed(alone))
+            emit(value, as_json, lines)
+            return
+    settings, folder = study_for(data, out, changes, *columns)
     with progress_bars(as_json) as progress:
-        folder = run_study(settings, folder_path, until=stage, force=force, progress=progress)
-    value, lines = SUMMARIES[stage](folder)
+        study = run_study(settings, folder, until=stage, force=force, progress=progress)
+    value, lines = next(each for each in STAGES if each.name == stage).summary(study)
     emit(value, as_json, lines)
 
 
@@ -74,50 +84,39 @@ def _stage_verb(stage: str, text: str) -> None:
         force: Force = False,
         as_json: Json = False,
     ) -> None:
-        _stage(stage, data, out, changes, force, as_json, (text_column, label_column, group_column))
+        run_stage(stage, data, out, changes, force, as_json, (text_column, label_column, group_column))
 
     app.command(name=stage, help=f"{text} Runs what it needs first; skips what has not changed.")(verb)
 
 
-for _name, _text in {
-    "prompts": "Make or read the prompts and split them by group.",
-    "embed": "Encode the prompts into the embedding store.",
-    "sweep": "Train SAEs over a grid of settings and choose one.",
-    "train": "Train the chosen SAE and its twins with other seeds.",
-    "features": "Find emotion features: choose on train and val, judge on test.",
-    "stability": "Which features reappear in SAEs of other seeds?",
-    "names": "Name the emotion features and test the names on held-out text.",
-    "causal": "Clamp, transplant and keep features, and read what moves.",
-    "report": "Verdict, figures, report.html and report.md.",
-}.items():
-    _stage_verb(_name, _text)
+for _name, (_module, _text) in FLOW.items():
+    if _name != "transfer":  # takes texts of its own (moodlens.cli.texts)
+        _stage_verb(_name, _text)
 
 
 @app.command()
-def probe(
-    data: Data,
-    out: Out = None,
-    text_column: TextColumn = None,
-    label_column: LabelColumn = None,
-    group_column: GroupColumn = None,
-    changes: Set = [],  # noqa: B006
-    force: Force = False,
-    as_json: Json = False,
+def verify(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")], as_json: Json = False
 ) -> None:
-    """Phase 0: is the emotion in the embeddings at all? A folder with embeddings.npy needs no --out.
+    """Check the content of every file of a study against what its stage wrote, and say which stages stand."""
+    from moodlens.core.errors import BadInput
+    from moodlens.core.lines import table
+    from moodlens.pipeline.run import stage_states
 
-    Runs what it needs first; skips what has not changed.
-    """
-    from moodlens.cli.summaries import phase0
-    from moodlens.cli.target import embeddings_alone
-    from moodlens.pipeline.texts import probe_precomputed
-
-    alone = embeddings_alone(data, out, changes)
-    if alone is None:
-        _stage("probe", data, out, changes, force, as_json, (text_column, label_column, group_column))
-        return
-    value, lines = phase0(probe_precomputed(alone))
-    emit(value, as_json, lines)
+    found = stage_states(study, deep=True)
+    faults = {file: fault for each in found.values() for file, fault in each.faults.items()}
+    value = {
+        "study": str(study),
+        "stages": {name: each.state for name, each in found.items()},
+        "faults": faults,
+        "whole": not faults,
+    }
+    emit(value, as_json, table(["stage", "state"], [[name, each.state] for name, each in found.items()]))
+    if faults:
+        listed = "; ".join(f"{file}: {fault}" for file, fault in sorted(faults.items())[:5])
+        raise BadInput(
+            f"{study}: {len(faults)} files are not as they were written ({listed}); the stage's verb mends it"
+        )
 
 
 @app.command()

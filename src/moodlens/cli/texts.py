@@ -25,16 +25,16 @@ def transfer(
     as_json: Json = False,
 ) -> None:
     """Judge the features on held-out words, negations, mixed emotions and other people's labelled texts."""
-    from moodlens.cli.summaries import SUMMARIES
     from moodlens.cli.target import study_for, with_texts
     from moodlens.pipeline.run import run as run_study
+    from moodlens.pipeline.stages.proof import transfer_summary
 
-    settings, folder_path = study_for(data, out, changes)
+    settings, folder = study_for(data, out, changes)
     if texts is not None:
         settings = with_texts(settings, texts, text_column, label_column, group_column)
     with progress_bars(as_json) as progress:
-        folder = run_study(settings, folder_path, until="transfer", force=force, progress=progress)
-    value, lines = SUMMARIES["transfer"](folder)
+        study = run_study(settings, folder, until="transfer", force=force, progress=progress)
+    value, lines = transfer_summary(study)
     emit(value, as_json, lines)
 
 
@@ -54,17 +54,17 @@ def score(
     """Activations of the emotion features and the family scores for any texts; with labels, AUROC."""
     from moodlens.cli.scoring import score_lines, score_value
     from moodlens.cli.target import text_table
-    from moodlens.pipeline.score import score_table, write_frame
-    from moodlens.study.study import Study
+    from moodlens.pipeline.opened import OpenStudy
+    from moodlens.pipeline.score import check_target, score_table, write_frame
 
-    folder = Study.open(study)
-    table = text_table(texts, text_column, label_column, group_column)
+    if out is not None:
+        check_target(out, texts)
+    opened = OpenStudy.open(study)
+    opened.require("features")
+    table, settings = text_table(texts, text_column, label_column, group_column), opened.settings
     with progress_bars(as_json) as progress:
-        scored = score_table(folder, table, progress=progress)
+        scored = score_table(opened, table, settings.encoder, settings.validation.transfer, progress=progress)
     if out is not None:
         write_frame(scored.table, out)
-    emit(
-        score_value(scored, folder.study.emotions, out),
-        as_json,
-        score_lines(scored, folder.study.emotions, out),
-    )
+    value = score_value(scored, opened.emotions, out)
+    emit(value, as_json, score_lines(scored, opened.emotions, out))

@@ -5,15 +5,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from moodlens.core import BadInput, Progress, read_table, silent
-from moodlens.pipeline.sae import MAIN
+from moodlens.core import BadInput, Progress, silent
 from moodlens.study.study import Study
 
 PROMPTS = ("instrumental music", "a simple melody")
 
 
 def rank_study_features(
-    folder: Study,
+    study: Study,
     clips: Path,
     model: str,
     *,
@@ -38,20 +37,20 @@ def rank_study_features(
     from moodlens.steer import build_directions, read_study_inputs
     from moodlens.steer.musicgen import MusicGen
 
-    table = read_table(folder.path / "features.parquet")
+    table = study.features
     kept = table.filter(pl.col("density") > 0) if every else table.filter(pl.col("emotion_feature"))
     if kept.height == 0:
-        raise BadInput(f"{folder.path}: it has no emotion feature to rank; use --all")
+        raise BadInput(f"{study.path}: it has no emotion feature to rank; use --all")
     files = sorted(clips.glob("*.wav"))
     if not files:
         raise BadInput(f"{clips}: no WAV files to ask MusicGen about")
-    directions = build_directions(read_study_inputs(folder.path))
+    directions = build_directions(read_study_inputs(study.path))
     loaded = MusicGen.load(model, d_in=directions.d_in)
     references = read_references(loaded, {"": files}, PROMPTS, seconds=seconds)
     features = kept["feature"].to_numpy()
     ranked = rank_features(
         Offline(loaded, references),
-        np.asarray(folder.decoder(MAIN))[features],
+        np.asarray(study.W_dec())[features],
         directions.unit,
         features=features.tolist(),
         exact=top,

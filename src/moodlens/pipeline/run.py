@@ -1,146 +1,249 @@
 """Run a study: its stages in order, each skipped where nothing it depends on has changed."""
 
 import platform
+import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import moodlens
-from moodlens.core import BadInput, Progress, digest, read_json, silent
+from moodlens.core.errors import BadInput
+from moodlens.core.files import atomic_write
+from moodlens.core.progress import Progress, silent
+from moodlens.pipeline import transaction
 from moodlens.pipeline.schedule import run_all
-from moodlens.settings.study import Settings
+from moodlens.pipeline.stage import Plan, Stage, dependents, needed, plan
+from moodlens.settings.base import to_yaml
+from moodlens.settings.study import Settings, with_absolute_paths
+from moodlens.study.state import (
+    StageRecord,
+    Standing,
+    read_states,
+    record_path,
+    stamp_files,
+    standing,
+    write_state,
+)
 from moodlens.study.study import Study
 
-
-@dataclass(frozen=True)
-class Stage:
-    """One arrow of the flow: what it reads, which settings decide it, and the files it leaves."""
-
-    name: str
-    needs: tuple[str, ...]
-    settings: Callable[[Settings], Any]
-    work: Callable[[Study, Progress], Iterable[str]]
-    """Writes the files and returns their paths relative to the study folder."""
-    wide: bool = False
-    """Keeps every core busy by itself, so it runs alone. Others run two at a time (:mod:`moodlens.pipeline.schedule`)."""
+if TYPE_CHECKING:
+    from moodlens.pipeline.opened import OpenStudy
 
 
-def keys(study: Settings, stages: tuple[Stage, ...]) -> dict[str, str]:
-    """Stage name -> hash of its settings and of the keys of what it needs (stages come in order)."""
-    found: dict[str, str] = {}
-    for stage in stages:
-        found[stage.name] = digest(
-            moodlens.__version__, stage.name, stage.settings(study), [found[name] for name in stage.needs]
-        )
-    return found
-
-
-def provenance() -> dict[str, Any]:
+def provenance() -> dict[str, str | None]:
     """The versions a result depends on."""
     packages = ("moodlens", "torch", "numpy", "scipy", "scikit-learn", "polars", "transformers")
-    versions = {}
+    versions: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
     for package in packages:
         try:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = None
-    return {
-        "python": platform.python_version(),
-        "platform": f"{sys.platform} {platform.machine()}",
-        **versions,
-    }
+    return versions
 
 
 def run(
-    study: Settings,
+    settings: Settings,
     out: Path | str,
     *,
     until: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> Study:
-    """Run ``study`` into the folder ``out`` and return it.
+) -> "OpenStudy":
+    """Run a study into the folder ``out`` and return it.
+
+    Either all of it takes effect or, where a stage fails, the study in ``out`` stays as it was; what was finished
+    before a failure or a kill is used by the next run with the same settings.
 
     Args:
-        study: what to run.
+        settings: what to run. Relative paths are made absolute, so that the folder may be used from anywhere.
         out: the study folder; made if absent, continued if present.
         until: the last stage to run, with all it needs; None runs everything.
         force: run ``until`` (or everything) again although nothing changed.
         progress: told which stage is at work and how far it is.
 
     Raises:
-        BadInput: ``until`` is not a stage, or some input cannot be used.
+        BadInput: ``until`` is not a stage, another run is at work in ``out``, or some input cannot be used.
     """
-    from moodlens.pipeline.stages_table import STAGES
+    from moodlens.pipeline.opened import OpenStudy
+    from moodlens.pipeline.stages import STAGES
 
-    names = [stage.name for stage in STAGES]
+    names = [each.name for each in STAGES]
     if until is not None and until not in names:
         raise BadInput(f"unknown stage {until!r}; known: {', '.join(names)}")
     out = Path(out)
+    fresh = _claim(out)
+    settings = with_absolute_paths(settings)
+    try:
+        with transaction.locked(out):
+            transaction.finish_commit(out)
+            _run_stages(STAGES, settings, out, until, force, progress)
+    except BaseException:
+        if fresh and not read_states(out):
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+    return OpenStudy.open(out)
+
+
+def _claim(out: Path) -> bool:
+    """Make the folder if it is not there; returns whether it was not.
+
+    Raises:
+        BadInput: it is a file, or holds other things than a study.
+    """
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out}: is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / "study.yaml").is_file():
-        raise BadInput(f"{out}: holds files but no study.yaml; give an empty folder or an earlier study's")
-    folder = Study(out, study)
-    folder.write_settings(provenance())
-    wanted = _wanted(STAGES, until)
-    key_of = keys(study, STAGES)
-    by_name = {stage.name: stage for stage in STAGES}
+    if out.is_dir():
+        known = ("study.yaml", transaction.COMMIT, transaction.LOCK)
+        others = [path.name for path in out.iterdir() if path.name not in known]
+        if others and not any((out / name).exists() for name in known):
+            raise BadInput(
+                f"{out}: holds files but no study.yaml; give an empty folder or an earlier study's"
+            )
+        return not others and not any((out / name).exists() for name in known)
+    try:
+        out.mkdir(parents=True)
+    except OSError as error:
+        raise BadInput(f"{out}: cannot make this folder: {error.strerror}") from error
+    return True
+
+
+def _run_stages(
+    stages: tuple[Stage, ...],
+    settings: Settings,
+    out: Path,
+    until: str | None,
+    force: bool,
+    progress: Progress,
+) -> None:
+    states = read_states(out)
+    planned = plan(settings, out, stages, states)
+    todo = _todo(stages, planned, out, states, until, force)
+    text = to_yaml(settings.model_dump(mode="json") | {"provenance": provenance()})
+    same_settings = not (out / "study.yaml").is_file() or _settings_text(out) == _without_provenance(text)
+    replaces = any(each.name in states for each in todo)
+    if not todo and same_settings and (out / "study.yaml").is_file():
+        return  # a run that changes nothing leaves every file as it was
+    if not replaces and same_settings:
+        _do(stages, todo, planned, settings, out, out, text, progress)
+        return
+    work = transaction.begin(out, text)
+    try:
+        todo = _todo(stages, planned, work, read_states(work), until, force and not _continued(out, work))
+        _do(stages, todo, planned, settings, work, out, text, progress)
+    except BaseException:
+        transaction.abandon(out)
+        raise
+    transaction.commit(out)
+
+
+def _continued(out: Path, work: Path) -> bool:
+    """Whether ``work`` holds stages that a killed run has finished."""
+    before = {name: record.began for name, record in read_states(out).items()}
+    return any(before.get(name) != record.began for name, record in read_states(work).items())
+
+
+def _without_provenance(text: str) -> str:
+    return text.partition("\nprovenance:")[0]
+
+
+def _settings_text(folder: Path) -> str:
+    try:
+        return _without_provenance((folder / "study.yaml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _todo(
+    stages: tuple[Stage, ...],
+    planned: Plan,
+    folder: Path,
+    states: Mapping[str, StageRecord],
+    until: str | None,
+    force: bool,
+) -> list[Stage]:
+    """The stages to run, in order: what is asked for and does not stand, and what reads the files of those."""
+    wanted = {each.name for each in stages} if until is None else needed(stages, until) | {until}
     todo: list[Stage] = []
-    for stage in STAGES:
-        redo = force and (until is None or stage.name == until)
-        # What reads the files of a stage that runs has to run after it.
-        redo = redo or any(other.name in stage.needs for other in todo)
-        if stage.name in wanted and (redo or not folder.is_done(stage.name, key_of[stage.name])):
-            todo.append(stage)
+    for each in stages:
+        if each.name not in wanted:
+            continue
+        again = force and (until is None or each.name == until)
+        again = again or any(other.name in each.needs for other in todo)
+        if again or standing(folder, each.name, states, planned.keys).state != "done":
+            todo.append(each)
+    return todo
+
+
+def _do(
+    stages: tuple[Stage, ...],
+    todo: list[Stage],
+    planned: Plan,
+    settings: Settings,
+    folder: Path,
+    home: Path,
+    text: str,
+    progress: Progress,
+) -> None:
+    """Run ``todo`` in ``folder``; study.yaml is written with the first stage that is done."""
+    study = Study(folder, home=home, keys=planned.keys)
+    by_name = {each.name: each for each in todo}
 
     def do(name: str, progress: Progress) -> None:
-        folder.forget(_dependents(STAGES, name))
+        each = by_name[name]
+        for later in dependents(stages, name):
+            record_path(folder, later).unlink(missing_ok=True)
+        study.forget(dependents(stages, name))
+        readable = needed(stages, name)
+        view = study.limited_to({*readable, name})
         began, start = time.time(), time.perf_counter()
-        files = list(by_name[name].work(folder, progress))
-        folder.mark_done(name, key_of[name], files, time.perf_counter() - start, began)
+        files = each.work(view, each.section(settings), progress)
+        record = StageRecord(
+            key=planned.keys[name],
+            needs={need: planned.keys[need] for need in sorted(readable)},
+            files=stamp_files(folder, set(files)),
+            inputs=dict(planned.inputs[name]),
+            seconds=round(time.perf_counter() - start, 2),
+            began=round(began, 2),
+        )
+        write_state(folder, name, record)
+        _write_settings(folder, text)
 
     run_all(todo, do, progress)
-    return folder
+    _write_settings(folder, text)
 
 
-def _wanted(stages: tuple[Stage, ...], until: str | None) -> set[str]:
-    by_name = {stage.name: stage for stage in stages}
-    if until is None:
-        return set(by_name)
-    found: set[str] = set()
-    todo = [until]
-    while todo:
-        name = todo.pop()
-        if name not in found:
-            found.add(name)
-            todo.extend(by_name[name].needs)
-    return found
+def _write_settings(folder: Path, text: str) -> None:
+    path = folder / "study.yaml"
+    if not path.is_file() or path.read_bytes() != text.encode():
+        with atomic_write(path) as tmp:
+            tmp.write_text(text, encoding="utf-8")
 
 
-def _dependents(stages: tuple[Stage, ...], first: str) -> list[str]:
-    """``first`` and every stage that reads what it leaves, directly or through others (stages come in order)."""
-    found = [first]
-    for stage in stages:
-        if not set(found).isdisjoint(stage.needs):
-            found.append(stage.name)
-    return found
+def expected_keys(settings: Settings, folder: Path) -> Mapping[str, str]:
+    """Stage -> the key that its record must have to be current."""
+    from moodlens.pipeline.stages import STAGES
+
+    return plan(with_absolute_paths(settings), folder, STAGES, read_states(folder)).keys
 
 
-def stage_states(folder: Study) -> dict[str, str]:
-    """Stage name -> done, stale or missing."""
-    from moodlens.pipeline.stages_table import STAGES
+def stage_states(folder: Path | str, *, deep: bool = False) -> dict[str, Standing]:
+    """How each stage of the study in ``folder`` stands, in order.
 
-    key_of = keys(folder.study, STAGES)
-    states = {}
-    for stage in STAGES:
-        record = folder.path / ".stages" / f"{stage.name}.json"
-        if not record.is_file():
-            states[stage.name] = "missing"
-        else:
-            states[stage.name] = "done" if read_json(record)["key"] == key_of[stage.name] else "stale"
-    return states
+    Args:
+        deep: compare the hash of every file, however unchanged it looks.
+
+    Raises:
+        BadInput: not a study folder, or its study.yaml cannot be read.
+    """
+    from moodlens.pipeline.opened import OpenStudy
+    from moodlens.pipeline.stages import STAGES
+
+    study = OpenStudy.open(folder)
+    states, keys = read_states(study.path), expected_keys(study.settings, study.path)
+    return {each.name: standing(study.path, each.name, states, keys, deep=deep) for each in STAGES}

@@ -1,6 +1,5 @@
 """Any texts under a study's features: activations, family scores and, with labels, AUROC beside the dense baselines."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from moodlens.core import BadInput, Progress, atomic_write, file_sha256, read_table, silent, write_table
-from moodlens.pipeline.proof import baselines, load_families
-from moodlens.pipeline.sae import MAIN
-from moodlens.settings.study import Table, expand_path
+from moodlens.core.errors import BadInput
+from moodlens.core.files import atomic_write, write_table
+from moodlens.core.lines import table
+from moodlens.core.progress import Progress, silent
+from moodlens.settings.study import EncoderSettings, Table
+from moodlens.settings.validation import TransferSettings
+from moodlens.study.rows import DEV, UNKNOWN
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
-    from moodlens.embed import Encoder
+    from moodlens.embed.encoders import Encoder
+    from moodlens.validate.baselines import DenseBaselines
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,14 @@ class Scored:
     """
 
 
-def table_hashes(tables: Iterable[Table]) -> list[str]:
-    """Hashes of the files of ``tables``, so that a changed file is noticed."""
-    paths = [expand_path(table.path) for table in tables]
-    return [file_sha256(path) for path in paths if path.is_file()]
-
-
-def score_table(folder: Study, table: Table, *, progress: Progress = silent) -> Scored:
+def score_table(
+    study: Study,
+    table: Table,
+    encoder: EncoderSettings,
+    settings: TransferSettings,
+    *,
+    progress: Progress = silent,
+) -> Scored:
     """Read texts segment by segment with the study's encoder, SAE and families; the largest segment counts.
 
     Raises:
@@ -46,44 +50,53 @@ def score_table(folder: Study, table: Table, *, progress: Progress = silent) -> 
     """
     from moodlens.prompts import read_prompts
 
-    frame, report = read_prompts(
-        table.model_copy(update={"split_column": None}), emotions=folder.study.emotions
+    frame, report = read_prompts(table.model_copy(update={"split_column": None}), emotions=study.emotions)
+    return score_frame(
+        study,
+        frame,
+        report.file,
+        encoder,
+        settings,
+        grouped=table.group_column is not None or report.n_duplicates > 0,
+        progress=progress,
     )
-    grouped = table.group_column is not None or report.n_duplicates > 0
-    return score_frame(folder, frame, report.file, grouped=grouped, progress=progress)
 
 
 def score_frame(
-    folder: Study, frame: pl.DataFrame, name: str, *, grouped: bool, progress: Progress = silent
+    study: Study,
+    frame: pl.DataFrame,
+    name: str,
+    encoder: EncoderSettings,
+    settings: TransferSettings,
+    *,
+    grouped: bool,
+    progress: Progress = silent,
 ) -> Scored:
     """As :func:`score_table`, for texts that are read already (columns id, text, emotion, group)."""
-    from moodlens.embed import encode_segments
-    from moodlens.sae import encode_rows, pre_activation_rows
+    from moodlens.embed.encoders import encode_segments
+    from moodlens.sae.model import encode_rows, pre_activation_rows
     from moodlens.validate.transfer import max_over_segments, transfer_set
 
-    if not (folder.path / "families.json").is_file():
-        raise BadInput(f"{folder.path}: no families.json yet; run: moodlens features {folder.path}")
-    study = folder.study
     index = {emotion: i for i, emotion in enumerate(study.emotions)}
     unknown = set(frame["emotion"].drop_nulls().unique()) - set(index)
     if unknown:
         raise BadInput(
             f"{name}: labels {', '.join(sorted(unknown))} are not the study's: {', '.join(study.emotions)}"
         )
-    labels = np.array([index.get(emotion, -1) for emotion in frame["emotion"]], dtype=np.int64)
-    x, owner = encode_segments(study_encoder(folder), frame["text"].to_list(), progress=progress)
-    sae = folder.sae(MAIN)
+    labels = np.array([index.get(emotion, UNKNOWN) for emotion in frame["emotion"]], dtype=np.int64)
+    texts = frame["text"].to_list()
+    x, owner = encode_segments(study_encoder(study, encoder), texts, progress=progress)
+    sae = study.sae()
     # Of what is not read nothing is kept: long texts have many segments, and each a row of every feature.
-    members, families = load_families(folder).apart()
+    members, families = study.families.apart()
     codes, pre = encode_rows(sae, x), pre_activation_rows(sae, x, features=members)
-    features = read_table(folder.path / "features.parquet")
-    found = features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
+    chosen = study.features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
 
-    per_text = {"family": max_over_segments(families.scores(pre), owner, frame.height)}
-    per_text["feature"] = max_over_segments(codes[:, found], owner, frame.height)
+    family = max_over_segments(families.scores(pre), owner, frame.height)
+    feature = max_over_segments(codes[:, chosen], owner, frame.height)
     scores = frame.select("id", "text", "emotion").with_columns(
-        *(pl.Series(f"family_{e}", per_text["family"][:, c]) for c, e in enumerate(study.emotions)),
-        *(pl.Series(f"feature_{f}", per_text["feature"][:, i]) for i, f in enumerate(found)),
+        *(pl.Series(f"family_{e}", family[:, c]) for c, e in enumerate(study.emotions)),
+        *(pl.Series(f"feature_{f}", feature[:, i]) for i, f in enumerate(chosen)),
     )
     if len(np.unique(labels[labels >= 0])) < 2:
         reading = "as one" if len(x) == frame.height else "per segment, max"
@@ -97,12 +110,20 @@ def score_frame(
         labels,
         np.unique(frame["group"].to_numpy(), return_inverse=True)[1] if grouped else None,
         families,
-        baselines(folder),
-        study.validation.transfer,
+        dense_baselines(study),
+        settings,
         seed=study.seed,
     )
     known = frame.filter(pl.Series(labels >= 0))["text"].to_list()
-    return Scored(result | {"n_seen": count_seen(known, folder.prompts)}, scores)
+    return Scored(result | {"n_seen": count_seen(known, study.prompts)}, scores)
+
+
+def dense_baselines(study: Study) -> "DenseBaselines":
+    """Difference-in-means and a linear probe on the dense embedding, fitted on train + val prompts alone."""
+    from moodlens.validate.baselines import DenseBaselines
+
+    rows = study.rows.where(*DEV)
+    return DenseBaselines.fit(study.x[rows], study.rows.label[rows], study.emotions, study.seed)
 
 
 def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
@@ -117,37 +138,43 @@ def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
     return sum(not trained.isdisjoint([" ".join(text.split()), *segments(text)]) for text in texts)
 
 
-def study_encoder(folder: Study) -> "Encoder":
+def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
     """The encoder of the study, checked against what made its embeddings.
 
     Raises:
         BadInput: the embeddings were made elsewhere, or by another version of the encoder.
     """
-    from moodlens.embed import get_encoder
+    from moodlens.embed.encoders import get_encoder
 
-    study, info = folder.study, folder.encoder_info
-    if study.encoder.id == "precomputed":
+    info = study.encoder_info
+    if settings.id == "precomputed":
         raise BadInput(
-            f"{folder.path}: its embeddings were made elsewhere, so new texts cannot be embedded; "
+            f"{study.path}: its embeddings were made elsewhere, so new texts cannot be embedded; "
             "set encoder.id to the encoder that made them, such as t5:google-t5/t5-base"
         )
-    encoder = get_encoder(study.encoder.id, dtype=study.encoder.dtype)
+    encoder = get_encoder(settings.id, dtype=settings.dtype)
     mine = encoder.info()
     for key in ("encoder", "revision", "pooling", "d_in"):
         if info.get(key) != mine.get(key):
             raise BadInput(
-                f"{folder.path / 'embeddings'}: made with {key} {info.get(key)!r}, "
-                f"but {study.encoder.id} now has {mine.get(key)!r}"
+                f"{study.path / 'embeddings'}: made with {key} {info.get(key)!r}, "
+                f"but {settings.id} now has {mine.get(key)!r}"
             )
     return encoder
 
 
-def check_frame_path(path: Path) -> None:
-    """Raise BadInput unless a table can be written to ``path``: before the work, not after it."""
-    if path.suffix not in (".csv", ".parquet"):
-        raise BadInput(f"{path}: tables are written as .csv or .parquet")
-    if path.is_dir():
-        raise BadInput(f"{path}: is a folder; name a file")
+def check_target(out: Path, source: Path) -> None:
+    """Refuse, before any work, a file that :func:`write_frame` could not or should not write.
+
+    Raises:
+        BadInput: another ending than .csv or .parquet, a folder, or the table that is read.
+    """
+    if out.suffix not in (".csv", ".parquet"):
+        raise BadInput(f"{out}: tables are written as .csv or .parquet")
+    if out.is_dir():
+        raise BadInput(f"{out}: is a folder; name a file")
+    if out.exists() and source.exists() and out.samefile(source):
+        raise BadInput(f"{out}: is the table that is read; it would be overwritten: name another file")
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
@@ -156,9 +183,52 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     Raises:
         BadInput: another ending, or the file cannot be written.
     """
-    check_frame_path(path)
     if path.suffix == ".parquet":
         write_table(path, frame)
     else:
         with atomic_write(path) as tmp:
             frame.write_csv(tmp)
+
+
+def auroc_lines(result: dict[str, Any], emotions: tuple[str, ...]) -> list[str]:
+    """One table of AUROCs: methods by emotions."""
+    if not result.get("auroc"):
+        return [f"{result['name']}: {result.get('note') or 'no labels, so no AUROC'}"]
+    columns = [*emotions, "mean"]
+
+    def cell(part: dict[str, Any]) -> str:
+        if part is None or part["value"] is None:
+            return "-"
+        interval = f" [{part['ci'][0]:.2f}, {part['ci'][1]:.2f}]" if part.get("ci") else ""
+        return f"{part['value']:.3f}{interval}"
+
+    rows = [[method, *(cell(parts.get(c)) for c in columns)] for method, parts in result["auroc"].items()]
+    where = f"{result['name']}: {result['n']} labelled texts, {result['n_groups']} groups, AUROC"
+    return [
+        where + (f" ({result['reading']})" if "reading" in result else ""),
+        *table(["method", *columns], rows),
+    ]
+
+
+def values_of(result: dict[str, Any]) -> dict[str, Any]:
+    """``{"family": {"happy": {"value": x, "ci": ...}}}`` as ``{"family": {"happy": x}}``."""
+    return {
+        method: {name: None if part is None else part["value"] for name, part in parts.items()}
+        for method, parts in result.get("auroc", {}).items()
+    }
+
+
+def intervals_of(result: dict[str, Any]) -> dict[str, Any]:
+    """The same shape, with the intervals."""
+    return {
+        method: {name: None if part is None else part.get("ci") for name, part in parts.items()}
+        for method, parts in result.get("auroc", {}).items()
+    }
+
+
+def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows as dicts with NaN as null."""
+    return [
+        {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
+        for row in frame.to_dicts()
+    ]

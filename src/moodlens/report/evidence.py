@@ -13,6 +13,7 @@ from moodlens.report.files import json_file, steering_files, table_file
 from moodlens.report.readings import read_readings
 from moodlens.settings.study import Settings, read_study
 from moodlens.study.families import Families
+from moodlens.study.records.sae import Sweep
 
 if TYPE_CHECKING:
     import polars as pl
@@ -149,7 +150,7 @@ def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> 
         sae_config=json_file(folder, f"sae/{sae_name}/cfg.json"),
         reconstruction=json_file(folder, "reconstruction.json"),
         histories=_histories(folder / "sae", sae_name) or None,
-        sweep=table_file(folder, "sweep.parquet"),
+        sweep=_sweep(folder),
         features=table_file(folder, "features.parquet"),
         selection=json_file(folder, "selection.json"),
         families=None if listed is None else Families.from_json(listed),
@@ -180,3 +181,12 @@ def _histories(folder: Path, first: str) -> dict[str, list[dict[str, Any]]]:
     from moodlens.sae import read_history
 
     return {name: history for name in names if (history := read_history(files[name]))}
+
+
+def _sweep(folder: Path) -> "pl.DataFrame | None":
+    frame = table_file(folder, "sweep.parquet")
+    if frame is None or not frame.height or not (folder / Sweep.file).is_file():
+        return frame if frame is not None and frame.height else None
+    import polars as pl
+
+    return frame.with_columns(pl.lit(Sweep.read(folder).reason).alias("reason"))

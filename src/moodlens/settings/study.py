@@ -22,7 +22,10 @@ from moodlens.settings.verdict import VerdictSettings
 class Table(Frozen):
     """A user's own texts: delimited text, JSON or Parquet."""
 
-    path: str = Field(description="file; `${NAME:-default}` is read from the environment")
+    path: str = Field(
+        description="file; `${NAME:-default}` is read from the environment",
+        json_schema_extra={"in_key": False},  # what it holds decides, not where it lies
+    )
     text_column: str = Field(description="column that holds the text")
     emotion_column: str | None = Field(
         default=None, description="column with the label; none: the texts are unlabelled"
@@ -81,7 +84,9 @@ class PromptSettings(Frozen):
         default=(), description="the user's own texts, mixed with the generated ones"
     )
     precomputed: str | None = Field(
-        default=None, description="folder with embeddings.npy and labels.npy, instead of texts"
+        default=None,
+        description="folder with embeddings.npy and labels.npy, instead of texts",
+        json_schema_extra={"in_key": False},
     )
     fractions: tuple[float, float, float] = Field(
         default=(0.58, 0.04, 0.38), description="train, val, test shares of the groups"
@@ -213,3 +218,33 @@ def expand_path(text: str) -> Path:
     path = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, text)
     # A name such as ~$captions.csv is a name.
     return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
+
+
+def with_absolute_paths(settings: Settings) -> Settings:
+    """The settings with every path absolute and every variable in it filled in.
+
+    A study folder may then be used from anywhere, and one file typed in two ways is one.
+
+    Raises:
+        BadInput: a variable without a default is not set.
+    """
+
+    def absolute(text: str) -> str:
+        return str(expand_path(text).absolute())
+
+    def moved(tables: tuple[Table, ...]) -> tuple[Table, ...]:
+        return tuple(table.model_copy(update={"path": absolute(table.path)}) for table in tables)
+
+    prompts = settings.prompts.model_copy(
+        update={
+            "tables": moved(settings.prompts.tables),
+            "precomputed": settings.prompts.precomputed and absolute(settings.prompts.precomputed),
+        }
+    )
+    kind, colon, place = settings.encoder.id.partition(":")
+    encoder = settings.encoder
+    if colon and place and Path(place).expanduser().is_dir():
+        encoder = encoder.model_copy(update={"id": f"{kind}:{Path(place).expanduser().resolve()}"})
+    return settings.model_copy(
+        update={"prompts": prompts, "transfer": moved(settings.transfer), "encoder": encoder}
+    )

@@ -94,6 +94,20 @@ class TableSchema:
     columns: Mapping[str, Column]
     """By name. A name that ends in ``*`` stands for every column that begins so."""
 
+    def dtypes(self) -> dict[str, Any]:
+        """Column -> polars type, of the columns that have a name of their own."""
+        import polars as pl
+
+        return {
+            name: getattr(pl, column.dtype) for name, column in self.columns.items() if not name.endswith("*")
+        }
+
+    def empty(self) -> "pl.DataFrame":
+        """The table without a row."""
+        import polars as pl
+
+        return pl.DataFrame(schema=self.dtypes())
+
     def read(self, folder: Path | str) -> "pl.DataFrame":
         """Read the table of the study in ``folder``.
 

@@ -1,225 +1,284 @@
-"""A study folder: where its files are, which stages are done, and the arrays the stages share.
-
-Each finished stage leaves ``.stages/NAME.json`` with the key it was made for: a hash of its settings and of the
-keys of the stages it reads. A stage is done when its key is unchanged and its files are there. Starting a stage
-first removes its record and those of all that depends on it, so a killed run never mistakes old results for new.
-"""
+"""A study on disk: one reader of its folder, used by every room."""
 
 import threading
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from moodlens.core import BadInput, atomic_write, read_json, read_table, write_json
-from moodlens.settings.base import to_yaml
-from moodlens.settings.study import Settings, read_study
+from moodlens.core.errors import BadInput
+from moodlens.core.files import read_json
+from moodlens.study.record import Record, TableSchema
+from moodlens.study.records.prompts import PROMPTS, Prompts
+from moodlens.study.rows import Rows
+from moodlens.study.state import elapsed, read_states, seconds, standing
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from moodlens.sae import SAE
-    from moodlens.validate.readouts import Panel
+    from moodlens.sae.model import SAE
+    from moodlens.settings.study import Settings
+    from moodlens.study.families import Families
+    from moodlens.study.notes import Notes
+
+MAIN = "main"
+"""Name of the study's own SAE; those of other seeds are seed-1, seed-2 ..."""
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+LATER = ("names", "causal")
+"""Stages that leave a table of features of their own, joined to what the features stage found."""
 
 
-_ARRAYS_OF = {"prompts": ("prompts", "labels", "groups", "splits", "kinds", "texts"), "embed": ("x",)}
-"""Stage -> the cached arrays that come from its files."""
+class _Cache:
+    """What takes long or much memory is made once, not once a thread, and forgotten with the stage that it came from."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, tuple[str, Any]] = {}
+        self._lock = threading.RLock()
+
+    def get(self, name: str, stage: str, make: Callable[[], T]) -> T:
+        with self._lock:
+            if name not in self._values:
+                self._values[name] = (stage, make())
+            return self._values[name][1]
+
+    def forget(self, stages: Iterable[str]) -> None:
+        gone = set(stages)
+        with self._lock:
+            self._values = {name: pair for name, pair in self._values.items() if pair[0] not in gone}
 
 
 class Study:
-    """Paths and cached arrays of one study. Stages that run side by side share it."""
+    """The folder of a study: settings, rows, embeddings, SAEs, codes, and what each stage left.
 
-    def __init__(self, path: Path | str, study: Settings):
+    Arrays are read on first use and kept. Row i of the prompts, of :attr:`rows`, of :attr:`x` and of the codes is the
+    same text.
+
+    Args:
+        path: where the files are.
+        home: the study's own folder, if ``path`` is where a run works before it takes effect.
+        keys: stage -> the key that the settings ask for; :meth:`require` refuses what was made for another.
+    """
+
+    def __init__(
+        self, path: Path | str, *, home: Path | str | None = None, keys: Mapping[str, str] | None = None
+    ):
         self.path = Path(path)
-        self.study = study
-        self._codes: dict[str, np.ndarray] = {}
-        self._saes: dict[str, SAE] = {}
-        self._panel: Panel | None = None
-        self._reading = threading.RLock()  # what takes long or much memory is made once, not once a thread
+        self.home = self.path if home is None else Path(home)
+        self._keys = keys
+        self._cache = _Cache()
+        self._readable: frozenset[str] | None = None
 
-    @classmethod
-    def open(cls, path: Path | str, changes: Iterable[str] = ()) -> "Study":
-        """Open an existing study folder.
-
-        Raises:
-            BadInput: it is not one.
-        """
-        path = Path(path)
-        if not (path / "study.yaml").is_file():
-            raise BadInput(
-                f"{path}: not a study folder (no study.yaml); make one with: moodlens run --out {path}"
-            )
-        return cls(path, read_study(path / "study.yaml", list(changes)))
-
-    # -- settings and stage records ------------------------------------------------------------------------------
-
-    def write_settings(self, provenance: dict) -> None:
-        """Write study.yaml: the settings in full, and the versions they ran with."""
-        values = self.study.model_dump(mode="json") | {"provenance": provenance}
-        text = to_yaml(values)
-        path = self.path / "study.yaml"
-        if path.is_file() and path.read_bytes() == text.encode():
-            return  # a run that changes nothing leaves every file as it was
-        with atomic_write(path) as tmp:
-            tmp.write_text(text, encoding="utf-8")
-
-    def _record(self, stage: str) -> Path:
-        return self.path / ".stages" / f"{stage}.json"
-
-    def is_done(self, stage: str, key: str) -> bool:
-        """Whether ``stage`` was finished for this ``key`` and all its files are still there."""
-        if not self._record(stage).is_file():
-            return False
-        record = read_json(self._record(stage))
-        return record["key"] == key and all((self.path / file).exists() for file in record["files"])
-
-    def mark_done(
-        self, stage: str, key: str, files: Iterable[str], seconds: float, began: float | None = None
-    ) -> None:
-        """Record that ``stage`` is finished; ``began``: when, in seconds since 1970."""
-        record = {"key": key, "files": sorted(files), "seconds": round(seconds, 2)}
-        if began is not None:
-            record["began"] = round(began, 2)
-        write_json(self._record(stage), record)
+    def limited_to(self, stages: Iterable[str]) -> "Study":
+        """The same study for a stage: it reads the files of ``stages``, and no setting but its own."""
+        view = Study(self.path, home=self.home, keys=self._keys)
+        view._cache = self._cache
+        view._readable = frozenset(stages)
+        return view
 
     def forget(self, stages: Iterable[str]) -> None:
-        """Remove the records of ``stages``, and the arrays read from their files."""
-        stages = set(stages)
-        for stage in stages:
-            self._record(stage).unlink(missing_ok=True)
-        with self._reading:
-            for stage, names in _ARRAYS_OF.items():
-                if stage in stages:
-                    for name in names:
-                        self.__dict__.pop(name, None)
-            if "embed" in stages:
-                self._panel = None
-            for name in self._saes.keys() | self._codes.keys():
-                if "sweep" in stages or ("train" in stages and name != "main"):
-                    self._saes.pop(name, None)
-                    self._codes.pop(name, None)
+        """Drop the arrays that were read from the files of ``stages``."""
+        self._cache.forget(stages)
 
+    def cached(self, name: str, stage: str, make: Callable[[], T]) -> T:
+        """``make()``, done once for all who share the study; forgotten when ``stage`` runs again."""
+        self._check(stage)
+        return self._cache.get(name, stage, make)
+
+    def _check(self, stage: str) -> None:
+        # A stage that reads what its key does not name would not run again when that changes.
+        if self._readable is not None and stage not in self._readable:
+            raise AssertionError(
+                f"a stage reads files of {stage!r}, which it does not need by its declaration"
+            )
+
+    # -- settings and stages -----------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> "Settings":
+        """What the study was run with (study.yaml). A stage gets its own settings as an argument instead."""
+        from moodlens.settings.study import read_study
+
+        if self._readable is not None:
+            raise AssertionError("a stage is given its settings; it does not read study.yaml")
+        return self._cache.get("settings", "settings", lambda: read_study(self.path / "study.yaml"))
+
+    def require(self, *stages: str) -> "Study":
+        """Refuse to read what is not finished, outdated or damaged; returns the study.
+
+        Raises:
+            BadInput: a stage, or one that it reads, does not stand; the line names it and the verb that makes it anew.
+        """
+        states = read_states(self.path)
+        for stage in stages:
+            for name in (*(states[stage].needs if stage in states else ()), stage):
+                found = standing(self.path, name, states, self._keys)
+                if found.state == "missing":
+                    raise BadInput(f"{self.path}: {name} is not there yet; run: moodlens {name} {self.path}")
+                if found.state == "outdated":
+                    raise BadInput(
+                        f"{self.path}: {name} was made for other settings or an earlier stage; "
+                        f"run: moodlens {stage} {self.path}"
+                    )
+                for file, fault in found.faults.items():
+                    raise BadInput(
+                        f"{self.path / file}: {fault} since moodlens {name} wrote it; run: moodlens {stage} {self.path}"
+                    )
+        return self
+
+    @property
     def seconds(self) -> dict[str, float]:
         """How long each finished stage took."""
-        return {name: record["seconds"] for name, record in self._records().items()}
+        return seconds(read_states(self.path))
 
+    @property
     def elapsed(self) -> float:
-        """Seconds in which any of the finished stages was at work; stages that ran side by side count once."""
-        total, end = 0.0, float("-inf")
-        records = self._records().values()
-        for record in sorted(records, key=lambda one: one.get("began", 0.0)):
-            if "began" not in record:  # of an earlier version
-                total += record["seconds"]
-                continue
-            begin, stop = max(record["began"], end), record["began"] + record["seconds"]
-            total += max(stop - begin, 0.0)
-            end = max(end, stop)
-        return round(total, 2)
+        """Seconds in which any of the finished stages was at work."""
+        return elapsed(read_states(self.path))
 
-    def _records(self) -> dict[str, dict]:
-        return {file.stem: read_json(file) for file in sorted((self.path / ".stages").glob("*.json"))}
+    # -- records and tables ------------------------------------------------------------------------------------------
 
-    # -- arrays ----------------------------------------------------------------------------------------------------
+    def read(self, record: type[R]) -> R:
+        """The record of a stage.
 
-    @cached_property
+        Raises:
+            BadInput: it is missing or damaged; the line names the verb that makes it anew.
+        """
+        return self.cached(record.file, record.stage, lambda: record.read(self.path))
+
+    def table(self, schema: TableSchema) -> "pl.DataFrame":
+        """The table of a stage.
+
+        Raises:
+            BadInput: it is missing or damaged; the line names the verb that makes it anew.
+        """
+        return self.cached(schema.file, schema.stage, lambda: schema.read(self.path))
+
+    def write(self, record: Record) -> str:
+        """Write a stage's record; returns its path in the folder."""
+        return record.write(self.path)
+
+    def write_table(self, schema: TableSchema, frame: "pl.DataFrame") -> str:
+        """Write a stage's table; returns its path in the folder."""
+        return schema.write(self.path, frame)
+
+    # -- rows and arrays ---------------------------------------------------------------------------------------------
+
+    @property
     def prompts(self) -> "pl.DataFrame":
-        """The prompt table; row i belongs to row i of ``x``."""
-        return read_table(self.path / "prompts.parquet")
+        """The prompt table with its factors."""
+        return self.table(PROMPTS)
 
-    @cached_property
+    @property
+    def emotions(self) -> tuple[str, ...]:
+        """The labels, in order."""
+        return self.read(Prompts).emotions
+
+    @property
+    def seed(self) -> int:
+        """The one seed from which every other is derived."""
+        return self.read(Prompts).seed
+
+    @property
+    def control(self) -> str:
+        """none, or which control this study is."""
+        return self.read(Prompts).control
+
+    @property
+    def rows(self) -> Rows:
+        """Texts, labels, groups, splits and kinds."""
+        return self.cached("rows", "prompts", lambda: Rows.from_frame(self.prompts, self.emotions))
+
+    @property
     def x(self) -> np.ndarray:
         """Raw embeddings, ``(n, d_in)`` float32."""
-        from moodlens.embed import EmbeddingStore
+        return self.cached("x", "embed", self._read_embeddings)
+
+    def _read_embeddings(self) -> np.ndarray:
+        from moodlens.embed.store import EmbeddingStore
 
         store = EmbeddingStore.open(self.path / "embeddings")
-        if store.rows != self.prompts.height:
+        if store.rows != len(self.rows):
             raise BadInput(
-                f"{self.path / 'embeddings'}: {store.rows} rows for {self.prompts.height} prompts; "
+                f"{self.path / 'embeddings'}: {store.rows} rows for {len(self.rows)} prompts; "
                 f"run: moodlens embed {self.path} --force"
             )
         return store.array()
 
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """Index into ``study.emotions``, -1 where there is none, ``(n,)`` int."""
-        index = {emotion: i for i, emotion in enumerate(self.study.emotions)}
-        return np.array([index.get(emotion, -1) for emotion in self.prompts["emotion"]], dtype=np.int64)
+    @property
+    def encoder_info(self) -> dict[str, Any]:
+        """What made the embeddings: encoder, revision, pooling, max_length, dtype, d_in."""
+        return self.cached(
+            "encoder_info", "embed", lambda: read_json(self.path / "embeddings" / "manifest.json")["info"]
+        )
 
-    @cached_property
-    def groups(self) -> np.ndarray:
-        """Group codes, ``(n,)`` int."""
-        return np.unique(self.prompts["group"].to_numpy(), return_inverse=True)[1]
-
-    @cached_property
-    def splits(self) -> np.ndarray:
-        """train, val, test or held_out, ``(n,)`` str."""
-        return self.prompts["split"].to_numpy().astype(str)
-
-    @cached_property
-    def kinds(self) -> np.ndarray:
-        """plain, neutral, unlabelled, negation or mixed, ``(n,)`` str."""
-        return self.prompts["kind"].to_numpy().astype(str)
-
-    @cached_property
-    def texts(self) -> list[str]:
-        """The prompts' texts."""
-        return self.prompts["text"].to_list()
-
-    def rows(self, *splits: str) -> np.ndarray:
-        """Row numbers of the given splits."""
-        return np.flatnonzero(np.isin(self.splits, splits))
-
-    def sae(self, name: str = "main") -> "SAE":
+    def sae(self, name: str = MAIN) -> "SAE":
         """The SAE in ``sae/NAME``, checked against the study's encoder."""
-        from moodlens.sae import load_sae
+        from moodlens.sae.checkpoint import load_sae
 
-        with self._reading:
-            if name not in self._saes:
-                self._saes[name] = load_sae(self.path / "sae" / name, encoder_id=self.encoder_info["encoder"])
-            return self._saes[name]
+        folder, encoder = self.path / "sae" / name, self.encoder_info["encoder"]
+        return self.cached(f"sae {name}", "train", lambda: load_sae(folder, encoder_id=encoder))
 
-    def decoder(self, name: str = "main") -> np.ndarray:
-        """``W_dec`` of an SAE, ``(d_sae, d_in)`` float32."""
+    def W_dec(self, name: str = MAIN) -> np.ndarray:
+        """Decoder rows of an SAE, ``(d_sae, d_in)`` float32."""
         return self.sae(name).W_dec.detach().numpy()
 
-    @property
-    def encoder_info(self) -> dict:
-        """What made the embeddings: encoder, revision, pooling, max_length, dtype, d_in."""
-        return read_json(self.path / "embeddings" / "manifest.json")["info"]
+    def W_enc(self, name: str = MAIN) -> np.ndarray:
+        """Encoder columns of an SAE, ``(d_in, d_sae)`` float32."""
+        return self.sae(name).W_enc.detach().numpy()
 
-    def codes(self, name: str = "main") -> np.ndarray:
-        """Activations of every prompt, ``(n, d_sae)`` float32."""
-        from moodlens.sae import encode_rows
+    def codes(self, name: str = MAIN) -> np.ndarray:
+        """Activations of every row, ``(n, d_sae)`` float32."""
+        from moodlens.sae.model import encode_rows
 
-        with self._reading:
-            if name not in self._codes:
-                self._codes[name] = encode_rows(self.sae(name), self.x)
-            return self._codes[name]
+        return self.cached(f"codes {name}", "train", lambda: encode_rows(self.sae(name), self.x))
 
     @property
-    def panel(self) -> "Panel":
-        """The test rows that interventions are judged on, and readouts of other groups."""
-        from moodlens.validate.readouts import make_panel
-
-        with self._reading:
-            if self._panel is None:
-                usable = np.isin(self.kinds, ("plain", "neutral"))
-                self._panel = make_panel(
-                    self.x,
-                    self.labels,
-                    self.groups,
-                    self.splits,
-                    usable,
-                    self.study.emotions,
-                    seed=self.study.seed,
-                )
-            return self._panel
-
     def seed_names(self) -> list[str]:
-        """Names of the SAEs trained with other seeds."""
-        return sorted(
-            (folder.name for folder in (self.path / "sae").glob("seed-*")),
-            key=lambda name: int(name.split("-")[1]),
-        )
+        """Names of the SAEs trained with other seeds, in order."""
+        self._check("train")
+        folders = (self.path / "sae").glob("seed-*")
+        return sorted((folder.name for folder in folders), key=lambda name: int(name.split("-")[1]))
+
+    @property
+    def families(self) -> "Families":
+        """The few features of each emotion, and their weighted sums."""
+        from moodlens.study.families import Families
+
+        path = self.path / "families.json"
+        return self.cached("families", "features", lambda: Families.from_json(read_json(path)))
+
+    @property
+    def features(self) -> "pl.DataFrame":
+        """One row for each feature: everything known of it so far."""
+        from moodlens.core.files import read_table
+
+        def joined() -> "pl.DataFrame":
+            frame = read_table(self.path / "selection.parquet")
+            states = read_states(self.path)
+            for stage in LATER:
+                readable = self._readable is None or stage in self._readable
+                if readable and standing(self.path, stage, states, self._keys).state == "done":
+                    more = read_table(self.path / f"{stage}.parquet")
+                    frame = frame.join(more, on="feature", how="left", maintain_order="left")
+            return frame
+
+        self._check("features")
+        return joined()
+
+    @property
+    def notes(self) -> "Notes":
+        """What people say of the features."""
+        from moodlens.study.notes import Notes
+
+        return Notes(self.home / "notes.db")
+
+    @property
+    def sae_key(self) -> str:
+        """Name and weights of the study's SAE: a reading of another SAE's feature 7 is of another feature."""
+        self._check("train")
+        config = read_json(self.path / "sae" / MAIN / "cfg.json")
+        return f"{MAIN}@{config['metadata'].get('weights_sha256', '')[:12]}"

@@ -1,0 +1,248 @@
+"""The stages that find features: which come back under other seeds, which hold an emotion, what they are called."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+
+from moodlens.core.files import read_json, write_json, write_table
+from moodlens.core.lines import describe, table
+from moodlens.core.progress import Progress
+from moodlens.pipeline.schedule import pool
+from moodlens.pipeline.stage import Summary, stage
+from moodlens.settings.base import Frozen
+from moodlens.settings.features import FeatureSettings
+from moodlens.settings.names import NamerSettings, NameSettings
+from moodlens.settings.validation import StabilitySettings
+from moodlens.study.study import MAIN, Study
+
+JUDGES = 2500
+"""Test rows on which seeds are compared; each more costs d_sae^2 products for every seed."""
+
+
+class StabilitySection(Frozen):
+    """What decides which features come back."""
+
+    stability: StabilitySettings
+    min_reappearance: float
+
+
+class FeaturesSection(Frozen):
+    """What decides which features hold an emotion."""
+
+    features: FeatureSettings
+
+
+class NamesSection(Frozen):
+    """What decides the names."""
+
+    names: NameSettings
+    namer: NamerSettings | None
+
+
+def judging_rows(study: Study) -> np.ndarray:
+    """Test rows of every kind, thinned to about :data:`JUDGES`."""
+    rows = study.rows.where("test", kinds=None)
+    return rows[:: max(1, len(rows) // JUDGES)]
+
+
+def stability_summary(study: Study) -> Summary:
+    """How many features come back."""
+    frame = pl.read_parquet(study.path / "stability.parquet", glob=False)
+    alive = frame.filter(pl.col("alive"))
+    needed = study.settings.verdict.min_reappearance - 1e-9
+    value = {
+        "n_features": frame.height,
+        "n_alive": alive.height,
+        "n_seeds": int(frame["n_seeds"][0]),
+        "reappear_share": float((alive["reappears"] >= needed).mean() or 0),  # type: ignore[arg-type]
+        "null_share": float(frame["null_share"][0]),
+        "mean_decoder_cosine": float(alive["decoder_cosine"].mean() or 0),  # type: ignore[arg-type]
+        "null_cosine_p95": float(frame["null_cosine_p95"][0]),
+        "mean_correlation": float(alive["correlation"].mean() or 0),  # type: ignore[arg-type]
+    }
+    return value, describe(value)
+
+
+@stage(
+    "stability",
+    needs=("train", "embed", "prompts"),
+    section=lambda s: StabilitySection(
+        stability=s.validation.stability, min_reappearance=s.verdict.min_reappearance
+    ),
+    wide=True,
+    summary=stability_summary,
+)
+def stability(study: Study, settings: StabilitySection, progress: Progress) -> Iterable[str]:
+    """Look for every feature in the SAEs of other seeds -> stability.parquet.
+
+    Comes before the features are chosen and knows no labels, so that stability may decide who joins a family.
+    """
+    from moodlens.sae.model import encode_rows
+    from moodlens.validate.stability import stability as compare
+
+    names, judges = study.seed_names, judging_rows(study)
+    progress("stability", 0, len(names) + 1)
+    # Only these rows: the codes of every seed on all of them would fill the memory.
+    codes, x = study.codes(MAIN)[judges], study.x[judges]
+    saes = [study.sae(name) for name in names]
+    with pool() as each:
+        frame = compare(
+            study.W_dec(),
+            [study.W_dec(name) for name in names],
+            codes,
+            list(each(lambda sae: encode_rows(sae, x), saes)),
+            study.x[study.rows.where("train", kinds=None)],
+            settings.stability,
+            settings.min_reappearance,
+            seed=study.seed,
+            each=each,
+            progress=progress,
+        )
+    write_table(study.path / "stability.parquet", frame)
+    return ["stability.parquet"]
+
+
+def features_summary(study: Study) -> Summary:
+    """The count beside its control, and the best features of every emotion."""
+    counts = read_json(study.path / "selection.json")
+    frame = study.features.filter(pl.col("emotion_feature"))
+    shown = ["feature", "emotion", "auroc", "selectivity", "q", "density", "stability", "n_groups"]
+    best = frame.sort("auroc", descending=True).group_by("emotion", maintain_order=True).head(5)
+    best = best.sort(pl.col("emotion").cast(pl.Enum(study.emotions)), maintain_order=True)
+    alone, shuffled, bar = counts["threshold_only"], counts["shuffled"], counts["min_selectivity"]
+    lines = [
+        f"{counts['n_emotion_features']} emotion features of {counts['n_features']}; under shuffled labels "
+        f"{shuffled['mean']:.1f} on average, 95th percentile {shuffled['p95']:.1f}",
+        f"the threshold alone (selectivity > {bar:g}) passes {alone['count']}; shuffled {alone['shuffled_mean']:.0f}",
+        "",
+        *table(shown, [[record[c] for c in shown] for record in best.to_dicts()]),
+    ]
+    return counts | {"features": frame.to_dicts()}, lines
+
+
+@stage(
+    "features",
+    needs=("stability", "train", "embed", "prompts"),
+    section=lambda s: FeaturesSection(features=s.features),
+    summary=features_summary,
+)
+def features(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
+    """Choose on train + val, judge on test, gather families -> selection.parquet, selection.json, families.json."""
+    from moodlens.features.select import select_features
+    from moodlens.study.families import families
+
+    codes, rows = study.codes(), study.rows
+    usable = ~np.isin(rows.kind, ("negation", "mixed"))
+    chosen = select_features(
+        codes[usable],
+        rows.label[usable],
+        rows.group[usable],
+        rows.split[usable],
+        study.emotions,
+        settings.features,
+        seed=study.seed,
+        progress=progress,
+    )
+    again = pl.read_parquet(study.path / "stability.parquet", glob=False).select(
+        "feature",
+        pl.col("reappears").alias("stability"),
+        pl.col("decoder_cosine").alias("stability_cosine"),
+        pl.col("correlation").alias("stability_correlation"),
+    )
+    frame = chosen.table.join(again, on="feature", how="left", maintain_order="left")
+    dev = rows.where("train", "val", kinds=None)
+    gathered = families(frame, codes, rows.label, study.emotions, dev, settings.features)
+    write_json(study.path / "selection.json", chosen.summary)
+    write_json(study.path / "families.json", gathered.to_json())
+    write_table(study.path / "selection.parquet", gathered.annotate(frame))
+    return ["selection.parquet", "selection.json", "families.json"]
+
+
+def agreement_summary(study: Study) -> Summary:
+    """The families beside those of other seeds."""
+    value = read_json(study.path / "agreement.json")
+    columns = ["direction", "direction_min", "direction_control", "reading", "reading_min", "reading_control"]
+    cells = {**value["emotions"], "mean": value["mean"]}
+    rows = [[name, *(cell.get(c) for c in columns)] for name, cell in cells.items() if cell]
+    return value, [f"families of {value['n_seeds']} other seeds", *table(["emotion", *columns], rows)]
+
+
+@stage(
+    "agreement",
+    needs=("features", "train", "embed", "prompts"),
+    section=lambda s: FeaturesSection(features=s.features),
+    summary=agreement_summary,
+)
+def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
+    """Find the families of the other seeds by the same rule, and compare -> agreement.json.
+
+    Theirs are chosen on train + val alone; the study's had to hold on test rows as well.
+    """
+    from moodlens.features.select import choose_features
+    from moodlens.sae.model import encode_rows
+    from moodlens.stats.ranks import activity
+    from moodlens.study.families import Families, families
+    from moodlens.validate.agreement import SeedFamilies, family_agreement
+
+    dev = study.rows.where("train", "val", kinds=None)
+    dev = dev[~np.isin(study.rows.kind[dev], ("negation", "mixed"))]
+    rows = study.rows[dev]
+
+    def of_seed(name: str, known: Families | None = None) -> SeedFamilies:
+        codes = study.codes()[dev] if name == MAIN else encode_rows(study.sae(name), study.x[dev])
+        if known is None:
+            frame = choose_features(codes, rows.label, rows.group, study.emotions, settings.features)
+            frame = frame.rename({"tested": "emotion_feature"})
+            known = families(frame, codes, rows.label, study.emotions, slice(None), settings.features)
+        return SeedFamilies(known, study.W_enc(name), study.W_dec(name), activity(codes)[1])
+
+    others = []
+    for done, name in enumerate(study.seed_names):
+        progress("families of other seeds", done, len(study.seed_names))
+        others.append(of_seed(name))
+    result = family_agreement(
+        of_seed(MAIN, study.families), others, study.x[judging_rows(study)], seed=study.seed
+    )
+    progress("families of other seeds", len(others), len(others))
+    write_json(study.path / "agreement.json", result)
+    return ["agreement.json"]
+
+
+def names_summary(study: Study) -> Summary:
+    """Names and how well they detect."""
+    frame = study.features.filter(pl.col("name").is_not_null())
+    frame = frame.sort("name_score", descending=True, nulls_last=True)
+    value = read_json(study.path / "names.json")
+    shown = ["feature", "emotion", "name", "name_score", "name_control", "name_q", "interpretable"]
+    rows = [[record[c] for c in shown] for record in frame.head(30).to_dicts()]
+    counts = {name: item for name, item in value.items() if not isinstance(item, (list, dict))}
+    names = frame.select(
+        "feature", "emotion", "auroc", pl.col("^name.*$"), "interpretable", pl.col("^mono.*$")
+    )
+    return value | {"names": names.drop("name_evidence").to_dicts()}, [
+        *describe(counts),
+        "",
+        *table(shown, rows),
+    ]
+
+
+@stage(
+    "names",
+    needs=("features", "stability", "train", "embed", "prompts"),
+    section=lambda s: NamesSection(names=s.names, namer=s.namer),
+    summary=names_summary,
+)
+def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[str]:
+    """Name the emotion features and test the names on text that did not make them -> names.parquet, names.json."""
+    from moodlens.features.namer_llm import name_with_model
+    from moodlens.features.names import name_features
+
+    inputs = (study.features, study.codes(), study.prompts, study.emotions, settings.names)
+    if settings.namer is None:
+        named = name_features(*inputs, seed=study.seed, progress=progress)
+    else:
+        named = name_with_model(*inputs, settings.namer, seed=study.seed, progress=progress)
+    write_table(study.path / "names.parquet", named.table)
+    write_json(study.path / "names.json", named.summary)
+    return ["names.parquet", "names.json"]
