@@ -7,6 +7,7 @@ import pytest
 
 from moodlens.core import BadInput
 from moodlens.prompts import COLUMNS, assign_splits, generate, read_prompts, read_tables
+from moodlens.prompts.copies import count_copies
 from moodlens.prompts.labels import in_order
 from moodlens.settings.study import Settings, Table
 
@@ -222,7 +223,7 @@ def test_copies_are_one_group(tmp_path, copy):
     )
     assert frame["group"].to_list() == ["mine-1", "mine-2", "mine-1"]
     assert (report.n_duplicates, report.n_merged_groups) == (1, 1)
-    assert "1 repeat an earlier text, in 1 groups" in report.line
+    assert "1 repeat an earlier text (1 texts, a group each)" in report.line
 
 
 @pytest.mark.parametrize(
@@ -402,3 +403,14 @@ def test_an_emotion_without_a_text_is_named(tmp_path):
         BadInput, match="study: no text is labelled calm, angry; add such texts or take it from"
     ):
         read_tables([table(path)], emotions=("happy", "sad", "calm", "angry"))
+
+
+def test_texts_that_were_trained_on_are_counted():
+    trained = pl.Series(["A merry tune.", "The drums enter late"])
+    texts = [
+        ["a merry tune"],
+        ["It starts. The drums enter late.", "It starts.", "The drums enter late."],
+        ["a sad tune"],
+    ]
+    assert count_copies(texts, trained) == 2
+    assert count_copies([], trained) == 0

@@ -132,10 +132,10 @@ def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
     Labels played no part for them unless the study's own table has them; their words did.
     """
     from moodlens.embed.segments import segments
+    from moodlens.prompts.copies import count_copies
 
-    rows = prompts.filter(pl.col("split").is_in(["train", "val"]))
-    trained = {" ".join(text.split()) for text in rows["text"]}
-    return sum(not trained.isdisjoint([" ".join(text.split()), *segments(text)]) for text in texts)
+    trained = prompts.filter(pl.col("split").is_in(["train", "val"]))["text"]
+    return count_copies(([text, *segments(text)] for text in texts), trained)
 
 
 def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":

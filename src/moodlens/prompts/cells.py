@@ -83,9 +83,10 @@ def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
             if file.read(4) == b"PAR1" or ending == ".parquet":
                 return Cells(_parquet(path, file, asked), "Parquet", "binary")
             file.seek(0)
-            text, encoding = _decode(path, _unpack(path, file.read()))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
+            data = file.read()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
+    text, encoding = _decode(path, _unpack(path, data))
     if not text.strip("\ufeff \t\r\n"):
         raise BadInput(f"{path}: is empty")
     read = read_json_rows if ending in _JSON else read_delimited
@@ -96,7 +97,10 @@ def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
 def _unpack(path: Path, data: bytes) -> bytes:
     for mark, (_, unpack) in _UNPACK.items():
         if data.startswith(mark):
-            return unpack(data)
+            try:
+                return unpack(data)
+            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+                raise BadInput(f"{path}: cannot be unpacked: {error}; copy it anew") from error
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise BadInput(f"{path}: is a workbook or an archive; save the sheet as CSV UTF-8, or unpack it")
     return data

@@ -73,3 +73,16 @@ def join_groups(groups: Iterable[str], keys: Iterable[str | None]) -> list[str]:
             if here != there:
                 parent[here] = there
     return [root(group) for group in groups]
+
+
+def count_copies(texts: Iterable[Iterable[str]], trained: "pl.Series") -> int:
+    """How many texts, each given as its readings (the whole, its sentences), are copies of one of ``trained``."""
+    import polars as pl
+
+    pieces = [(number, piece) for number, readings in enumerate(texts) for piece in readings]
+    numbers, keys = (
+        [n for n, _ in pieces],
+        copy_keys(pl.Series([piece for _, piece in pieces], dtype=pl.String)),
+    )
+    known = set(copy_keys(trained))
+    return len({number for number, key in zip(numbers, keys, strict=True) if key in known})

@@ -1,9 +1,10 @@
 """Users' own texts: what is read from a table, and what was dropped, joined and renamed on the way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
+
+from pydantic import Field
 
 from moodlens.core import BadInput
 from moodlens.prompts.cells import read_cells, table_name
@@ -11,6 +12,7 @@ from moodlens.prompts.checks import Place, check_emotions, check_ids, refuse_par
 from moodlens.prompts.copies import copy_keys, folded, join_groups, without_numbers
 from moodlens.prompts.grammar import COLUMNS
 from moodlens.prompts.labels import merged_spellings, one_spelling
+from moodlens.settings.base import Frozen
 from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL
 from moodlens.settings.study import Table, expand_path
 
@@ -18,31 +20,30 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-@dataclass(frozen=True)
-class TableReport:
-    """What reading one table found; counts are of rows unless their name says groups."""
+class TableReport(Frozen):
+    """What reading one table of texts found."""
 
-    file: str
-    dialect: str
-    encoding: str
-    n_read: int
-    n_without_text: int
-    """Left out."""
-    n_without_label: int
-    """Kept as unlabelled; every row where no label was asked for."""
-    n_neutral: int
-    n_contradictory: int
-    """Equal texts with different labels; they count as unlabelled."""
-    n_duplicates: int
-    """Copies of an earlier text."""
-    n_merged_groups: int
-    """Groups that hold copies."""
-    n_numbered: int
-    """Texts that differ from an earlier one in numbers only; not joined."""
-    labels_merged: dict[str, tuple[str, ...]]
-    """Label -> its other spellings."""
-    remarks: tuple[str, ...] = ()
-    """On labels and groups that are not what they seem."""
+    file: str = Field(description="name of the file")
+    dialect: str = Field(description="what separates its cells, or JSON, JSON lines, Parquet")
+    encoding: str = Field(description="of its text; binary for Parquet")
+    n_read: int = Field(description="rows that hold anything (count)")
+    n_without_text: int = Field(description="rows without a text, left out (count)")
+    n_without_label: int = Field(
+        description="rows kept as unlabelled; all where no label was asked for (count)"
+    )
+    n_neutral: int = Field(
+        description="rows that are labelled neutral and the study has no such emotion (count)"
+    )
+    n_contradictory: int = Field(
+        description="rows whose text has different labels, so kept as unlabelled (count)"
+    )
+    n_duplicates: int = Field(description="rows that repeat an earlier text (count)")
+    n_merged_groups: int = Field(description="texts that are there more than once, each one group (count)")
+    n_numbered: int = Field(
+        description="texts that differ from an earlier one in numbers only, not joined (count)"
+    )
+    labels_merged: dict[str, tuple[str, ...]] = Field(description="label -> its other spellings")
+    remarks: tuple[str, ...] = Field(description="sentences on labels and groups that are not what they seem")
 
     @property
     def line(self) -> str:
@@ -52,7 +53,7 @@ class TableReport:
             "without a text left out": self.n_without_text,
             "without a label": self.n_without_label if self.n_without_label < n else 0,
             "neutral": self.n_neutral,
-            f"repeat an earlier text, in {self.n_merged_groups} groups": self.n_duplicates,
+            f"repeat an earlier text ({self.n_merged_groups} texts, a group each)": self.n_duplicates,
             "differ from an earlier text in numbers only and are not joined": self.n_numbered,
         }
         parts = [f"{self.file}: {n} texts", *(f"{count} {what}" for what, count in counts.items() if count)]
