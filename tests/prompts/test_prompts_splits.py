@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from moodlens.core import BadInput
 from moodlens.prompts import assign_splits, generate
-from moodlens.prompts.splits import dealt_from_train
+from moodlens.prompts.splits import split_remarks
 
 DEALT = ("train", "val", "test")
 
@@ -139,8 +139,7 @@ def test_a_split_that_no_row_has_is_dealt_out_of_train(absent, share):
         counts = Counter(dealt.filter(pl.col("emotion") == emotion)["split"])
         assert sum(counts[split] for split in absent) == 20 * share
         assert all(counts[split] == 20 for split in splits if split != "train")
-    line = dealt_from_train(frame["split"], dealt["split"])
-    assert line is not None
+    (line,) = split_remarks(frame["split"], dealt)
     assert line.startswith(f"no row was in {' or '.join(sorted(absent))}, so train gave ")
     assert "of its 40 rows to" in line
 
@@ -156,7 +155,7 @@ def test_unlabelled_rows_do_not_hide_that_a_split_is_absent():
 def test_given_splits_stay_where_the_rest_can_be_dealt():
     frame = given([(e, split) for e in ("happy", "sad") for split in ("train", "test", "")])
     dealt = assign_splits(frame, seed=0)
-    assert dealt_from_train(frame["split"], dealt["split"]) is None
+    assert split_remarks(frame["split"], dealt) == []
     assert dealt.filter(frame["split"] != "")["split"].equals(frame.filter(pl.col("split") != "")["split"])
     assert set(dealt.filter(pl.col("emotion") == "sad")["split"]) == set(DEALT)
 
@@ -172,16 +171,33 @@ def test_one_row_without_a_split_is_enough_beside_given_ones():
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ([("happy", s) for s in DEALT] + [("sad", "train"), ("sad", "test")], "'sad' has no row in val, and 0 groups"),
-        ([("happy", s) for s in DEALT] + [("sad", "val")], "'sad' has no row in train and test, and 0 groups"),
-        ([("happy", "val"), ("sad", "val"), ("happy", "test"), ("sad", "test")], "'happy' has no row in train, and 0 groups"),
-        ([("happy", "held_out"), ("sad", "held_out")], "'happy' has 0 groups; train, val and test need at least one"),
-        ([("happy", s) for s in DEALT] + [("sad", "test"), ("sad", "")], "'sad' has no row in train and val, and 1 group without a split"),
+        ([("sad", "train"), ("sad", "test")], ["no text of sad is in val"]),
+        ([("sad", "val")], ["no text of sad is in train or test"]),
+        ([("sad", "test"), ("sad", "")], ["no text of sad is in "]),
+        ([("sad", "train"), ("sad", "")], ["no text of sad is in "]),
+        ([("sad", "train"), ("sad", "test"), ("sad", "")], []),
     ],
-)  # fmt: skip
-def test_an_emotion_that_a_split_lacks_is_named(rows, says):
+)
+def test_an_emotion_that_a_given_split_lacks_is_told(rows, says):
+    frame = given([("happy", split) for split in DEALT] + rows, n=1)
+    dealt = assign_splits(frame, seed=0)
+    assert dealt.filter(frame["split"] != "")["split"].equals(frame.filter(pl.col("split") != "")["split"])
+    remarks = split_remarks(frame["split"], dealt)
+    assert len(remarks) == len(says)
+    assert all(remark.startswith(said) for remark, said in zip(remarks, says, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("splits", "says"),
+    [
+        (("val", "test"), "no labelled row is in train; mark some"),
+        (("test",), "no labelled row is in train; mark some"),
+        (("held_out",), "'happy' has 0 groups; train, val and test need at least one group each"),
+    ],
+)
+def test_no_row_to_train_on_is_refused(splits, says):
     with pytest.raises(BadInput, match=f"splits: {says}") as caught:
-        assign_splits(given(rows, n=1), seed=0)
+        assign_splits(given([(e, split) for e in ("happy", "sad") for split in splits]), seed=0)
     assert "\n" not in str(caught.value)
 
 

@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput
@@ -78,17 +78,37 @@ def assign_splits(
         frame = frame.with_columns(split=pl.col("split").replace("train", ""))
     place = given | _deal(sizes, given, shares, seed)
     split = pl.Series([place[name] for name in frame["group"]], dtype=pl.String)
-    return frame.with_columns(split=pl.when(pl.col("split") == "").then(split).otherwise(pl.col("split")))
+    dealt = frame.with_columns(split=pl.when(pl.col("split") == "").then(split).otherwise(pl.col("split")))
+    labelled = dealt.filter(pl.col("emotion").is_not_null())
+    if labelled.height and "train" not in labelled["split"]:
+        raise BadInput(
+            "splits: no labelled row is in train; mark some of them train, or leave their split empty"
+        )
+    return dealt
 
 
-def dealt_from_train(given: "pl.Series", dealt: "pl.Series") -> str | None:
-    """One line on the rows of train that :func:`assign_splits` dealt to splits that had none; None if it dealt none."""
-    moved = Counter(dealt.filter((given == "train") & (dealt != "train")))
-    if not moved:
-        return None
-    n = int((given == "train").sum())
-    parts = [f"{count} of its {n} rows to {split}" for split, count in sorted(moved.items())]
-    return f"no row was in {' or '.join(sorted(moved))}, so train gave {' and '.join(parts)} (whole groups)"
+def split_remarks(given: "pl.Series", dealt: "pl.DataFrame") -> list[str]:
+    """What is worth knowing of the splits: what train gave to those that had no row, and which emotions one lacks.
+
+    Args:
+        given: ``split`` before :func:`assign_splits`.
+        dealt: the frame after it.
+    """
+    import polars as pl
+
+    remarks = []
+    was_train = (given == "train").fill_null(False)
+    moved = Counter(dealt["split"].filter(was_train & (dealt["split"] != "train")))
+    if moved:
+        parts = [
+            f"{count} of its {was_train.sum()} rows to {split}" for split, count in sorted(moved.items())
+        ]
+        remarks.append(f"no row was in {' or '.join(sorted(moved))}, so train gave {' and '.join(parts)}")
+    held = dealt.filter(pl.col("emotion").is_not_null()).group_by("emotion").agg(pl.col("split").unique())
+    for emotion, splits in held.sort("emotion").iter_rows():
+        if lacking := [split for split in DEALT if split not in splits]:
+            remarks.append(f"no text of {emotion} is in {' or '.join(lacking)}")
+    return remarks
 
 
 def _given(frame: "pl.DataFrame") -> dict[str, str]:
@@ -136,8 +156,14 @@ def _deal(
                 n_groups[stratum] += 1
     empty = {stratum: lacking for stratum, lacking in empty.items() if stratum[0] is not None}
     for (emotion, kind), lacking in empty.items():
-        if (count := n_groups[emotion, kind]) < len(lacking):
-            raise BadInput(_too_few(emotion, count, [split for split in shares if split in lacking]))
+        count = n_groups[emotion, kind]
+        if len(lacking) == len(shares) > count:
+            raise BadInput(
+                f"splits: {emotion!r} has {count} group{'' if count == 1 else 's'}; {_listed(shares)} need at least one "
+                f"group each, so give {len(shares)} or more (texts of one group are never split)"
+            )
+    # Where splits were given and too few groups are left to fill the others, they stay without.
+    spare = {stratum: max(0, len(lacking) - n_groups[stratum]) for stratum, lacking in empty.items()}
     free = sorted(name for name in sizes if name not in given)
     goals = {
         split: {stratum: share * rows for stratum, rows in total.items()} for split, share in shares.items()
@@ -149,22 +175,14 @@ def _deal(
         if not cover:
             order.sort(key=lambda name: -sum(sizes[name].values()))
         place, left = _greedy(order, sizes, goals, n_groups, empty, cover=cover)
-        if not left:
+        if all(len(splits) <= spare[stratum] for stratum, splits in left.items()):
             return place
-    raise BadInput("splits: the groups cannot be dealt so that train, val and test each hold every emotion")
+    raise BadInput(f"splits: the groups cannot be dealt so that {_listed(shares)} each hold every emotion")
 
 
-def _too_few(emotion: str | None, count: int, lacking: Sequence[str]) -> str:
-    groups = f"{count} group{'' if count == 1 else 's'}"
-    if len(lacking) == len(DEALT):
-        return (
-            f"splits: {emotion!r} has {groups}; train, val and test need at least one group each, so give 3 or more "
-            "(texts of one group are never split)"
-        )
-    return (
-        f"splits: {emotion!r} has no row in {' and '.join(lacking)}, and {groups} without a split to deal; mark more of its "
-        "rows, or leave their split empty"
-    )
+def _listed(splits: Iterable[str]) -> str:
+    *first, last = splits
+    return f"{', '.join(first)} and {last}"
 
 
 def _greedy(
@@ -175,8 +193,8 @@ def _greedy(
     empty: Mapping[Stratum, set[str]],
     *,
     cover: bool,
-) -> tuple[dict[str, str], bool]:
-    """Group -> split, and whether a split lacks an emotion all the same.
+) -> tuple[dict[str, str], dict[Stratum, set[str]]]:
+    """Group -> split, and the splits that lack an emotion all the same.
 
     With ``cover`` a group goes where it brings most emotions that are not there yet; shares decide among equals.
     """
@@ -204,4 +222,4 @@ def _greedy(
             empty.get(stratum, set()).discard(best)
             left[stratum] -= 1
         place[name] = best
-    return place, any(empty.values())
+    return place, empty
