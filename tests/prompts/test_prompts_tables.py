@@ -106,6 +106,7 @@ def test_texts_lose_marks_that_nobody_sees(tmp_path):
         (["\ufeffhappy", "happy\u200b", "hap\u00adpy"], "happy", ()),
         (["fröhlich", "fro\u0308hlich"], "fröhlich", ("fro\\u0308hlich",)),
         (["very happy", "Very  Happy", "very happy"], "very happy", ("Very  Happy",)),
+        (["so happy", "so\nhappy", "so happy"], "so happy", ("so\\nhappy",)),
         (["ｈａｐｐｙ", "happy"], "happy", ("ｈａｐｐｙ",)),
         (["1", "1.0", "1.00"], "1", ("1.0", "1.00")),
         (["True", "TRUE", "true", "true"], "true", ("TRUE", "True")),

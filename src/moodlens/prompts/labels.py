@@ -18,7 +18,8 @@ def one_spelling(labels: Iterable[str | None], emotions: Sequence[str] = ()) -> 
     for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         key = label_key(label)
         number = re.fullmatch(r"[+-]?\d+", key)
-        chosen.setdefault(key, key if number or key == NEUTRAL else unicodedata.normalize("NFC", label))
+        plain = unicodedata.normalize("NFC", " ".join(label.split()))
+        chosen.setdefault(key, key if number or key == NEUTRAL else plain)
     chosen |= {label_key(emotion): emotion for emotion in emotions}
     return {label: chosen[label_key(label)] for label in counts}
 
