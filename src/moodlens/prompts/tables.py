@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from moodlens.core import BadInput
 from moodlens.prompts.cells import read_cells, table_name
@@ -12,7 +12,6 @@ from moodlens.prompts.checks import Place, check_emotions, check_ids, refuse_par
 from moodlens.prompts.copies import copy_keys, folded, join_groups, without_numbers
 from moodlens.prompts.grammar import COLUMNS
 from moodlens.prompts.labels import merged_spellings, one_spelling
-from moodlens.settings.base import Frozen
 from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL
 from moodlens.settings.study import Table, expand_path
 
@@ -20,8 +19,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class TableReport(Frozen):
+class TableReport(BaseModel):
     """What reading one table of texts found."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = Field(description="name of the file")
     dialect: str = Field(description="what separates its cells, or JSON, JSON lines, Parquet")

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from moodlens.prompts.tables import TableReport
 from moodlens.settings.base import Frozen
 from moodlens.settings.study import EncoderSettings, PromptSettings, Settings, expand_path
 from moodlens.settings.validation import Phase0Settings
-from moodlens.study.records.prompts import PROMPTS, Prompts, TableRead
+from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.rows import Rows
 from moodlens.study.study import Study
 
@@ -71,7 +70,7 @@ def prompts_summary(study: Study) -> Summary:
             rows.append([name, *shown])
     value = record.model_dump() | {"by_split": by}
     lines = [f"{record.n} prompts; rows (groups) by split:", *table(["emotion", *splits], rows)]
-    read = [TableReport(**one.model_dump()).line for one in record.tables]
+    read = [*(one.line for one in record.tables), *record.remarks]
     return value, [*lines, *([""] if read else []), *read]
 
 
@@ -84,13 +83,14 @@ def prompts_summary(study: Study) -> Summary:
 )
 def prompts(study: Study, section: PromptsSection, progress: Progress) -> Iterable[str]:
     """Generated prompts and the user's tables, split by group -> prompts.parquet, prompts.json."""
-    from moodlens.prompts.splits import assign_splits
+    from moodlens.prompts.splits import assign_splits, split_remarks
 
     reports: list[TableReport] = []
     if section.prompts.precomputed is None:
         frame, reports = _texts(section)
     else:
         frame = _precomputed_prompts(section)
+    given = frame["split"]
     frame = assign_splits(frame, fractions=section.prompts.fractions, seed=section.seed)
     if section.control == "shuffle-labels":
         frame = shuffle_labels(frame, seed=section.seed)
@@ -104,7 +104,8 @@ def prompts(study: Study, section: PromptsSection, progress: Progress) -> Iterab
         control=section.control,
         n=frame.height,
         n_groups=frame["group"].n_unique(),
-        tables=tuple(TableRead(**asdict(report)) for report in reports),
+        tables=tuple(reports),
+        remarks=tuple(split_remarks(given, frame)),
     )
     progress("prompts", frame.height, frame.height)
     return [study.write_table(PROMPTS, frame), study.write(record)]

@@ -4,27 +4,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from moodlens.study.record import Column, Part, Record, TableSchema
-
-
-class TableRead(Part):
-    """What reading one of the user's tables found; counts are of rows unless their name says groups."""
-
-    file: str = Field(description="name of the file")
-    dialect: str = Field(description="how it was written")
-    encoding: str = Field(description="of its text")
-    n_read: int = Field(description="rows in the table (count)")
-    n_without_text: int = Field(description="rows left out because they have no text (count)")
-    n_without_label: int = Field(description="rows kept as unlabelled (count)")
-    n_neutral: int = Field(description="rows labelled neutral (count)")
-    n_contradictory: int = Field(description="equal texts with different labels, kept as unlabelled (count)")
-    n_duplicates: int = Field(description="copies of an earlier text (count)")
-    n_merged_groups: int = Field(description="groups that hold copies (count)")
-    n_numbered: int = Field(
-        description="texts that differ from an earlier one in numbers only; not joined (count)"
-    )
-    labels_merged: dict[str, tuple[str, ...]] = Field(description="label -> its other spellings")
-    remarks: tuple[str, ...] = Field(description="on labels and groups that are not what they seem")
+from moodlens.prompts.tables import TableReport
+from moodlens.study.record import Column, Record, TableSchema
 
 
 class Prompts(Record):
@@ -38,7 +19,10 @@ class Prompts(Record):
     control: str = Field(description="none, or which control this study is")
     n: int = Field(description="texts (count)")
     n_groups: int = Field(description="groups of texts that are not independent (count)")
-    tables: tuple[TableRead, ...] = Field(default=(), description="what reading each table found, in order")
+    tables: tuple[TableReport, ...] = Field(description="what reading each table found, in order")
+    remarks: tuple[str, ...] = Field(
+        description="sentences on splits that were dealt out of train or lack an emotion"
+    )
 
 
 PROMPTS = TableSchema(
