@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.cli.main import _run
+from moodlens.cli.main import call
 
 MAIN = "from moodlens.cli import main; main()"
 STAGES = [
@@ -39,12 +39,12 @@ def copy(small_study, tmp_path):
 def cli(capfd):
     """Run the command line in this process -> exit status, stdout, stderr."""
 
-    def call(*arguments) -> tuple[int, str, str]:
+    def run(*arguments) -> tuple[int, str, str]:
         capfd.readouterr()
-        status = _run([str(one) for one in arguments])
+        status = call([str(one) for one in arguments])
         return (status, *capfd.readouterr())
 
-    return call
+    return run
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
         "import sys, resource\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_utime\n"
         "from moodlens.cli.main import _run\n"
-        "_run(['--help'])\n"
+        "call(['--help'])\n"
         "took = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before\n"
         "heavy = {'torch', 'transformers', 'sklearn', 'matplotlib', 'scipy', 'polars'} & set(sys.modules)\n"
         "print(took, sorted(heavy), file=sys.stderr)\n"

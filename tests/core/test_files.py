@@ -89,7 +89,7 @@ def test_plain_turns_numpy_and_nan_into_strict_json():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{", "line 1, column 2"), (b"\xff\xfe", "not UTF-8"), (b"", "line 1, column 1")],
+    [(b"{", "line 1, column 2"), (b"{\xff", "not UTF-8"), (b"[NaN]", "NaN"), (b"[" * 100_000, "nested too deeply"), (b"", "line 1, column 1")],
 )
 def test_broken_json_names_file_and_place(tmp_path, content, message):
     (tmp_path / "x.json").write_bytes(content)
@@ -104,7 +104,7 @@ def test_truncated_parquet_is_bad_input(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(BadInput, match=r"t\.parquet"):
         read_table(path)
-    with pytest.raises(BadInput, match="no such file"):
+    with pytest.raises(BadInput, match="No such file"):
         read_table(Path("nowhere.parquet"))
 
 

@@ -1,3 +1,10 @@
 """The command line: parse, call one function, print."""
 
-from moodlens.cli.main import main as main
+
+def main() -> None:
+    """Run the command line and exit: the program ``moodlens``."""
+    try:
+        from moodlens.cli.main import run
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None  # as everywhere else: no traceback, however early it comes
+    run()

@@ -1,12 +1,11 @@
 """What people see: one JSON object, or readable lines; progress bars on a terminal only."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from moodlens.core.files import plain
+from moodlens.cli.streams import say, say_json
 from moodlens.core.lines import describe
 from moodlens.core.progress import Progress, silent
 
@@ -14,10 +13,9 @@ from moodlens.core.progress import Progress, silent
 def emit(value: dict[str, Any], as_json: bool, lines: list[str] | None = None) -> None:
     """Print ``value`` as one JSON object, or ``lines`` (default: its top-level entries) for people."""
     if as_json:
-        print(json.dumps(plain(value), ensure_ascii=False, allow_nan=False))
-        return
-    for line in lines if lines is not None else describe(value):
-        print(line)
+        say_json(value)
+    else:
+        say(lines if lines is not None else describe(value))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import typer
 
 from moodlens.cli.options import Json, app
 from moodlens.cli.output import emit
+from moodlens.cli.streams import write
 
 
 @app.command()
@@ -59,8 +60,7 @@ def _ask(one: dict[str, Any]) -> dict[str, str] | None:
     """A reading from the terminal; {} to skip this feature, None to stop."""
 
     def line(question: str) -> str | None:
-        sys.stdout.write(question)
-        sys.stdout.flush()
+        write(question)
         said = sys.stdin.readline()
         return said.strip() if said else None
 

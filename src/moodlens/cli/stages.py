@@ -7,6 +7,7 @@ import typer
 
 from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, TextColumn, app
 from moodlens.cli.output import emit, progress_bars
+from moodlens.cli.streams import say
 from moodlens.pipeline.flow import FLOW
 
 
@@ -18,10 +19,10 @@ def _top(
     if version:
         import moodlens
 
-        print(moodlens.__version__)
+        say([moodlens.__version__])
         raise typer.Exit
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        say(context.get_help().split("\n"))
 
 
 @app.command()

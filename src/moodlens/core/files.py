@@ -5,49 +5,67 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from moodlens.core.errors import BadInput
+from moodlens.core.text import read_text, reason
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+_unfinished: set[Path] = set()
 
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on any error it is removed.
 
+    A link is followed: what it points to is replaced.
+
     Raises:
         BadInput: the folder cannot be written or the disk is full.
     """
-    path = Path(path)
-    tmp = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
+    # Names may have 255 bytes, and a character up to 4.
+    tmp = target.with_name(f".{target.name[:50]}.{os.getpid()}.tmp")
+    _unfinished.add(tmp)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         yield tmp
         with open(tmp, "rb") as file:
             os.fsync(file.fileno())
-        os.replace(tmp, path)
-        _sync_folder(path.parent)
+        os.replace(tmp, target)
     except OSError as error:
-        tmp.unlink(missing_ok=True)
-        raise BadInput(f"{path}: cannot write: {error.strerror or error}") from error
-    except BaseException:
-        tmp.unlink(missing_ok=True)
-        raise
+        if error.filename is not None and not str(error.filename).startswith(str(target.parent)):
+            raise  # another file, that was to be read
+        raise BadInput(f"{path}: cannot write: {reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            tmp.unlink(missing_ok=True)
+        _unfinished.discard(tmp)
+    _sync_folder(target.parent)
+
+
+def remove_unfinished() -> None:
+    """Remove what threads are still writing, before a program ends without waiting for them."""
+    for tmp in list(_unfinished):
+        with suppress(OSError):
+            tmp.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
-    # Without this the rename itself may be lost when the machine dies.
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    # Without this the rename itself may be lost when the machine dies. Not every file system can, or lets one.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def plain(value: Any) -> Any:
@@ -78,14 +96,18 @@ def read_json(path: Path | str) -> Any:
     Raises:
         BadInput: it is missing, unreadable or not JSON.
     """
+    text = read_text(path)
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{path}: cannot read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 text (byte {error.start})") from error
+        return json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise BadInput(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}") from error
+    except (RecursionError, ValueError) as error:
+        problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise BadInput(f"{path}: not valid JSON: {problem}") from error
+
+
+def _no_number(constant: str) -> None:
+    raise ValueError(f"{constant} is not a number of JSON")
 
 
 def write_table(path: Path | str, frame: "pl.DataFrame") -> None:
@@ -107,12 +129,14 @@ def read_table(path: Path | str) -> "pl.DataFrame":
     """
     import polars as pl
 
-    if not Path(path).is_file():
-        raise BadInput(f"{path}: no such file")
     try:
-        return pl.read_parquet(path, use_pyarrow=False, glob=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise BadInput(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from error
+        # An open file: polars takes brackets in a name for a pattern, and `s3:` for a bucket.
+        with open(path, "rb") as file:
+            return pl.read_parquet(file, use_pyarrow=False)
+    except OSError as error:
+        raise BadInput(f"{path}: cannot read: {reason(error)}") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise BadInput(f"{path}: not a readable Parquet file: {str(error).partition(chr(10))[0]}") from error
 
 
 def file_sha256(path: Path | str) -> str:

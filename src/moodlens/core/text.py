@@ -6,6 +6,7 @@ from pathlib import Path
 
 from moodlens.core.errors import BadInput
 
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029)}
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -40,3 +41,8 @@ def read_text(path: Path | str, largest: int | None = None) -> str:
 def reason(error: OSError) -> str:
     """What the operating system says is wrong, without the path."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))
+
+
+def printable(text: str) -> str:
+    """``text`` on one line, with escapes in place of control characters, which a terminal would obey."""
+    return text.translate(_ESCAPES)
