@@ -4,19 +4,31 @@ VENV   := .venv
 BENCH  := .venv-bench
 OUT    ?= runs/quickstart
 
-.PHONY: study test browser lint bench-env clean
+PIP    := $(VENV)/bin/pip install --quiet --no-compile --constraint constraints.txt
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+.PHONY: study test test-avx2 browser lint bench-env clean
+
+# Modules are compiled when they are first used: compiling all of them takes longer than fetching them, and 340 MB.
+$(VENV)/.study: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt torch
-	$(VENV)/bin/pip install --quiet --constraint constraints.txt --editable '.[dev,audio,saelens]'
+	$(PIP) --editable .
 	touch $@
 
-study: $(VENV)/.ready
+$(VENV)/.test: $(VENV)/.study
+	$(PIP) --editable '.[dev,audio,saelens]'
+	touch $@
+
+study: $(VENV)/.study
 	$(VENV)/bin/moodlens run --out $(OUT)
 
-test: $(VENV)/.ready browser
+test: $(VENV)/.test browser
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# What computes, once more as on a processor without AVX-512: torch, oneDNN, numba and OpenBLAS each have a switch.
+test-avx2: $(VENV)/.test
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
+	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= \
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile tests/core tests/embed tests/sae tests/study
 
 # The listening page is tested in a real browser; without one its tests are skipped and say so.
 browser:
@@ -24,7 +36,7 @@ browser:
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; } \
 	|| echo "no browser found and none could be installed: browser tests will be skipped"
 
-lint: $(VENV)/.ready
+lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright

@@ -18,6 +18,25 @@ settings.load_profile("moodlens")
 ROOT = Path(__file__).resolve().parent.parent
 
 
+LIMITS = {"plain": 180, "shares": 900, "slow": 1800}
+"""Seconds a test may take, fixtures and all, by kind: ten times what it takes here, for a machine with company."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        kind = "slow" if item.get_closest_marker("slow") else "shares" if _shares(item) else "plain"
+        item.add_marker(pytest.mark.timeout(LIMITS[kind]))
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether the test may be the one that pays for a study or a model which others use, too."""
+    fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.values()  # noqa: B009
+    wide = (each for definitions in fixtures for each in definitions if each.scope != "function")
+    return any(
+        each.baseid.startswith("tests") and each.argname not in ("shared", "one_thread") for each in wide
+    )
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real data (``MOODLENS_SHARED``, default ``../shared``); tests skip where it is absent."""

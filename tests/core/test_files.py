@@ -89,7 +89,13 @@ def test_plain_turns_numpy_and_nan_into_strict_json():
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"{", "line 1, column 2"), (b"{\xff", "not UTF-8"), (b"[NaN]", "NaN"), (b"[" * 100_000, "nested too deeply"), (b"", "line 1, column 1")],
+    [
+        (b"{", "line 1, column 2"),
+        (b"{\xff", "not UTF-8"),
+        (b"[NaN]", "NaN"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"", "line 1, column 1"),
+    ],
 )
 def test_broken_json_names_file_and_place(tmp_path, content, message):
     (tmp_path / "x.json").write_bytes(content)

@@ -25,6 +25,10 @@ WRONG = 2
 """Exit status for what is wrong with the input."""
 
 
+QUIET = {"RUST_BACKTRACE": "0", "HF_HUB_VERBOSITY": "error", "TRANSFORMERS_VERBOSITY": "error"}
+"""Environment that keeps libraries from telling users what they tell programmers."""
+
+
 class Ended(BaseException):
     """A signal asked the program to end. Raised where it is at work, so that half-written files are removed."""
 
@@ -38,7 +42,10 @@ def run() -> None:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
-    os.environ.setdefault("RUST_BACKTRACE", "0")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # The libraries make a million objects that stay. Looking through them again and again is a quarter of their loading.
     gc.set_threshold(50_000, 20, 50)
     try:
