@@ -71,6 +71,7 @@ def run() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough
     raise Ended(number)
 
 
@@ -79,6 +80,7 @@ def call(arguments: list[str]) -> int:
     try:
         from moodlens.cli.app import app
 
+        _check(arguments)
         result = app(args=arguments, prog_name="moodlens", standalone_mode=False)
         write()
     except typer.Exit as stop:
@@ -112,6 +114,14 @@ def call(arguments: list[str]) -> int:
             raise
         return _fail("not enough memory")
     return result if isinstance(result, int) else 0
+
+
+def _check(arguments: list[str]) -> None:
+    for argument in arguments:
+        if not argument:
+            raise BadInput("an argument is empty; is a variable not set?")
+        if argument.encode(errors="replace").decode() != argument:
+            raise BadInput(f"{os.fsencode(argument)!r}: not UTF-8; files of such names must be renamed first")
 
 
 def _fail(message: str) -> int:

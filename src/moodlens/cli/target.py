@@ -1,5 +1,6 @@
 """What DATA on the command line means: a study folder, a study file, a table of texts, or embeddings."""
 
+import os
 from pathlib import Path
 
 from moodlens.core import BadInput
@@ -23,9 +24,11 @@ def study_for(
     Raises:
         BadInput: DATA is none of the things it may be, or ``--out`` or a column is missing.
     """
+    columns = {"text_column": text_column, "emotion_column": label_column, "group_column": group_column}
     if (data / "study.yaml").is_file():
-        if out is not None and out.resolve() != data.resolve():
+        if out is not None and os.path.realpath(out) != os.path.realpath(data):
             raise BadInput(f"{data}: is a study folder already; leave out --out")
+        _refuse_columns(data, columns, "a study folder; its tables and their columns stand in study.yaml")
         return read_study(data / "study.yaml", changes), data
     if not data.exists():
         raise BadInput(f"{data}: no such file or folder")
@@ -36,22 +39,29 @@ def study_for(
             raise BadInput(
                 f"{data}: neither a study folder (study.yaml) nor embeddings (embeddings.npy, labels.npy)"
             )
+        _refuse_columns(data, columns, "a folder of embeddings")
         values: dict = precomputed_values(data)
     elif data.suffix in (".yaml", ".yml"):
+        _refuse_columns(data, columns, "a study file; name columns in its prompts.tables")
         return read_study(data, changes), out
     elif table_name(data)[1]:
         if text_column is None:
             raise BadInput(f"{data}: say which column holds the text with --text-column")
-        table = {"path": str(data), "text_column": text_column}
-        table |= {} if label_column is None else {"emotion_column": label_column}
-        table |= {} if group_column is None else {"group_column": group_column}
-        values = {"name": data.stem, "prompts": {"generate": 0, "tables": [table]}}
+        # A study folder may be used from anywhere, so the paths it keeps are absolute.
+        table = {"path": os.path.abspath(data)}
+        table |= {key: column for key, column in columns.items() if column is not None}
+        values = {"name": table_name(data)[0], "prompts": {"generate": 0, "tables": [table]}}
         if label_column is not None:
             texts, _ = read_prompts(validate(Table, table, str(data)))
             values["emotions"] = in_order(texts["emotion"].drop_nulls())
     else:
         raise BadInput(f"{data}: expected a folder, a study file (.yaml) or a table ({', '.join(READABLE)})")
     return validate(Settings, apply_changes(values, changes), str(data), changes), out
+
+
+def _refuse_columns(data: Path, columns: dict[str, str | None], kind: str) -> None:
+    if any(column is not None for column in columns.values()):
+        raise BadInput(f"{data}: is {kind}; leave out --text-column, --label-column and --group-column")
 
 
 def embeddings_alone(data: Path, out: Path | None, changes: list[str]) -> Settings | None:
@@ -68,7 +78,7 @@ def precomputed_values(data: Path) -> dict:
     return {
         "name": data.name,
         "emotions": list(read_precomputed(data).emotions),
-        "prompts": {"generate": 0, "precomputed": str(data)},
+        "prompts": {"generate": 0, "precomputed": os.path.abspath(data)},
         "encoder": {"id": "precomputed"},
     }
 
@@ -97,7 +107,6 @@ def with_texts(
         raise BadInput(
             f"{path}: say which column holds the emotion with --label-column (or use: moodlens score)"
         )
-    # A study folder may be used from anywhere, so the path it keeps is absolute.
-    table = text_table(path.resolve(), text_column, label_column, group_column)
+    table = text_table(Path(os.path.abspath(path)), text_column, label_column, group_column)
     others = tuple(one for one in study.transfer if Path(one.path) != Path(table.path))
     return study.model_copy(update={"transfer": (*others, table)})

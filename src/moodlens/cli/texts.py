@@ -26,10 +26,13 @@ def transfer(
 ) -> None:
     """Judge the features on held-out words, negations, mixed emotions and other people's labelled texts."""
     from moodlens.cli.target import study_for, with_texts
+    from moodlens.core import BadInput
     from moodlens.pipeline.run import run as run_study
     from moodlens.pipeline.stages.proof import transfer_summary
 
     settings, folder = study_for(data, out, changes)
+    if texts is None and (text_column or label_column or group_column):
+        raise BadInput("the columns are those of TEXTS, which is missing: moodlens transfer DATA TEXTS ...")
     if texts is not None:
         settings = with_texts(settings, texts, text_column, label_column, group_column)
     with progress_bars(as_json) as progress:

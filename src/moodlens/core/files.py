@@ -40,6 +40,8 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
         with open(tmp, "rb") as file:
             os.fsync(file.fileno())
         os.replace(tmp, target)
+    except FileExistsError as error:  # of the folders above it
+        raise BadInput(f"{path}: cannot write: {error.filename} is no folder") from error
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(str(target.parent)):
             raise  # another file, that was to be read
