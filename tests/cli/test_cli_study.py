@@ -104,25 +104,6 @@ def test_no_verb_shows_the_help(cli):
     assert all(verb in out for verb in VERBS)
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
-    script = (
-        "import sys, resource\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_utime\n"
-        "from moodlens.cli.main import _run\n"
-        "call(['--help'])\n"
-        "took = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before\n"
-        "heavy = {'torch', 'transformers', 'sklearn', 'matplotlib', 'scipy', 'polars'} & set(sys.modules)\n"
-        "print(took, sorted(heavy), file=sys.stderr)\n"
-    )
-    runs = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    said = [one.stderr.split(" ", 1) for one in runs]
-    assert said[0][1].strip() == "[]"
-    assert min(float(took) for took, _ in said) < 0.3
-
-
 def test_score_with_labels(cli, small_study, texts):
     status, out, err = cli(
         "score", small_study, texts, "--text-column", "caption", "--label-column", "mood", "--json"

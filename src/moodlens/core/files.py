@@ -9,8 +9,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from moodlens.core.errors import BadInput
 from moodlens.core.text import read_text, reason
 
@@ -72,6 +70,8 @@ def _sync_folder(folder: Path) -> None:
 
 def plain(value: Any) -> Any:
     """Turn numpy scalars and arrays, tuples and NaN into what strict JSON can hold (NaN becomes null)."""
+    import numpy as np
+
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
@@ -149,6 +149,8 @@ def file_sha256(path: Path | str) -> str:
 
 def digest(*things: Any) -> str:
     """A stable hex hash of JSON-able values and numpy arrays; equal inputs give equal digests on any machine."""
+    import numpy as np
+
     h = hashlib.sha256()
     for thing in things:
         if isinstance(thing, np.ndarray):
