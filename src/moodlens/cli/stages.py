@@ -60,7 +60,7 @@ def run_stage(
     from moodlens.pipeline.stages import STAGES
 
     if stage == "probe":
-        alone = embeddings_alone(data, out, changes)
+        alone = embeddings_alone(data, out, changes, columns)
         if alone is not None:
             from moodlens.pipeline.stages.texts import phase0_lines, probe_precomputed
 

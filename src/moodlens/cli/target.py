@@ -1,6 +1,7 @@
 """What DATA on the command line means: a study folder, a study file, a table of texts, or embeddings."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from moodlens.core import BadInput
@@ -28,7 +29,9 @@ def study_for(
     if (data / "study.yaml").is_file():
         if out is not None and os.path.realpath(out) != os.path.realpath(data):
             raise BadInput(f"{data}: is a study folder already; leave out --out")
-        _refuse_columns(data, columns, "a study folder; its tables and their columns stand in study.yaml")
+        _refuse_columns(
+            data, columns.values(), "a study folder; its tables and their columns stand in study.yaml"
+        )
         return read_study(data / "study.yaml", changes), data
     if not data.exists():
         raise BadInput(f"{data}: no such file or folder")
@@ -39,10 +42,10 @@ def study_for(
             raise BadInput(
                 f"{data}: neither a study folder (study.yaml) nor embeddings (embeddings.npy, labels.npy)"
             )
-        _refuse_columns(data, columns, "a folder of embeddings")
+        _refuse_columns(data, columns.values(), "a folder of embeddings")
         values: dict = precomputed_values(data)
     elif data.suffix in (".yaml", ".yml"):
-        _refuse_columns(data, columns, "a study file; name columns in its prompts.tables")
+        _refuse_columns(data, columns.values(), "a study file; name columns in its prompts.tables")
         return read_study(data, changes), out
     elif table_name(data)[1]:
         if text_column is None:
@@ -59,15 +62,18 @@ def study_for(
     return validate(Settings, apply_changes(values, changes), str(data), changes), out
 
 
-def _refuse_columns(data: Path, columns: dict[str, str | None], kind: str) -> None:
-    if any(column is not None for column in columns.values()):
+def _refuse_columns(data: Path, columns: Iterable[str | None], kind: str) -> None:
+    if any(column is not None for column in columns):
         raise BadInput(f"{data}: is {kind}; leave out --text-column, --label-column and --group-column")
 
 
-def embeddings_alone(data: Path, out: Path | None, changes: list[str]) -> Settings | None:
+def embeddings_alone(
+    data: Path, out: Path | None, changes: list[str], columns: tuple[str | None, str | None, str | None]
+) -> Settings | None:
     """Settings for a folder in the roadmap's layout that is to be looked at and not made a study of; else None."""
     if out is not None or (data / "study.yaml").is_file() or not (data / "embeddings.npy").is_file():
         return None
+    _refuse_columns(data, columns, "a folder of embeddings")
     return validate(Settings, apply_changes(precomputed_values(data), changes), str(data), changes)
 
 
