@@ -11,7 +11,7 @@ through ``select_features`` as in a study. Under the null the labels are shuffle
 import argparse
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.stats import binomtest
@@ -22,6 +22,7 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.settings.sae import SAESettings
 from moodlens.stats.ranks import auroc, firing_rates, selectivity
 from moodlens.stats.units import permuted_labels
+from moodlens.study.rows import Rows
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 D_IN, D_SAE, K = 64, 40, 2
@@ -55,6 +56,10 @@ class Planted:
     decoys: (
         np.ndarray
     )  # (2 + SINGLE_GROUPS, D_IN): two confounded instruments, then directions of single groups
+
+    def rows(self) -> Rows:
+        """As a study has them."""
+        return Rows.of(self.labels, emotions=EMOTIONS, group=self.groups, split=self.splits)
 
 
 def make(seed: int, *, fresh: bool = False) -> Planted:
@@ -112,15 +117,7 @@ def judge(planted: Planted, fresh: Planted, sae: SAE, seed: int, settings: Featu
     feature does not favour its emotion among many fresh groups; a feature's decoder alone cannot say so, since an
     encoder may read an emotion into an instrument that went with it in training.
     """
-    table = select_features(
-        encode_rows(sae, planted.x),
-        planted.labels,
-        planted.groups,
-        planted.splits,
-        EMOTIONS,
-        settings,
-        seed=seed,
-    ).table
+    table = select_features(encode_rows(sae, planted.x), planted.rows(), settings, seed=seed).table
     decoder = sae.W_dec.detach().numpy()
     decoder = decoder / np.linalg.norm(decoder, axis=1, keepdims=True)
     claimed, tested = table["emotion_feature"].to_numpy(), table["tested"].to_numpy()
@@ -152,7 +149,7 @@ def null_claims(planted: Planted, codes: np.ndarray, seed: int, settings: Featur
     labels = planted.labels.copy()
     for part in (planted.splits != "test", planted.splits == "test"):
         labels[part] = permuted_labels(labels[part], planted.groups[part], 1, 2 * seed + int(part[0]))[0]
-    chosen = select_features(codes, labels, planted.groups, planted.splits, EMOTIONS, settings, seed=seed)
+    chosen = select_features(codes, replace(planted.rows(), label=labels), settings, seed=seed)
     return int(chosen.table["emotion_feature"].sum()), int(chosen.table["tested"].sum())
 
 

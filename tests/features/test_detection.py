@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
-from moodlens.features.detection import decile_coverage, detect, score_all
+from moodlens.features.names.detect import decile_coverage, detect, score_all
 
 
 def test_scores_are_those_of_sklearn():

@@ -1,16 +1,17 @@
 """Families: who joins, how they are weighted, and that they survive a file."""
 
-import json
-
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from moodlens.core import BadInput
+from moodlens.core.labels import UNKNOWN
+from moodlens.features.families import gather_families
 from moodlens.settings.features import FeatureSettings
 from moodlens.stats.ranks import firing_rates, selectivity
-from moodlens.study.families import Families, families
+from moodlens.study.families import Families
+from moodlens.study.rows import Rows
 
 EMOTIONS = ("happy", "sad", "calm")
 
@@ -33,12 +34,11 @@ def made():
             "stability": [1.0, 0.2, 0.9, 1.0, 1.0, 0.0],
         }
     )
-    return table, codes, labels, np.arange(300)
+    return table, codes, Rows.of(labels, emotions=EMOTIONS)
 
 
 def _families(made, **settings):
-    table, codes, labels, rows = made
-    return families(table, codes, labels, EMOTIONS, rows, FeatureSettings(**settings))
+    return gather_families(*made, FeatureSettings(**settings))
 
 
 def test_members_are_emotion_features_best_first_whatever_their_scale(made):
@@ -52,7 +52,8 @@ def test_members_are_emotion_features_best_first_whatever_their_scale(made):
 
 
 def test_auroc_weights_are_the_lead_over_chance_with_neutral_rows_as_negatives(made):
-    _, codes, labels, _ = made
+    _, codes, rows = made
+    labels = rows.label
     lead = np.array([roc_auc_score(labels == 0, codes[:, f]) - 0.5 for f in range(3)])
     found = _families(made, family_weights="auroc").families[0].weights
     np.testing.assert_allclose(found, lead / lead.sum())
@@ -61,7 +62,8 @@ def test_auroc_weights_are_the_lead_over_chance_with_neutral_rows_as_negatives(m
 
 
 def test_evidence_weights_are_the_lead_times_the_log_selectivity(made):
-    _, codes, labels, _ = made
+    _, codes, rows = made
+    labels = rows.label
     known = labels >= 0
     lead = np.array([roc_auc_score(labels == 0, codes[:, f]) - 0.5 for f in range(3)])
     ratio = selectivity(firing_rates(codes[known][:, :3], labels[known], len(EMOTIONS)))[0]
@@ -76,17 +78,35 @@ def test_size_and_stability_keep_members_out(made):
     assert _families(made, min_stability=0.8).families[0].features == (0, 2)
 
 
-def test_scales_and_weights_come_from_the_given_rows_alone(made):
-    table, codes, labels, _ = made
-    rows = np.arange(150)
+def test_scales_and_weights_come_from_train_and_val_alone(made):
+    table, codes, rows = made
+    split = np.where(np.arange(300) < 150, "train", "test")
     spoiled = codes.copy()
     spoiled[150:] = 99
-    one = families(table, codes, labels, EMOTIONS, rows, FeatureSettings())
-    assert families(table, spoiled, labels, EMOTIONS, rows, FeatureSettings()) == one
+    rows = Rows.of(rows.label, emotions=EMOTIONS, split=split)
+    families = gather_families(table, codes, rows, FeatureSettings())
+    assert gather_families(table, spoiled, rows, FeatureSettings()) == families
+
+
+@pytest.mark.parametrize("kind", ["unlabelled", "negation", "mixed"])
+@pytest.mark.parametrize("weights", ["evidence", "auroc", "logistic"])
+def test_a_text_of_unknown_emotion_is_no_negative(made, kind, weights):
+    """Happy sentences that nobody labelled must not count against the happy family."""
+    table, codes, rows = made
+    happy = np.flatnonzero(rows.label == 0)
+    both = np.r_[np.arange(300), happy]
+    unknown = np.arange(len(both)) >= 300
+    label = np.where(unknown, UNKNOWN, rows.label[both])
+    more = Rows.of(label, emotions=EMOTIONS, kind=np.where(unknown, kind, rows.kind[both]))
+    settings = FeatureSettings(family_weights=weights)
+    assert gather_families(table, codes[both], more, settings) == gather_families(
+        table, codes, rows, settings
+    )
 
 
 def test_scores_are_weighted_sums_and_empty_families_score_zero(made):
-    _, codes, labels, _ = made
+    _, codes, rows = made
+    labels = rows.label
     found = _families(made)
     scores = found.scores(codes)
     first = found.families[0]
@@ -98,13 +118,13 @@ def test_scores_are_weighted_sums_and_empty_families_score_zero(made):
     assert roc_auc_score(labels == 0, scores[:, 0]) > roc_auc_score(labels == 0, codes[:, 0])
 
 
-def test_families_apart_read_their_members_alone_to_the_same_scores(made):
+def test_families_on_their_members_read_their_members_alone_to_the_same_scores(made):
     found, codes = _families(made), made[1]
-    members, few = found.apart()
+    members, few = found.on_members()
     assert members.tolist() == sorted({f for family in found.families for f in family.features})
     np.testing.assert_array_equal(few.scores(codes[:, members]), found.scores(codes))
     assert few.emotions == found.emotions
-    nothing, empty = Families(found.families[2:]).apart()
+    nothing, empty = Families(families=found.families[2:]).on_members()
     assert nothing.tolist() == []
     assert empty.scores(codes[:, nothing]).shape == (len(codes), 1)
 
@@ -116,9 +136,25 @@ def test_annotation_ranks_the_members_and_leaves_the_others_empty(made):
     assert table["family_weight"].null_count() == 2
 
 
-def test_a_file_brings_back_the_same_families(made):
+def test_a_file_brings_back_the_same_families(made, tmp_path):
     found = _families(made)
-    assert Families.from_json(json.loads(json.dumps(found.to_json()))) == found
-    for bad in ({}, {"families": [{"emotion": "happy"}]}, []):
-        with pytest.raises(BadInput, match="not a list of families"):
-            Families.from_json(bad)
+    found.write(tmp_path)
+    assert Families.read(tmp_path) == found
+    assert found["sad"].features == (3,)
+    (tmp_path / Families.file).write_text('{"version": 1, "families": [{"features": []}]}')
+    with pytest.raises(BadInput, match=r"emotion.*make it anew: moodlens features"):
+        Families.read(tmp_path)
+
+
+def test_the_typical_size_is_how_far_members_go_along_the_direction(made):
+    _, codes, rows = made
+    family = _families(made)["happy"]
+    W_dec = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    unit = family.direction(W_dec) / np.linalg.norm(family.direction(W_dec))
+    own = codes[rows.label == 0]
+    firing = own[(own[:, :3] > 0).any(axis=1)]
+    assert family.typical_size(W_dec, own) == pytest.approx(
+        (firing[:, :3] @ W_dec[:3] @ unit).mean(), rel=1e-5
+    )
+    assert family.typical_size(W_dec, np.zeros_like(own)) == 0
+    assert _families(made)["calm"].typical_size(W_dec, own) == 0

@@ -6,10 +6,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import numpy as np
 import pytest
-from naming_study import EMOTIONS, study, wide
 
+from helpers.naming_study import EMOTIONS, rows_of, study, wide
 from moodlens.core import BadInput
-from moodlens.features.namer_llm import ask, name_with_model
+from moodlens.features.names.llm import ask, name_with_model
 from moodlens.settings.names import NamerSettings, NameSettings
 
 
@@ -141,7 +141,7 @@ def test_its_names_are_scored_by_the_same_detection_and_it_never_sees_the_test(e
     endpoint.script = script
     namer = NamerSettings(url=endpoint.url, model="tiny")
     names = name_with_model(
-        table, codes, frame, EMOTIONS, NameSettings(n_shuffles=5), namer, seed=0, sleep=lambda s: None
+        table, codes, rows_of(frame), frame, NameSettings(n_shuffles=5), namer, seed=0, sleep=lambda s: None
     )
     rows = {row["feature"]: row for row in names.table.iter_rows(named=True)}
     assert len(endpoint.asked) == 5

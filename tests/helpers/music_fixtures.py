@@ -6,7 +6,7 @@ import pytest
 from helpers.steer_study import EMOTIONS, tiny_inputs
 from helpers.steered import PROMPT, plain_generate, unit
 from helpers.tiny_music import save_tiny_musicgen, tiny_musicgen
-from moodlens.core import write_json, write_table
+from moodlens.core import write_table
 from moodlens.embed import EmbeddingStore
 from moodlens.sae import save_sae
 from moodlens.steer import build_directions
@@ -59,7 +59,7 @@ def study_folder(inputs, musicgen, tmp_path_factory):
     store = EmbeddingStore.create(folder / "embeddings", {"encoder": "musicgen:tiny"}, "float32")
     store.append(inputs.x)
     save_sae(inputs.sae, folder / "sae" / "main", {"encoder_id": "musicgen:tiny"})
-    write_json(folder / "families.json", inputs.families.to_json())
+    inputs.families.write(folder)
     flags = {"feature": range(64), "emotion_feature": [f in (0, 1, 50) for f in range(64)]}
     write_table(folder / "features.parquet", pl.DataFrame(flags))
     (folder / "study.yaml").write_text(

@@ -11,8 +11,9 @@ import yaml
 from moodlens.core import write_json, write_table
 from moodlens.embed import EmbeddingStore
 from moodlens.features import select_features
+from moodlens.features.families import gather_families
 from moodlens.settings.study import Settings
-from moodlens.study.families import families
+from moodlens.study.rows import Rows
 from moodlens.validate.probe import phase0
 from moodlens.validate.verdict import judge
 
@@ -144,7 +145,8 @@ def make_study(
     )
     write_table(folder / "sweep.parquet", sweep_table(rng))
 
-    chosen = select_features(codes, labels, group, splits, emotions, settings.features, seed=0)
+    rows_of = Rows.from_frame(prompts, emotions)
+    chosen = select_features(codes, rows_of, settings.features, seed=0)
     table = chosen.table
     d = table.height
     found = table["emotion_feature"].to_numpy()
@@ -158,11 +160,11 @@ def make_study(
         pl.Series("causal_p", rng.random(d) * 0.01),
         pl.Series("causal_q", rng.random(d) * 0.02),
     )
-    fam = families(table, codes, labels, emotions, np.isin(splits, ("train", "val")), settings.features)
+    fam = gather_families(table, codes, rows_of, settings.features)
     table = fam.annotate(table)
-    write_json(folder / "families.json", fam.to_json())
+    fam.write(folder)
     write_table(folder / "features.parquet", table)
-    write_json(folder / "selection.json", chosen.summary)
+    chosen.summary.write(folder)
     write_table(folder / "interventions.parquet", interventions(rng, emotions))
     write_table(folder / "stability.parquet", stability_table(rng, d))
     write_json(folder / "transfer.json", transfer(rng, emotions))
@@ -182,7 +184,7 @@ def make_study(
     }  # fmt: skip
     write_json(folder / "pairs.json", pairs)
     verdict = judge(
-        "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary, features=table,
+        "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary.model_dump(), features=table,
         stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
                    "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7], "families": cell},
         **pairs, settings=settings.verdict,

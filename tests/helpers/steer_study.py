@@ -39,7 +39,8 @@ def tiny_inputs(musicgen, *, d_sae: int = 64, families: bool = True) -> StudyInp
         W_dec.T.clone(), W_dec, torch.full((d_sae,), -0.2), torch.as_tensor(x.mean(axis=0)), activation="relu"
     )
     made = tuple(
-        Family(emotion, (3 * c, 3 * c + 1), (0.6, 0.4), (1.0, 2.0)) for c, emotion in enumerate(EMOTIONS)
+        Family(emotion=emotion, features=(3 * c, 3 * c + 1), weights=(0.6, 0.4), scales=(1.0, 2.0))
+        for c, emotion in enumerate(EMOTIONS)
     )
     splits = np.where(np.arange(n) % 3 == 2, "test", "train")
     return StudyInputs(
@@ -53,5 +54,5 @@ def tiny_inputs(musicgen, *, d_sae: int = 64, families: bool = True) -> StudyInp
         encoder="musicgen:tiny",
         revision="random",
         sae=sae,
-        families=Families(made) if families else None,
+        families=Families(families=made) if families else None,
     )

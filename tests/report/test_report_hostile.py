@@ -139,9 +139,10 @@ def test_a_study_without_an_emotion_feature(changed, study):
     write_json(
         folder / "families.json",
         {
+            "version": 1,
             "families": [
                 family | {key: [] for key in ("features", "weights", "scales")} for family in families
-            ]
+            ],
         },
     )
     agreement = read_json(folder / "agreement.json")

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from moodlens.pipeline.stages_table import STAGES
 
 from moodlens.core import BadInput, read_json
 from moodlens.embed import EmbeddingStore
 from moodlens.pipeline.run import _dependents, run, stage_states
-from moodlens.pipeline.stages_table import STAGES
 from moodlens.sae import load_sae
 from moodlens.settings.study import read_study
 from moodlens.study.study import Study
@@ -104,19 +104,20 @@ def test_held_out_texts_are_read_with_their_own_labels(small_study):
 
 
 def test_families_are_compared_with_those_of_each_other_seed(small_study):
-    from moodlens.features import choose_features
-    from moodlens.study.families import Families, families
+    from moodlens.features import choose_features, gather_families
+    from moodlens.study.families import Families
+    from moodlens.study.rows import DEV, Rows
 
     folder = Study.open(small_study)
     settings, emotions = folder.study.features, folder.study.emotions
-    own = Families.from_json(read_json(small_study / "families.json"))
-    rows = folder.rows("train", "val")
+    own = Families.read(small_study)
+    rows = Rows.from_frame(folder.prompts, emotions)
+    dev = rows.where(*DEV)
     cosines = []
     for name in folder.seed_names():
-        codes = folder.codes(name)[rows]
-        table = choose_features(codes, folder.labels[rows], folder.groups[rows], emotions, settings)
-        table = table.rename({"tested": "emotion_feature"})
-        theirs = families(table, codes, folder.labels[rows], emotions, slice(None), settings)
+        codes = folder.codes(name)[dev]
+        table = choose_features(codes, rows[dev], settings).rename({"tested": "emotion_feature"})
+        theirs = gather_families(table, codes, rows[dev], settings)
         pairs = zip(own.families, theirs.families, strict=True)
         cosines.append(
             [_cosine(a.direction(folder.decoder()), b.direction(folder.decoder(name))) for a, b in pairs]

@@ -75,12 +75,12 @@ def make_planted(
         {"feature": np.arange(d_sae), "emotion": names, "tested": chosen >= 0, "emotion_feature": chosen >= 0}
     )
     families = Families(
-        tuple(
+        families=tuple(
             Family(
-                name,
-                tuple(int(f) for f in np.flatnonzero(chosen == e)[:each]),
-                (1 / each,) * each,
-                (0.8,) * each,
+                emotion=name,
+                features=tuple(np.flatnonzero(chosen == e)[:each].tolist()),
+                weights=(1 / each,) * each,
+                scales=(0.8,) * each,
             )
             for e, name in enumerate(THREE)
         )

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from moodlens.core import BadInput
-from moodlens.features import choose_features
+from moodlens.features import choose_features, gather_families
 from moodlens.settings.features import FeatureSettings
-from moodlens.study.families import Families, Family, families
+from moodlens.study.families import Families, Family
+from moodlens.study.rows import Rows
 from moodlens.validate.agreement import SeedFamilies, family_agreement
 
 EMOTIONS = ("joy", "fear")
@@ -14,9 +15,14 @@ EMOTIONS = ("joy", "fear")
 
 def _families(*members):
     return Families(
-        tuple(
-            Family(name, tuple(int(f) for f in mine), (0.6, 0.4)[: len(mine)], (0.5, 2.0)[: len(mine)])
-            for name, mine in zip(EMOTIONS, members, strict=True)
+        families=tuple(
+            Family(
+                emotion=name,
+                features=tuple(int(f) for f in features),
+                weights=(0.6, 0.4)[: len(features)],
+                scales=(0.5, 2.0)[: len(features)],
+            )
+            for name, features in zip(EMOTIONS, members, strict=True)
         )
     )
 
@@ -96,7 +102,7 @@ def test_no_seed_or_other_emotions_are_errors():
     own = _seed(np.random.default_rng(5))
     with pytest.raises(BadInput, match="no other seed"):
         family_agreement(own, [], np.zeros((3, 24)), seed=0)
-    renamed = Families((own.families.families[0], Family("calm", (), (), ())))
+    renamed = Families(families=(own.families.families[0], Family(emotion="calm")))
     with pytest.raises(BadInput, match="different emotions"):
         family_agreement(
             own, [SeedFamilies(renamed, own.W_enc, own.W_dec, own.sizes)], np.zeros((3, 24)), seed=0
@@ -105,17 +111,13 @@ def test_no_seed_or_other_emotions_are_errors():
 
 def test_families_found_anew_on_planted_features_are_the_planted_ones(planted):
     """The rule for other seeds, which judges nothing on test rows, finds the features that were planted."""
-    dev = np.flatnonzero(np.isin(planted.splits, ("train", "val")))
     names = planted.families.emotions
-    table = choose_features(
-        planted.codes[dev], planted.labels[dev], planted.groups[dev], names, FeatureSettings()
-    )
+    rows = Rows.of(planted.labels, emotions=names, group=planted.groups, split=planted.splits)
+    table = choose_features(planted.codes, rows, FeatureSettings())
     tested = set(table.filter("tested")["feature"].to_list())
     assert {*planted.causal.tolist(), *planted.decoys.tolist()} <= tested
-    found = families(
-        table.rename({"tested": "emotion_feature"}), planted.codes[dev], planted.labels[dev], names, slice(None),
-        FeatureSettings(),
-    )  # fmt: skip
+    table = table.rename({"tested": "emotion_feature"})
+    found = gather_families(table, planted.codes, rows, FeatureSettings())
     planted_of = {
         e: {f for f in (*planted.causal, *planted.decoys) if planted.table["emotion"][int(f)] == e}
         for e in names

@@ -7,6 +7,7 @@ from planted_study import THREE, make_planted
 
 from moodlens.core import BadInput
 from moodlens.settings.validation import CausalSettings
+from moodlens.study.families import Families, Family
 from moodlens.validate.causal import INTERVENTION_COLUMNS, causality
 
 
@@ -111,7 +112,7 @@ def test_under_the_null_false_claims_stay_below_q():
 
 def test_no_feature_and_no_family_is_a_result(planted, quick):
     none = planted.table.with_columns(tested=pl.lit(False), emotion_feature=pl.lit(False))
-    empty = type(planted.families)(tuple(type(f)(f.emotion, (), (), ()) for f in planted.families.families))
+    empty = Families(families=tuple(Family(emotion=e) for e in THREE))
     result = _run(planted, quick, table=none, families=empty)
     assert result.interventions.height == 0
     assert result.summary["per_emotion"] == dict.fromkeys(THREE, 0)

@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from planted_study import THREE
 
+from moodlens.study.families import Families, Family
 from moodlens.validate.compositionality import compositionality
 from moodlens.validate.orthogonality import orthogonality
 
@@ -69,7 +70,7 @@ def test_families_that_cancel_do_not_compose(planted, pair_settings):
 
 def test_fewer_than_two_families(planted, pair_settings):
     first = planted.families.families[0]
-    rest = tuple(type(first)(f.emotion, (), (), ()) for f in planted.families.families[1:])
-    out = _compose(planted, pair_settings, families=type(planted.families)((first, *rest)))
+    rest = tuple(Family(emotion=f.emotion) for f in planted.families.families[1:])
+    out = _compose(planted, pair_settings, families=Families(families=(first, *rest)))
     assert out["share"] is None
     assert out["n_pairs"] == 0

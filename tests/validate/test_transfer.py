@@ -9,9 +9,11 @@ from planted_study import THREE
 from sklearn.metrics import roc_auc_score
 
 from moodlens.core import BadInput
+from moodlens.features import gather_families
 from moodlens.settings.features import FeatureSettings
 from moodlens.stats.resample import GroupResamples
-from moodlens.study.families import Families, Family, families
+from moodlens.study.families import Families, Family
+from moodlens.study.rows import Rows
 from moodlens.validate import transfer as room
 from moodlens.validate.baselines import DenseBaselines
 from moodlens.validate.transfer import generalization, max_over_segments, special_rows, transfer_set
@@ -113,7 +115,7 @@ def test_transfer_set_judges_every_method_per_text(planted, baselines, transfer_
 
 def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, baselines, transfer_settings):
     rows, segments, _ = _texts(planted)
-    families = Families((*planted.families.families[:2], Family("calm", (), (), ())))
+    families = Families(families=(*planted.families.families[:2], Family(emotion="calm")))
     keep = planted.labels[rows] != 1
     keep_segments = np.repeat(keep, 2)
     out = transfer_set(
@@ -172,7 +174,8 @@ def test_random_families_are_weighted_and_read_by_the_rule_of_the_real_ones(plan
             table = pl.DataFrame(
                 {"feature": picks, "emotion": [emotion] * len(picks), "emotion_feature": True}
             )
-            same = families(table, planted.codes, planted.labels, THREE, dev, rule)
+            rows = Rows.of(planted.labels, emotions=THREE, split=planted.splits)
+            same = gather_families(table, planted.codes, rows, rule)
             wanted[c, draw] = roc_auc_score(labels == c, same.scores(pre)[:, c])
     np.testing.assert_allclose(drawn, wanted.mean(axis=0), atol=1e-6)
 

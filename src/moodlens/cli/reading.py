@@ -41,22 +41,22 @@ def inspect(
     opened = OpenStudy.open(study)
     shown = opened.inspect(feature, emotion=emotion, top=top, n=n)
     if not record:
-        lines = [line for one in shown for line in (*render_inspect(one), "")]
-        emit({"features": shown}, as_json, lines[:-1])
+        lines = [line for feature in shown for line in (*render_inspect(feature), "")]
+        emit({"features": [feature.model_dump() for feature in shown]}, as_json, lines[:-1])
         return
     kept: list[dict[str, Any]] = []
-    for one in shown:
-        emit({}, False, [*render_inspect(one), ""])
-        answer = _ask(one)
+    for inspected in shown:
+        emit({}, False, [*render_inspect(inspected), ""])
+        answer = _ask(inspected.feature)
         if answer is None:
             break
         if answer:
-            opened.record_reading(one["feature"], author=author, **answer)
-            kept.append({"feature": one["feature"], **answer})
+            opened.record_reading(inspected.feature, author=author, **answer)
+            kept.append({"feature": inspected.feature, **answer})
     emit({}, False, [f"{len(kept)} readings kept in {opened.notes.path}"])
 
 
-def _ask(one: dict[str, Any]) -> dict[str, str] | None:
+def _ask(feature: int) -> dict[str, str] | None:
     """A reading from the terminal; {} to skip this feature, None to stop."""
 
     def line(question: str) -> str | None:
@@ -64,7 +64,7 @@ def _ask(one: dict[str, Any]) -> dict[str, str] | None:
         said = sys.stdin.readline()
         return said.strip() if said else None
 
-    name = line(f"name for feature {one['feature']} (Enter: skip, q: stop): ")
+    name = line(f"name for feature {feature} (Enter: skip, q: stop): ")
     if name is None or name == "q":
         return None
     if not name:

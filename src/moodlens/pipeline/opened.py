@@ -15,6 +15,7 @@ from moodlens.study.study import Study
 if TYPE_CHECKING:
     import polars as pl
 
+    from moodlens.features.inspect import Inspection
     from moodlens.settings.steer import SteerSettings
     from moodlens.steer.run import SteerOutcome
 
@@ -132,7 +133,7 @@ class OpenStudy(Study):
 
     def inspect(
         self, features: Sequence[int] = (), *, emotion: str | None = None, top: int = 3, n: int = 5
-    ) -> list[dict[str, Any]]:
+    ) -> "list[Inspection]":
         """Features laid out on the test rows: what fires each, what should and does not, names, neighbours, readings.
 
         Args:
@@ -149,8 +150,8 @@ class OpenStudy(Study):
         chosen = list(features) or top_features(table, emotion, top)
         if not chosen:
             raise BadInput(f"{self.path}: it has no emotion feature; name one with --feature N")
-        rows = self.rows.where("test", kinds=None)
-        codes = self.codes()[rows]
+        test = self.rows.where("test", kinds=None)
+        codes, rows = self.codes()[test], self.rows[test]
         strength = self.families.scores(codes)
         readings = self.notes.latest(self.sae_key)
         shown = []
@@ -161,9 +162,7 @@ class OpenStudy(Study):
                     feature,
                     table,
                     codes,
-                    self.rows.texts[rows].tolist(),
-                    self.rows.label[rows],
-                    self.emotions,
+                    rows,
                     seed=self.seed,
                     n=n,
                     decoder=self.W_dec(),

@@ -88,7 +88,7 @@ def score_frame(
     x, owner = encode_segments(study_encoder(study, encoder), texts, progress=progress)
     sae = study.sae()
     # Of what is not read nothing is kept: long texts have many segments, and each a row of every feature.
-    members, families = study.families.apart()
+    members, families = study.families.on_members()
     codes, pre = encode_rows(sae, x), pre_activation_rows(sae, x, features=members)
     chosen = study.features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
 

@@ -139,7 +139,6 @@ def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> 
     manifest = json_file(folder, "embeddings/manifest.json") or {}
     verdict = json_file(folder, "verdict.json")
     sae_name = str((verdict or {}).get("sae") or MAIN)
-    listed = json_file(folder, "families.json")
     return Evidence(
         folder=folder,
         settings=settings,
@@ -153,7 +152,7 @@ def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> 
         sweep=_sweep(folder),
         features=table_file(folder, "features.parquet"),
         selection=json_file(folder, "selection.json"),
-        families=None if listed is None else Families.from_json(listed),
+        families=Families.read(folder) if (folder / Families.file).is_file() else None,
         interventions=table_file(folder, "interventions.parquet"),
         stability=table_file(folder, "stability.parquet"),
         agreement=json_file(folder, "agreement.json"),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from moodlens.core.labels import NEUTRAL
+
 ROUNDING = 1e-6
 """Share of the largest value of a column within which values are equal: the rounding of float32 products."""
 
@@ -116,16 +118,17 @@ def auroc(
 
     Args:
         codes: (n, d) activations.
-        labels: (n,) int, index of the emotion, -1 for neutral.
+        labels: (n,) int, index of the emotion, or neutral or unknown (:mod:`moodlens.core.labels`).
         n_emotions: how many emotions there are.
-        neutral_as_negative: count neutral rows among the others; otherwise they are left out.
+        neutral_as_negative: count neutral rows among the others; otherwise they are left out, as unknown ones are.
 
     Returns:
         (n_emotions, d) float64 in 0..1; NaN for an emotion that has no rows or is the only one.
     """
     labels = np.asarray(labels)
-    if not neutral_as_negative and (labels < 0).any():
-        codes, labels = codes[labels >= 0], labels[labels >= 0]
+    known = labels >= (NEUTRAL if neutral_as_negative else 0)
+    if not known.all():
+        codes, labels = codes[known], labels[known]
     n = len(labels)
     # Neutral rows share a bin of their own at the end.
     sums = rank_scores(codes).sum_over(np.where(labels < 0, n_emotions, labels), n_emotions + 1)[:n_emotions]
@@ -152,7 +155,7 @@ def firing_rates(codes: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.n
 
     Args:
         codes: (n, d) activations; a feature fires where its activation is above zero.
-        labels: (n,) int, -1 for neutral (left out).
+        labels: (n,) int; below 0 is left out.
 
     Returns:
         (n_emotions, d) float64 in 0..1.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.core import BadInput, read_json, read_table
+from moodlens.core import BadInput, read_table
 
 if TYPE_CHECKING:
     from moodlens.sae import SAE
@@ -74,7 +74,7 @@ def read_study_inputs(folder: Path | str, *, sae: str = "main") -> StudyInputs:
     if (folder / "families.json").is_file():
         from moodlens.study.families import Families
 
-        families = Families.from_json(read_json(folder / "families.json"))
+        families = Families.read(folder)
         emotions = families.emotions
     else:
         emotions = _emotions_of(folder)

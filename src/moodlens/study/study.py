@@ -248,8 +248,7 @@ class Study:
         """The few features of each emotion, and their weighted sums."""
         from moodlens.study.families import Families
 
-        path = self.path / "families.json"
-        return self.cached("families", "features", lambda: Families.from_json(read_json(path)))
+        return self.read(Families)
 
     @property
     def features(self) -> "pl.DataFrame":

@@ -103,7 +103,10 @@ def _random(
     for _ in range(DRAWS):
         picks = rng.choice(live, m, replace=False)
         drawn = Family(
-            family.emotion, tuple(picks.tolist()), family.weights[:m], tuple(other.sizes[picks].tolist())
+            emotion=family.emotion,
+            features=tuple(picks.tolist()),
+            weights=family.weights[:m],
+            scales=tuple(other.sizes[picks].tolist()),
         )
         directions.append(drawn.direction(other.W_dec))
         readers.append(drawn.reader(other.W_enc))

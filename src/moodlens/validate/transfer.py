@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput
+from moodlens.features.families import merits, weigh
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import TransferSettings
 from moodlens.stats.ranks import activity, auroc
 from moodlens.stats.resample import GroupResamples, Resampled, areas_json, mean_of
 from moodlens.stats.units import check_rows, dense_codes
-from moodlens.study.families import Families, merits, weigh
+from moodlens.study.families import Families
 from moodlens.validate.baselines import DenseBaselines
 
 if TYPE_CHECKING:

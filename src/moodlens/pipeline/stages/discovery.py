@@ -14,6 +14,9 @@ from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.validation import StabilitySettings
+from moodlens.study.records.names import NAMES, Names
+from moodlens.study.records.selection import SELECTION, Selection
+from moodlens.study.rows import DEV
 from moodlens.study.study import MAIN, Study
 
 JUDGES = 2500
@@ -105,20 +108,21 @@ def stability(study: Study, settings: StabilitySection, progress: Progress) -> I
 
 def features_summary(study: Study) -> Summary:
     """The count beside its control, and the best features of every emotion."""
-    counts = read_json(study.path / "selection.json")
+    counts = study.read(Selection)
     frame = study.features.filter(pl.col("emotion_feature"))
     shown = ["feature", "emotion", "auroc", "selectivity", "q", "density", "stability", "n_groups"]
     best = frame.sort("auroc", descending=True).group_by("emotion", maintain_order=True).head(5)
     best = best.sort(pl.col("emotion").cast(pl.Enum(study.emotions)), maintain_order=True)
-    alone, shuffled, bar = counts["threshold_only"], counts["shuffled"], counts["min_selectivity"]
+    alone, shuffled = counts.threshold_only, counts.shuffled
     lines = [
-        f"{counts['n_emotion_features']} emotion features of {counts['n_features']}; under shuffled labels "
-        f"{shuffled['mean']:.1f} on average, 95th percentile {shuffled['p95']:.1f}",
-        f"the threshold alone (selectivity > {bar:g}) passes {alone['count']}; shuffled {alone['shuffled_mean']:.0f}",
+        f"{counts.n_emotion_features} emotion features of {counts.n_features}; under shuffled labels "
+        f"{shuffled.mean:.1f} on average, 95th percentile {shuffled.p95:.1f}",
+        f"the threshold alone (selectivity > {alone.min_selectivity:g}) passes {alone.count}; "
+        f"shuffled {alone.shuffled_mean:.0f}",
         "",
         *table(shown, [[record[c] for c in shown] for record in best.to_dicts()]),
     ]
-    return counts | {"features": frame.to_dicts()}, lines
+    return counts.model_dump() | {"features": frame.to_dicts()}, lines
 
 
 @stage(
@@ -129,21 +133,11 @@ def features_summary(study: Study) -> Summary:
 )
 def features(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
     """Choose on train + val, judge on test, gather families -> selection.parquet, selection.json, families.json."""
+    from moodlens.features.families import gather_families
     from moodlens.features.select import select_features
-    from moodlens.study.families import families
 
     codes, rows = study.codes(), study.rows
-    usable = ~np.isin(rows.kind, ("negation", "mixed"))
-    chosen = select_features(
-        codes[usable],
-        rows.label[usable],
-        rows.group[usable],
-        rows.split[usable],
-        study.emotions,
-        settings.features,
-        seed=study.seed,
-        progress=progress,
-    )
+    chosen = select_features(codes, rows, settings.features, seed=study.seed, progress=progress)
     again = pl.read_parquet(study.path / "stability.parquet", glob=False).select(
         "feature",
         pl.col("reappears").alias("stability"),
@@ -151,12 +145,12 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
         pl.col("correlation").alias("stability_correlation"),
     )
     frame = chosen.table.join(again, on="feature", how="left", maintain_order="left")
-    dev = rows.where("train", "val", kinds=None)
-    gathered = families(frame, codes, rows.label, study.emotions, dev, settings.features)
-    write_json(study.path / "selection.json", chosen.summary)
-    write_json(study.path / "families.json", gathered.to_json())
-    write_table(study.path / "selection.parquet", gathered.annotate(frame))
-    return ["selection.parquet", "selection.json", "families.json"]
+    families = gather_families(frame, codes, rows, settings.features)
+    return [
+        study.write_table(SELECTION, families.annotate(frame)),
+        study.write(chosen.summary),
+        study.write(families),
+    ]
 
 
 def agreement_summary(study: Study) -> Summary:
@@ -179,22 +173,22 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
 
     Theirs are chosen on train + val alone; the study's had to hold on test rows as well.
     """
+    from moodlens.features.families import gather_families
     from moodlens.features.select import choose_features
     from moodlens.sae.model import encode_rows
     from moodlens.stats.ranks import activity
-    from moodlens.study.families import Families, families
+    from moodlens.study.families import Families
     from moodlens.validate.agreement import SeedFamilies, family_agreement
 
-    dev = study.rows.where("train", "val", kinds=None)
-    dev = dev[~np.isin(study.rows.kind[dev], ("negation", "mixed"))]
+    dev = study.rows.where(*DEV)
     rows = study.rows[dev]
 
     def of_seed(name: str, known: Families | None = None) -> SeedFamilies:
         codes = study.codes()[dev] if name == MAIN else encode_rows(study.sae(name), study.x[dev])
         if known is None:
-            frame = choose_features(codes, rows.label, rows.group, study.emotions, settings.features)
+            frame = choose_features(codes, rows, settings.features)
             frame = frame.rename({"tested": "emotion_feature"})
-            known = families(frame, codes, rows.label, study.emotions, slice(None), settings.features)
+            known = gather_families(frame, codes, rows, settings.features)
         return SeedFamilies(known, study.W_enc(name), study.W_dec(name), activity(codes)[1])
 
     others = []
@@ -213,7 +207,7 @@ def names_summary(study: Study) -> Summary:
     """Names and how well they detect."""
     frame = study.features.filter(pl.col("name").is_not_null())
     frame = frame.sort("name_score", descending=True, nulls_last=True)
-    value = read_json(study.path / "names.json")
+    value = study.read(Names).model_dump()
     shown = ["feature", "emotion", "name", "name_score", "name_control", "name_q", "interpretable"]
     rows = [[record[c] for c in shown] for record in frame.head(30).to_dicts()]
     counts = {name: item for name, item in value.items() if not isinstance(item, (list, dict))}
@@ -235,14 +229,12 @@ def names_summary(study: Study) -> Summary:
 )
 def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[str]:
     """Name the emotion features and test the names on text that did not make them -> names.parquet, names.json."""
-    from moodlens.features.namer_llm import name_with_model
-    from moodlens.features.names import name_features
+    from moodlens.features.names.judge import name_features
+    from moodlens.features.names.llm import name_with_model
 
-    inputs = (study.features, study.codes(), study.prompts, study.emotions, settings.names)
+    inputs = (study.features, study.codes(), study.rows, study.prompts, settings.names)
     if settings.namer is None:
         named = name_features(*inputs, seed=study.seed, progress=progress)
     else:
         named = name_with_model(*inputs, settings.namer, seed=study.seed, progress=progress)
-    write_table(study.path / "names.parquet", named.table)
-    write_json(study.path / "names.json", named.summary)
-    return ["names.parquet", "names.json"]
+    return [study.write_table(NAMES, named.table), study.write(named.summary)]

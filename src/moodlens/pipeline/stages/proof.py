@@ -162,7 +162,7 @@ def transfer(study: Study, settings: TransferSection, progress: Progress) -> Ite
     from moodlens.validate.transfer import generalization, special_rows
 
     rows, families, codes, sae = study.rows, study.families, study.codes(), study.sae()
-    members, few = families.apart()
+    members, few = families.on_members()
     scores = few.scores(pre_activation_rows(sae, study.x, features=members))
     result: dict[str, Any] = {
         "held_out": generalization(

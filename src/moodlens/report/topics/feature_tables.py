@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moodlens.features.inspect import TopTexts, top_texts
 from moodlens.report.document import (
     Block,
     Bullets,
@@ -19,6 +20,7 @@ from moodlens.report.document import (
 from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, number, p_value, percent, times
 from moodlens.report.topic import Blocks, needs
+from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -124,36 +126,35 @@ def fires_on(
     if not prompts["text"].str.len_chars().max():
         yield Paragraph("The study has embeddings without texts, so what a feature fires on cannot be shown.")
         return
-    from moodlens.features.top_prompts import top_prompts
 
     yield Paragraph("What they fire on, among test and held-out texts that had no part in choosing them:")
     # Texts the feature was not chosen on: what it does there is evidence.
-    unseen = np.flatnonzero(prompts["split"].is_in(["test", "held_out"]).to_numpy())
-    texts, labels = prompts["text"][unseen].to_list(), study.labels[unseen]
+    rows = Rows.from_frame(prompts, study.emotions)
+    unseen = rows.where("test", "held_out", kinds=None)
     for row in top.iter_rows(named=True):
         feature = row["feature"]
-        shown = top_prompts(codes[unseen, feature], texts, labels, emotion, seed=feature, n=PROMPTS_SHOWN)
+        shown = top_texts(codes[unseen, feature], rows[unseen], emotion, seed=feature, n=PROMPTS_SHOWN)
         name = feature_name(study, row)
         yield Fold(
-            f"F{feature}{f': {name}' if name else ''} (fires in {shown['n_active']:,} of {shown['n_rows']:,})",
+            f"F{feature}{f': {name}' if name else ''} (fires in {shown.n_active:,} of {shown.n_rows:,})",
             tuple(_prompt_blocks(study, shown, row)),
         )
 
 
-def _prompt_blocks(study: Evidence, shown: dict[str, Any], row: dict[str, Any]) -> Iterator[Block]:
+def _prompt_blocks(study: Evidence, shown: TopTexts, row: dict[str, Any]) -> Iterator[Block]:
     notes = tuple(_name_evidence(study, row))
     if notes:
         yield Bullets(notes)
-    kinds = [(f"top {place + 1}", prompt) for place, prompt in enumerate(shown["top"])]
-    kinds += [(f"decile {prompt['decile']}", prompt) for prompt in shown["deciles"]]
-    kinds += [("miss", prompt) for prompt in shown["misses"]]
+    kinds = [(f"top {place + 1}", text) for place, text in enumerate(shown.top)]
+    kinds += [(f"decile {text.decile}", text) for text in shown.deciles]
+    kinds += [("miss", text) for text in shown.misses]
     rows = []
-    for kind, prompt in kinds:
-        label = emotion_label(study.emotions[prompt["label"]]) if prompt["label"] >= 0 else "none"
-        rows.append((kind, number(prompt["activation"]), label, cut(prompt["text"])))
+    for kind, text in kinds:
+        label = "none" if text.label is None else emotion_label(text.label)
+        rows.append((kind, number(text.activation), label, cut(text.text)))
     yield Table(
-        f"Strongest texts, a random one from each tenth of its firings, and misses ({shown['n_missed']:,} of "
-        f"{shown['n_emotion']:,} texts of its emotion)",
+        f"Strongest texts, a random one from each tenth of its firings, and misses ({shown.n_missed:,} of "
+        f"{shown.n_emotion:,} texts of its emotion)",
         ("Which", "Activation", "Emotion", "Text"),
         tuple(rows),
         numeric=frozenset({1}),

@@ -1,19 +1,6 @@
-"""Detection: does a name say where its feature fires, on texts that did not make it, and better than other names?
+"""Detection as arithmetic: every name scored on every feature, own names ranked among the others.
 
-The rule is :func:`moodlens.features.phrases.predictions`: a text is predicted if it holds one of the name's
-words (any inflection) or belongs to one of its classes. The emotion in a name is read with the text's own
-label, as a reader who knows the emotions would. (Scoring by detection: Paulo et al. 2024, arXiv 2410.13928.)
-
-The control is the names of other features, judged on the same feature. Under "the name says nothing", the
-own name is one of them, whatever the texts and their groups are, so its rank is an exact p-value. Two
-questions are asked:
-
-- *any*: does the name beat the names of all other features, on all texts? "Calm" can pass by naming the
-  right emotion.
-- *same*: among the texts of its own emotion alone, where the emotion's word says nothing, do the rest of its
-  words and classes beat those of other features of that emotion? A name that passes is *specific*.
-
-A name that claims an emotion is held to *any*; one that does not, to both.
+See :mod:`moodlens.features.names.judge` for what is asked and why.
 """
 
 from dataclasses import dataclass
@@ -39,13 +26,13 @@ class Scores:
 
 def score_all(predicted: np.ndarray, fires: np.ndarray) -> Scores:
     """Score names (m, n) bool, what each predicts, on features (n, d) bool, where each fires."""
-    told = predicted.astype(np.float32)
-    hits = (told @ fires.astype(np.float32)).astype(np.float64)
-    n_told, n_fires = told.sum(axis=1, dtype=np.float64)[:, None], fires.sum(axis=0).astype(np.float64)
+    hits = (predicted.astype(np.float32) @ fires.astype(np.float32)).astype(np.float64)
+    n_predicted = predicted.sum(axis=1)[:, None].astype(np.float64)
+    n_fires = fires.sum(axis=0).astype(np.float64)
     n_quiet = len(fires) - n_fires
-    precision = np.divide(hits, n_told, out=np.zeros_like(hits), where=n_told > 0)
+    precision = np.divide(hits, n_predicted, out=np.zeros_like(hits), where=n_predicted > 0)
     recall = np.divide(hits, n_fires, out=np.full_like(hits, np.nan), where=n_fires > 0)
-    false = np.divide(n_told - hits, n_quiet, out=np.full_like(hits, np.nan), where=n_quiet > 0)
+    false = np.divide(n_predicted - hits, n_quiet, out=np.full_like(hits, np.nan), where=n_quiet > 0)
     return Scores((recall + 1 - false) / 2, precision, recall)
 
 
@@ -102,8 +89,8 @@ def detect(
     p_any = _rank_p(value, np.arange(d))
     p_same = np.ones((d, d))
     for c in range(n_emotions):
-        mine = np.flatnonzero(emotion == c)
-        p_same[:, mine] = _rank_p(inner[:, mine], mine)
+        members = np.flatnonzero(emotion == c)
+        p_same[:, members] = _rank_p(inner[:, members], members)
     own = np.arange(d)
 
     def judge(dealt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -111,19 +98,19 @@ def detect(
         first, second = p_any[dealt, own], p_same[dealt, own]
         asked = np.where(claims_emotion[dealt], first, np.maximum(first, second))
         asked, second = (np.where(judged, p, np.nan) for p in (asked, second))
-        found, found_same = benjamini_hochberg(asked), benjamini_hochberg(second)
-        good = judged & (found < q) & (value[dealt, own] > 0.5)
+        q_any, q_same = benjamini_hochberg(asked), benjamini_hochberg(second)
+        good = judged & (q_any < q) & (value[dealt, own] > 0.5)
         if specific_only:
-            good &= (found_same < q) & (inner[dealt, own] > 0.5)
-        return found, found_same, good
+            good &= (q_same < q) & (inner[dealt, own] > 0.5)
+        return q_any, q_same, good
 
-    found, found_same, good = judge(own)
+    q_any, q_same, good = judge(own)
     shuffled = np.zeros((2, n_shuffles, n_emotions), dtype=np.int64)
     for i in range(n_shuffles):
         kept = own.copy()
         for c in range(n_emotions):
-            mine = np.flatnonzero(emotion == c)
-            kept[mine] = rng.permutation(mine)
+            members = np.flatnonzero(emotion == c)
+            kept[members] = rng.permutation(members)
         for place, dealt in enumerate((rng.permutation(d), kept)):
             shuffled[place, i] = np.bincount(emotion[judge(dealt)[2]], minlength=n_emotions)
     same = emotion[:, None] == emotion
@@ -134,10 +121,10 @@ def detect(
         p_same[own, own],
         _mean_where(balanced, others),
         _mean_where(within, same),
-        found,
-        found_same,
+        q_any,
+        q_same,
         good,
-        judged & (found_same < q) & (inner[own, own] > 0.5),
+        judged & (q_same < q) & (inner[own, own] > 0.5),
         shuffled[0],
         shuffled[1],
     )

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
-from moodlens.features.names import Names, judge_names, make_names, plain_rows
-from moodlens.features.phrases import read_name
+from moodlens.features.names.judge import JudgedNames, judge_names
+from moodlens.features.names.make import make_names
+from moodlens.features.names.words import Texts, read_name
 from moodlens.settings.names import NamerSettings, NameSettings
+from moodlens.study.rows import DEV, Rows
 
 if TYPE_CHECKING:
     import polars as pl
@@ -35,18 +37,18 @@ _RETRIED = (408, 409, 425, 429, 500, 502, 503, 504)
 def name_with_model(
     table: "pl.DataFrame",
     codes: np.ndarray,
-    prompts: "pl.DataFrame",
-    emotions: tuple[str, ...],
+    rows: Rows,
+    prompts: "pl.DataFrame | None",
     settings: NameSettings,
     namer: NamerSettings,
     *,
     seed: int,
     sleep: Callable[[float], None] = time.sleep,
     progress: Progress | None = None,
-) -> Names:
+) -> JudgedNames:
     """Let a language model name the emotion features; the other features keep their names from n-grams.
 
-    Args and errors are those of :func:`moodlens.features.names.name_features`, and:
+    Arguments and errors are those of :func:`moodlens.features.names.judge.name_features`, and:
 
     Args:
         namer: the endpoint.
@@ -56,26 +58,26 @@ def name_with_model(
         BadInput: the key is not set, or the endpoint cannot be reached or answers something else.
     """
     progress = progress or silent
-    made = make_names(table, codes, prompts, emotions, settings, seed=seed)
+    named = make_names(table, codes, rows, prompts, settings, seed=seed)
     strong = set(table.filter(table["emotion_feature"])["feature"].to_list())
-    rows = plain_rows(prompts, ("train", "val"))
-    texts = prompts["text"][rows].to_list()
-    out = []
-    for done, one in enumerate(made):
+    shown, numbers = Texts.of(rows, prompts, DEV)
+    texts = shown.rows.texts
+    answered = []
+    for done, one in enumerate(named):
         if one.feature in strong:
-            shown = _examples(codes[rows, one.feature], namer.n_examples, seed=seed)
-            said = ask(
-                [[texts[i] for i in part] for part in shown],
-                emotions,
+            examples = _examples(codes[numbers, one.feature], namer.n_examples, seed=seed)
+            answer = ask(
+                [texts[part].tolist() for part in examples],
+                rows.emotions,
                 namer,
                 feature=one.feature,
                 sleep=sleep,
             )
-            name = read_name(said, emotions)
-            one = replace(one, name=name, learned={"model": namer.model, "answer": said, **one.learned})
-        out.append(one)
-        progress("names", done + 1, len(made))
-    return judge_names(out, table, codes, prompts, emotions, settings, seed=seed)
+            learned = one.learned.model_copy(update={"model": namer.model, "answer": answer})
+            one = replace(one, name=read_name(answer, rows.emotions), learned=learned)
+        answered.append(one)
+        progress("names", done + 1, len(named))
+    return judge_names(answered, table, codes, rows, prompts, settings, seed=seed)
 
 
 def _examples(activation: np.ndarray, n: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:

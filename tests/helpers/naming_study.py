@@ -3,8 +3,15 @@
 import numpy as np
 import polars as pl
 
+from moodlens.study.rows import Rows
+
 EMOTIONS = ("happy", "sad")
 GENRES = ("jazz", "folk", "techno", "samba")
+
+
+def rows_of(frame):
+    """The rows of a prompt table."""
+    return Rows.from_frame(frame, EMOTIONS)
 
 
 def study(seed: int = 0):

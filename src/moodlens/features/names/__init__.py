@@ -1,0 +1,1 @@
+"""Names of features: words, made on train + val and judged on test."""
