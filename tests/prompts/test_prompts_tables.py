@@ -103,7 +103,11 @@ def test_texts_lose_marks_that_nobody_sees(tmp_path):
         (["happy", "Happy", "HAPPY", "happy"], "happy", ("HAPPY", "Happy")),
         (["Happy", "Happy", "happy"], "Happy", ("happy",)),
         (["happy", " happy ", "happy\u00a0"], "happy", ()),
-        (["\ufeffhappy", "happy\u200b", "hap\u00adpy"], "happy", ()),
+        (
+            ["\ufeffhappy", "happy\u200b", "hap\u00adpy"],
+            "happy",
+            ("happy\\u200b", "hap\\xadpy", "\\ufeffhappy"),
+        ),
         (["fröhlich", "fro\u0308hlich"], "fröhlich", ("fro\\u0308hlich",)),
         (["very happy", "Very  Happy", "very happy"], "very happy", ("Very  Happy",)),
         (["so happy", "so\nhappy", "so happy"], "so happy", ("so\\nhappy",)),
@@ -396,6 +400,17 @@ def test_copies_share_a_group_over_tables_and_generated_prompts(tmp_path):
     assert frames[2]["group"].to_list() == ["a-2", "b-2"]
     dealt = assign_splits(pl.concat(frames), seed=0)
     assert dealt.group_by("group").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_copies_that_tables_put_into_two_splits_are_named(tmp_path):
+    paths = []
+    for name, split, end in (("a", "train", ""), ("b", "test", "!")):
+        rows = [(f"{word} tune{end}", mood, split) for word, mood in zip(WORDS, MOODS, strict=True)]
+        paths.append(write(tmp_path / f"{name}.csv", rows, ("caption", "mood", "part")))
+    frames, _ = read_tables([table(path, split_column="part") for path in paths], emotions=MOODS)
+    says = r"splits: group 'a-1' has rows in train and in test \(3 such groups\), such as 'a-1' and 'b-1'; a group, and so copies"
+    with pytest.raises(BadInput, match=says):
+        assign_splits(pl.concat(frames), seed=0)
 
 
 def test_an_emotion_without_a_text_is_named(tmp_path):

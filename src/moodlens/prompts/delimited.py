@@ -61,7 +61,7 @@ def read_delimited(
             rows = list(_rows(lines, begin, known, max(moved.values()), delimiter, quoting))
             if numbered and len({cells[0] for cells, _, _ in rows if cells[0].isdecimal()}) < len(rows):
                 continue
-            _refuse_swallowed(lines, rows, known, moved, delimiter)
+            _refuse_unclosed(lines, rows, known, moved, delimiter, literal="quoting" in quoting)
         except _Doubt as doubt:
             doubts.append(doubt)
             continue
@@ -126,8 +126,6 @@ def _rows(
                 else f"write quotes around a text that holds {delimiter!r}"
             )
             raise _Doubt(f"{place}: {many} for the {len(names)} columns {', '.join(names[:_HEAD])}; {cure}")
-        if "quoting" in quoting and any(map(_opens, row)):
-            raise _Doubt(f"{place}: a quote opens and does not close")
         yield row, start, end
 
 
@@ -151,22 +149,34 @@ def _quoted_column(line: str, names: list[str], delimiter: str) -> str:
     return names[min(next(places, 0), len(names) - 1)]
 
 
-def _refuse_swallowed(
-    lines: list[str], rows: list[Row], names: list[str], places: Mapping[str, int], delimiter: str
+def _refuse_unclosed(
+    lines: list[str],
+    rows: list[Row],
+    names: list[str],
+    places: Mapping[str, int],
+    delimiter: str,
+    *,
+    literal: bool,
 ) -> None:
-    """A text over several lines, each of which would be a row of its own, is a quote that does not close."""
+    """Refuse quotes that open and do not close, where they may have swallowed rows or, ``literal``, cut a text."""
     others = [place for role, place in places.items() if role != "text"]
-    values = {
-        place: {cells[place].strip() for cells, start, end in rows if end - start == 1} for place in others
-    }
-    for number, (_, start, end) in enumerate(rows, 1):
-        if end - start == 1 or len(names) == 1:
-            continue
-        parts = [[cell.strip() for cell in line.split(delimiter)] for line in lines[start:end]]
-        alike = all(len(part) == len(names) for part in parts)
-        known = all(part[place] in values[place] for part in parts for place in others) if alike else False
-        if known and (others or len(names) > 2):
+    sure = [
+        cells for cells, start, end in rows if end - start == 1 and not (literal and any(map(_opens, cells)))
+    ]
+    values = {place: {cells[place].strip() for cells in sure} for place in others}
+
+    def is_row(line: str) -> bool:
+        cells = [cell.strip() for cell in line.split(delimiter)]
+        if len(cells) != len(names) or len(names) == 1:
+            return False
+        if delimiter == "\t":  # no text holds one
+            return True
+        return any(cells[place] in values[place] for place in others) if others else len(names) > 2
+
+    for number, (cells, start, end) in enumerate(rows, 1):
+        over_lines = end - start > 1 and all(map(is_row, lines[start:end]))
+        if over_lines or (literal and any(map(_opens, cells)) and not is_row(lines[start])):
+            column = _quoted_column(lines[start], names, delimiter)
             raise _Doubt(
-                f"row {number} (lines {start + 1} to {end}): column {_quoted_column(lines[start], names, delimiter)!r}: a "
-                'quote opens and closes lines later, though each line looks like a row; write it as ""'
+                f'row {number} (line {start + 1}): column {column!r}: a quote opens and does not close; write it as ""'
             )

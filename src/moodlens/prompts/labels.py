@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from moodlens.settings.labels import MISSING, NEUTRAL, label_key
+from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL, label_key
 
 
 def one_spelling(labels: Iterable[str | None], emotions: Sequence[str] = ()) -> dict[str, str | None]:
@@ -18,7 +18,7 @@ def one_spelling(labels: Iterable[str | None], emotions: Sequence[str] = ()) -> 
     for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         key = label_key(label)
         number = re.fullmatch(r"[+-]?\d+", key)
-        plain = unicodedata.normalize("NFC", " ".join(label.split()))
+        plain = unicodedata.normalize("NFC", " ".join(re.sub(INVISIBLE, "", label).split()))
         chosen.setdefault(key, key if number or key == NEUTRAL else plain)
     chosen |= {label_key(emotion): emotion for emotion in emotions}
     return {label: chosen[label_key(label)] for label in counts}

@@ -115,16 +115,17 @@ def _given(frame: "pl.DataFrame") -> dict[str, str]:
     """Group -> the split that some of its rows already have."""
     import polars as pl
 
-    pairs = frame.filter(pl.col("split") != "").select("group", "split").unique(maintain_order=True)
-    parted = pairs.filter(pl.col("group").is_duplicated()).sort("group", maintain_order=True)
+    rows = frame.filter(pl.col("split") != "").unique(["group", "split"], maintain_order=True)
+    parted = rows.filter(pl.col("group").is_duplicated()).sort("group", maintain_order=True)
     if parted.height:
-        (group, first), (_, second) = parted.head(2).rows()
+        (group, first, a), (_, second, b) = parted.select("group", "split", "id").head(2).rows()
         n = parted["group"].n_unique()
         more = f" ({n} such groups)" if n > 1 else ""
         raise BadInput(
-            f"splits: group {group!r} has rows in {first} and in {second}{more}; a group must not straddle splits"
+            f"splits: group {group!r} has rows in {first} and in {second}{more}, such as {a!r} and {b!r}; a group, and so "
+            "copies of a text, must not straddle splits"
         )
-    return dict(pairs.iter_rows())
+    return dict(rows.select("group", "split").iter_rows())
 
 
 def _absent(sizes: Mapping[str, Counter[Stratum]], given: Mapping[str, str]) -> set[str]:

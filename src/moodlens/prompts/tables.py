@@ -131,7 +131,9 @@ def read_prompts(
 
     path = expand_path(table.path)
     asked = {
-        key.removesuffix("_column"): column for key, column in table if key.endswith("_column") and column
+        key.removesuffix("_column"): column
+        for key, column in table
+        if key.endswith("_column") and column is not None
     }
     place = Place(path, asked)
     cells = read_cells(path, asked)
@@ -192,7 +194,8 @@ def _tidy(role: str) -> "pl.Expr":
     """A column without blanks at its ends and without what cannot be seen; null where it says that nothing is there."""
     import polars as pl
 
+    if role == "emotion":  # what its spellings mean is told, and depends on the labels that the study lists
+        return pl.col(role).str.strip_chars()
     cell = pl.col(role).str.replace_all(INVISIBLE, "").str.strip_chars()
-    # An id may be any word, and a label may be one that the study lists.
-    missing = [""] if role in ("id", "emotion") else sorted(MISSING)
+    missing = [""] if role == "id" else sorted(MISSING)  # an id may be any word
     return pl.when(~cell.str.to_lowercase().is_in(missing)).then(cell).alias(role)
