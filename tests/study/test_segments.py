@@ -2,12 +2,12 @@
 
 import polars as pl
 import pytest
-from moodlens.pipeline.texts import make_prompts, split_into_segments
 
 from moodlens.core import BadInput
+from moodlens.pipeline.run import run
+from moodlens.pipeline.stages.texts import split_into_segments
 from moodlens.settings.base import validate
 from moodlens.settings.study import Settings
-from moodlens.study.study import Study
 
 LONG = (
     "A piano plays a slow tune in a large hall. The strings enter in the second verse. It sounds like rain."
@@ -20,8 +20,7 @@ def study(path, **table) -> Settings:
 
 
 def prompts(folder, settings: Settings) -> pl.DataFrame:
-    make_prompts(Study(folder, settings), lambda *_: None)
-    return pl.read_parquet(folder / "prompts.parquet")
+    return run(settings, folder / "study", until="prompts").prompts
 
 
 @pytest.fixture

@@ -1,22 +1,128 @@
-"""What a stage reads of the settings is part of its key, so that a change makes it run again."""
+"""What a stage reads of the settings is its key, no less and no more: which stages run again for each setting."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from moodlens.pipeline.run import keys
-from moodlens.pipeline.stages_table import STAGES
-from moodlens.settings.study import read_study
+from moodlens.pipeline.stage import dependents, key_part, needed, plan
+from moodlens.pipeline.stages import STAGES
+from moodlens.settings.names import NamerSettings
+from moodlens.settings.sae import SAESettings
+from moodlens.settings.steer import SteerSettings
+from moodlens.settings.study import QUICKSTART_SAE, Settings, Table
+
+FIRST = {
+    "name": ("report",),
+    "seed": ("prompts",),
+    "control": ("prompts",),
+    "emotions": ("prompts",),
+    "prompts": ("prompts",),
+    "encoder": ("embed",),
+    "sae": ("sweep",),
+    "sweep": ("sweep",),
+    "seeds": ("train",),
+    "features": ("features",),
+    "features.min_firings": ("sweep", "features"),  # the sweep counts what would pass the bare threshold
+    "features.min_selectivity": ("sweep", "features"),
+    "names": ("names",),
+    "namer": ("names",),
+    "validation.phase0": ("probe",),
+    "validation.stability": ("stability",),
+    "validation.causal": ("causal",),
+    "validation.pairs": ("pairs",),
+    "validation.transfer": ("transfer",),
+    "verdict": ("verdict",),
+    "transfer": ("transfer",),
+    "steer": (),
+}
+"""Setting -> the stages that are given it; what reads their files runs again after them."""
+ELSEWHERE = {"namer.key_env", "namer.timeout", "namer.retries", "namer.pause"}
+"""How to reach the namer: nothing that it says depends on them."""
 
 
-@pytest.mark.parametrize(
-    ("change", "stage"),
-    [
-        ("validation.stability.reappearance=0.6", "stability"),
-        ("verdict.min_reappearance=0.6", "stability"),  # decides the share of the null
-        ("features.family_weights=equal", "transfer"),  # by which the control is weighted too
-        ("validation.pairs.max_correlation=0.2", "pairs"),
-    ],
+def leaves(model: BaseModel, path: str = "") -> Iterator[tuple[str, Any]]:
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def other(value: Any) -> Any:
+    """Any other value: keys ask nothing of it but that it is different."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return value + 1
+    if isinstance(value, tuple):
+        return (*value, "more")
+    if isinstance(value, dict):
+        return {"k": [1]}
+    return f"not {value}"
+
+
+def changed(model: Any, path: list[str], value: Any) -> Any:
+    name, *rest = path
+    new = value if not rest else changed(getattr(model, name), rest, value)
+    return model.model_copy(update={name: new})
+
+
+FULL = Settings(
+    sae=SAESettings.model_validate(QUICKSTART_SAE.model_dump(exclude_unset=True)),
+    namer=NamerSettings(url="http://localhost:1", model="m"),
+    steer=SteerSettings(),
+    transfer=(Table(path="a.csv", text_column="text"),),
 )
-def test_a_setting_changes_the_key_of_what_reads_it(change, stage, small_settings):
-    before, after = (keys(read_study(small_settings, changes), STAGES) for changes in ([], [change]))
-    assert before[stage] != after[stage]
-    assert before["sweep"] == after["sweep"]
+SETTINGS = [path for path, _ in leaves(FULL)]
+
+
+@pytest.mark.parametrize("path", SETTINGS)
+def test_a_setting_changes_the_keys_of_what_depends_on_it_and_no_other(path, tmp_path):
+    value = dict(leaves(FULL))[path]
+    new = (Table(path="a.csv", text_column="other"),) if path == "transfer" else other(value)
+    if path == "prompts.precomputed":
+        pytest.skip("where it is decides nothing; what it holds does")
+    if path == "prompts.tables":
+        new = (Table(path="b.csv", text_column="text"),)
+    settings = changed(FULL, path.split("."), new)
+    before, after = (plan(s, tmp_path, STAGES, {}).keys for s in (FULL, settings))
+    place = next(p for p in (path, ".".join(path.split(".")[:2]), path.split(".")[0]) if p in FIRST)
+    again = {name for first in FIRST[place] for name in dependents(STAGES, first)}
+    if path in ELSEWHERE:
+        again = set()
+    if path.startswith("encoder."):
+        again |= set(dependents(STAGES, "transfer"))
+    assert {name for name in before if before[name] != after[name]} == again
+
+
+def test_where_a_table_lies_decides_nothing_and_what_it_holds_does(tmp_path):
+    keys = []
+    for folder, text in (("a", "x"), ("b", "x"), ("c", "y")):
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / "own.csv"
+        path.write_text(f"text\n{text}\n")
+        settings = FULL.model_copy(update={"transfer": (Table(path=str(path), text_column="text"),)})
+        keys.append(plan(settings, tmp_path, STAGES, {}).keys)
+    assert keys[0] == keys[1]
+    assert {name for name in keys[0] if keys[0][name] != keys[2][name]} == {"transfer", "verdict", "report"}
+
+
+def test_a_section_is_hashed_without_what_decides_nothing():
+    part = key_part(Table(path="a.csv", text_column="text"))
+    assert "path" not in part
+    assert part["text_column"] == "text"
+
+
+def test_a_stage_reads_only_what_it_needs(small_study):
+    from moodlens.pipeline.opened import OpenStudy
+
+    study = OpenStudy.open(small_study)
+    for each in STAGES:
+        view = study.limited_to({*needed(STAGES, each.name), each.name})
+        with pytest.raises(AssertionError, match="its settings"):
+            _ = view.settings
+    with pytest.raises(AssertionError, match="'features'"):
+        _ = study.limited_to({"prompts", "embed"}).features

@@ -15,10 +15,12 @@ from moodlens.pipeline.stages_table import STAGES
 
 from moodlens.core import BadInput, read_json
 from moodlens.embed import EmbeddingStore
-from moodlens.pipeline.run import _dependents, run, stage_states
+from moodlens.pipeline.opened import OpenStudy
+from moodlens.pipeline.run import run, stage_states
+from moodlens.pipeline.stage import dependents
+from moodlens.pipeline.stages import STAGES
 from moodlens.sae import load_sae
 from moodlens.settings.study import read_study
-from moodlens.study.study import Study
 
 CRITERIA = {
     "reconstruction", "sparsity", "selectivity", "interpretability", "causality", "monosemanticity", "stability",
@@ -54,7 +56,7 @@ def ran(folder: Path, settings, **options) -> set[str]:
 
 def test_every_file_is_there_with_its_keys(small_study):
     for name in (
-        "study.yaml", "prompts.parquet", "embeddings/manifest.json", "embeddings/00000.safetensors", "sweep.parquet",
+        "study.yaml", "prompts.parquet", "prompts.json", "selection.parquet", "sweep.json", "embeddings/manifest.json", "embeddings/00000.safetensors", "sweep.parquet",
         "sae/main/history.jsonl", "interventions.parquet", "stability.parquet", "report.html", "report.md", "figures",
     ):  # fmt: skip
         assert (small_study / name).exists(), name
@@ -90,39 +92,37 @@ def test_held_out_texts_are_read_with_their_own_labels(small_study):
 
     from moodlens.sae import pre_activation_rows
 
-    folder = Study.open(small_study)
-    rows = folder.rows("held_out")
-    rows = rows[folder.labels[rows] >= 0]
-    pre = pre_activation_rows(folder.sae(), folder.x[rows])
+    study = OpenStudy.open(small_study)
+    rows = study.rows.labelled("held_out")
+    pre = pre_activation_rows(study.sae(), study.x[rows])
     found = read_json(small_study / "transfer.json")["held_out"]["auroc"]["top_feature"]
     families = read_json(small_study / "families.json")["families"]
     judged = [(c, family) for c, family in enumerate(families) if family["features"]]
     assert judged
     for c, family in judged:
-        area = roc_auc_score(folder.labels[rows] == c, pre[:, family["features"][0]])
+        area = roc_auc_score(study.rows.label[rows] == c, pre[:, family["features"][0]])
         assert found[family["emotion"]]["value"] == pytest.approx(area, abs=1e-3)
 
 
 def test_families_are_compared_with_those_of_each_other_seed(small_study):
     from moodlens.features import choose_features, gather_families
     from moodlens.study.families import Families
-    from moodlens.study.rows import DEV, Rows
+    from moodlens.study.rows import DEV
 
-    folder = Study.open(small_study)
-    settings, emotions = folder.study.features, folder.study.emotions
-    own = Families.read(small_study)
-    rows = Rows.from_frame(folder.prompts, emotions)
-    dev = rows.where(*DEV)
+    study = OpenStudy.open(small_study)
+    own, settings = Families.read(small_study), study.settings.features
+    dev = study.rows.where(*DEV)
+    rows = study.rows[dev]
     cosines = []
-    for name in folder.seed_names():
-        codes = folder.codes(name)[dev]
-        table = choose_features(codes, rows[dev], settings).rename({"tested": "emotion_feature"})
-        theirs = gather_families(table, codes, rows[dev], settings)
+    for name in study.seed_names:
+        codes = study.codes(name)[dev]
+        table = choose_features(codes, rows, settings).rename({"tested": "emotion_feature"})
+        theirs = gather_families(table, codes, rows, settings)
         pairs = zip(own.families, theirs.families, strict=True)
         cosines.append(
-            [_cosine(a.direction(folder.decoder()), b.direction(folder.decoder(name))) for a, b in pairs]
+            [_cosine(a.direction(study.W_dec()), b.direction(study.W_dec(name))) for a, b in pairs]
         )
-    for c, emotion in enumerate(emotions):
+    for c, emotion in enumerate(study.emotions):
         cell = read_json(small_study / "agreement.json")["emotions"].get(emotion)
         if cell is not None:
             assert cell["direction"] == pytest.approx(np.mean(cosines, axis=0)[c], abs=1e-6)
@@ -155,12 +155,12 @@ def test_a_second_run_touches_nothing(copy, small_settings):
     ("change", "until", "again"),
     [
         ("name=other", None, {"report"}),
-        ("validation.phase0.n_permutations=60", "probe", {"probe", "report"}),
-        ("names.longest=2", "names", {"names", "report"}),
+        ("validation.phase0.n_permutations=60", "probe", {"probe", "verdict", "report"}),
+        ("names.longest=2", "names", {"names", "verdict", "report"}),
         (
             "features.family_size=4",
             "features",
-            {"features", "agreement", "names", "causal", "transfer", "pairs", "report"},
+            {"features", "agreement", "names", "causal", "transfer", "pairs", "verdict", "report"},
         ),
     ],
 )
@@ -171,20 +171,20 @@ def test_a_setting_reruns_what_depends_on_it(copy, small_settings, change, until
     assert changed <= again
     if until is not None:
         assert until in changed
-    stale = {name for name, state in stage_states(Study(copy, settings)).items() if state != "done"}
+    stale = {name for name, state in stage_states(copy).items() if state.state != "done"}
     assert stale | changed == again
 
 
 def test_force_reruns_one_stage(copy, small_settings):
     before = times(copy)["phase0.json"]
-    assert ran(copy, read_study(small_settings), until="probe", force=True) == {"probe", "report"}
+    assert ran(copy, read_study(small_settings), until="probe", force=True) == {"probe", "verdict", "report"}
     assert times(copy)["phase0.json"] != before
 
 
 def test_dependents_follow_the_arrows():
-    assert _dependents(STAGES, "names") == ["names", "report"]
-    assert _dependents(STAGES, "prompts") == NAMES
-    assert _dependents(STAGES, "probe") == ["probe", "report"]
+    assert dependents(STAGES, "names") == ["names", "verdict", "report"]
+    assert dependents(STAGES, "prompts") == NAMES
+    assert dependents(STAGES, "probe") == ["probe", "verdict", "report"]
 
 
 def test_the_same_seed_gives_the_same_bytes(small_study, small_settings, tmp_path):
@@ -195,18 +195,18 @@ def test_the_same_seed_gives_the_same_bytes(small_study, small_settings, tmp_pat
     for name in ("main", "seed-1", "seed-2"):
         file = f"sae/{name}/sae_weights.safetensors"
         assert (again / file).read_bytes() == (small_study / file).read_bytes()
-    mine, theirs = (pl.read_parquet(folder / "features.parquet") for folder in (again, small_study))
-    assert mine.equals(theirs.select(mine.columns))
+    mine, theirs = (pl.read_parquet(folder / "selection.parquet") for folder in (again, small_study))
+    assert mine.equals(theirs)
     assert not load_sae(again / "sae/main").W_dec.equal(load_sae(again / "sae/seed-1").W_dec)
 
 
-def test_a_damaged_shard_is_named_and_force_makes_it_anew(copy, small_settings):
+def test_a_damaged_shard_is_made_anew(copy, small_settings):
     shard = copy / "embeddings" / "00000.safetensors"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
-    with pytest.raises(BadInput, match=r"00000\.safetensors"):
-        run(read_study(small_settings), copy, until="probe", force=True)
-    run(read_study(small_settings), copy, until="embed", force=True)
+    with pytest.raises(BadInput, match=r"00000\.safetensors.*moodlens features"):
+        OpenStudy.open(copy).require("features")
+    run(read_study(small_settings), copy, until="embed")
     assert shard.read_bytes() == whole
 
 
@@ -285,9 +285,7 @@ def test_a_table_with_its_own_labels(tmp_path, kind):
     )
     folder = run(settings, tmp_path / "out", until="features")
     assert set(folder.prompts["emotion"]) == set(MOODS)
-    assert {f"rate_{mood}" for mood in MOODS} <= set(
-        pl.read_parquet(folder.path / "features.parquet").columns
-    )
+    assert {f"rate_{mood}" for mood in MOODS} <= set(folder.features.columns)
     moods(tmp_path / f"own.{kind}", n=270)
     assert run(settings, tmp_path / "out", until="prompts").prompts.height == 270, (
         "a changed table is noticed"

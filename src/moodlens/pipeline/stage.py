@@ -82,6 +82,8 @@ def key_part(model: BaseModel | None) -> Any:
         return [key_part(item) for item in model]
     if isinstance(model, dict):
         return {name: key_part(item) for name, item in model.items()}
+    if isinstance(model, float) and model.is_integer():
+        return int(model)  # a default written 8 is read back as 8.0
     return model
 
 

@@ -17,6 +17,8 @@ from moodlens.core.files import read_json, write_json
 from moodlens.study.state import FOLDER, read_states
 
 NEXT, COMMIT, LOCK, GONE = ".next", ".commit", ".lock", "gone.json"
+WORTH_KEEPING = 10.0
+"""Seconds of finished stages for which a failed run leaves a folder."""
 _OUTSIDE = (NEXT, COMMIT, LOCK, "steer", "notes.db", "notes.db-wal", "notes.db-shm")
 """Not written by stages, so no part of a transaction."""
 
@@ -76,13 +78,13 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 def abandon(home: Path) -> None:
-    """Forget what a failed run made, if no stage of it was finished; otherwise the next run continues there."""
+    """Forget what a failed run made, unless its finished stages took long: then the next run continues there."""
     work = home / NEXT
     if not work.is_dir():
         return
-    before = {name: state.key for name, state in read_states(home).items()}
-    after = {name: state.key for name, state in read_states(work).items()}
-    if all(before.get(name) == key for name, key in after.items()):
+    before = {name: state.began for name, state in read_states(home).items()}
+    made = [state for name, state in read_states(work).items() if before.get(name) != state.began]
+    if sum(state.seconds for state in made) <= WORTH_KEEPING:
         shutil.rmtree(work, ignore_errors=True)
 
 

@@ -80,14 +80,27 @@ class NamerSettings(Frozen):
     url: str = Field(description="base address of the endpoint, such as http://localhost:8000/v1")
     model: str = Field(description="name of the model, as the endpoint knows it")
     key_env: str | None = Field(
-        default=None, description="environment variable that holds the key; None sends no key"
+        default=None,
+        description="environment variable that holds the key; None sends no key",
+        json_schema_extra={"in_key": False},
     )
-    timeout: float = Field(default=60.0, gt=0, description="seconds to wait for one answer")
+    timeout: float = Field(
+        default=60.0,
+        gt=0,
+        description="seconds to wait for one answer",
+        json_schema_extra={"in_key": False},
+    )
     retries: int = Field(
-        default=3, ge=0, description="further attempts when the endpoint is busy or does not answer"
+        default=3,
+        ge=0,
+        description="further attempts when the endpoint is busy or does not answer",
+        json_schema_extra={"in_key": False},
     )
     pause: float = Field(
-        default=1.0, ge=0, description="seconds before the first further attempt; doubled each time"
+        default=1.0,
+        ge=0,
+        description="seconds before the first further attempt; doubled each time",
+        json_schema_extra={"in_key": False},
     )
     n_examples: int = Field(
         default=12, ge=1, description="texts shown that fire a feature, and as many that do not"

@@ -9,15 +9,30 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 from threadpoolctl import threadpool_info
 
 from moodlens.core import BadInput, read_json
 from moodlens.pipeline import schedule as room
-from moodlens.pipeline import stages_table as all_stages
+from moodlens.pipeline import stages as all_stages
+from moodlens.pipeline.opened import OpenStudy
 from moodlens.pipeline.run import run
 from moodlens.pipeline.schedule import run_all
 from moodlens.settings.study import read_study
-from moodlens.study.study import Study
+
+TOLERANCE = 1e-6
+"""Sums over threads are added in another order on another number of cores."""
+
+
+def close(a, b) -> bool:
+    """Whether two JSON values are equal, numbers to :data:`TOLERANCE`."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(close(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(close, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return abs(a - b) <= TOLERANCE * max(1.0, abs(a))
+    return a == b
 
 
 @dataclass(frozen=True)
@@ -225,12 +240,14 @@ def test_side_by_side_gives_the_same_results(small_study, small_settings, tmp_pa
         "causal.json",
         "agreement.json",
     ):
-        assert read_json(out / name) == read_json(small_study / name)
+        assert close(read_json(out / name), read_json(small_study / name)), name
     for name in ("features", "interventions", "stability"):
         file = f"{name}.parquet"
-        assert pl.read_parquet(out / file).equals(pl.read_parquet(small_study / file))
-    folder = Study.open(out)
-    assert 0 < folder.elapsed() <= sum(folder.seconds().values()) + 0.1
+        assert_frame_equal(
+            pl.read_parquet(out / file), pl.read_parquet(small_study / file), abs_tol=TOLERANCE
+        )
+    study = OpenStudy.open(out)
+    assert 0 < study.elapsed <= sum(study.seconds.values()) + 0.1
 
 
 @pytest.mark.usefixtures("two_cores")
@@ -240,19 +257,19 @@ def test_a_stage_that_fails_is_not_marked_and_its_neighbours_are_kept(
     import shutil
 
     copy = shutil.copytree(small_study, tmp_path / "copy")
-    for name in ("agreement", "names", "causal", "transfer", "pairs", "report"):
+    for name in ("agreement", "names", "causal", "transfer", "pairs", "verdict", "report"):
         (copy / ".stages" / f"{name}.json").unlink()
 
     begun = threading.Event()
 
-    def broken(folder, progress):
+    def broken(study, settings, progress):
         assert begun.wait(60)
         raise BadInput("features.parquet: cannot be named")
 
     def telling(work):
-        def work_and_tell(folder, progress):
+        def work_and_tell(study, settings, progress):
             begun.set()
-            return work(folder, progress)
+            return work(study, settings, progress)
 
         return work_and_tell
 
@@ -278,20 +295,15 @@ def test_a_stage_that_fails_is_not_marked_and_its_neighbours_are_kept(
         assert (copy / ".stages" / f"{name}.json").stat().st_mtime_ns == written
 
 
-def test_arrays_of_a_stage_are_forgotten_with_it_and_others_kept(small_study, small_settings):
-    folder = Study(small_study, read_study(small_settings))
-    x, codes, seeds = folder.x, folder.codes(), folder.codes("seed-1")
-    folder.forget([])
-    assert folder.codes() is codes
-    folder._record = lambda stage: small_study / ".none" / stage  # the shared study's records stay
-    folder.forget(["report"])
-    assert folder.codes() is codes
-    folder.forget(["train"])
-    assert folder.codes() is codes
-    assert folder.codes("seed-1") is not seeds
-    folder.forget(["sweep", "train"])
-    assert folder.codes() is not codes
-    assert folder.x is x
-    folder.forget(["embed"])
-    assert folder.x is not x
-    np.testing.assert_array_equal(folder.x, x)
+def test_arrays_of_a_stage_are_forgotten_with_it_and_others_kept(small_study):
+    study = OpenStudy.open(small_study)
+    x, codes, seeds = study.x, study.codes(), study.codes("seed-1")
+    study.forget(["report"])
+    assert study.codes() is codes
+    study.forget(["train"])
+    assert study.codes() is not codes
+    assert study.codes("seed-1") is not seeds
+    assert study.x is x
+    study.forget(["embed"])
+    assert study.x is not x
+    np.testing.assert_array_equal(study.x, x)
