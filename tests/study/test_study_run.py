@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from moodlens.pipeline.stages_table import STAGES
 
 from moodlens.core import BadInput, read_json
 from moodlens.embed import EmbeddingStore
