@@ -1,6 +1,7 @@
 """Entry point: every failure that is the input's fault is one line on standard error and exit status 2."""
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -44,6 +45,7 @@ def run() -> None:
             signal.signal(number, _end)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where it finds no home
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # The libraries make a million objects that stay. Looking through them again and again is a quarter of their loading.

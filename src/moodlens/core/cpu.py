@@ -3,6 +3,7 @@
 - :func:`capability`: the vectors that torch's own loops use, as torch names them in small letters.
 - :func:`packs_bfloat16`: whether oneDNN takes bfloat16 weights at all (``mkldnn._reorder_linear_weight``).
 - :func:`has_fast_bfloat16`: whether bfloat16 products are faster than float32 ones; then they can be packed, too.
+- :func:`keeps_kernels`: whether compiled kernels can be kept for the next run.
 
 All follow the variables that torch and oneDNN follow (``ATEN_CPU_CAPABILITY``, ``ONEDNN_MAX_CPU_ISA``), so that one
 machine can be tried as a lesser one. Answers are kept for the life of the process.
@@ -49,3 +50,18 @@ def _onednn_may(*wanted: str) -> bool:
     """Whether oneDNN's limit, if one is set, leaves one of these instruction sets."""
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT"
     return any(name in limit.upper() for name in ("DEFAULT", "ALL", *wanted))
+
+
+@cache
+def keeps_kernels() -> bool:
+    """Whether numba finds a folder to keep compiled kernels in: beside the modules, or under the user's home.
+
+    Where it finds none, as in a read-only installation without a home, asking it to is a RuntimeError of numba.
+    """
+    from numba import njit
+
+    try:
+        njit(cache=True)(lambda: None)
+    except RuntimeError:
+        return False
+    return True

@@ -1,7 +1,7 @@
 """Compiled loops that choose the active codes (numba): each works on a range ``lo..hi`` and lets other threads run.
 
 Every element of a result is computed by one thread in a fixed order, so results do not depend on the number of
-threads. Compiled code is cached beside this file; only the first run of an installation waits for the compiler.
+threads. Compiled code is cached beside this file or under the user's home; only the first run of an installation waits.
 
 Shapes: ``n`` rows, ``d`` = d_in, ``m`` = d_sae, ``b`` blocks of features. A *pair* is an active (row, feature).
 """
@@ -10,7 +10,9 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-JIT = {"nogil": True, "fastmath": True, "cache": True, "error_model": "numpy"}
+from moodlens.core.cpu import keeps_kernels
+
+JIT = {"nogil": True, "fastmath": True, "cache": keeps_kernels(), "error_model": "numpy"}
 
 
 def _screened(pre, i, j):  # pragma: no cover - replaced below when compiled
