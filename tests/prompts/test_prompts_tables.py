@@ -66,6 +66,22 @@ def test_the_columns_of_generated_prompts(tmp_path):
     assert (report.n_read, report.n_without_label, report.n_without_text) == (3, 1, 0)
 
 
+class Wider(Table):
+    genre_column: str | None = None
+
+
+def test_a_column_that_the_settings_name_is_read_into_the_frame(tmp_path):
+    path = write(
+        tmp_path / "mine.csv",
+        [("one", "happy", " jazz "), ("two", "sad", "N/A")],
+        ("caption", "mood", "sort"),
+    )
+    frame, _ = read_prompts(
+        Wider(path=str(path), text_column="caption", emotion_column="mood", genre_column="sort")
+    )
+    assert frame["genre"].to_list() == ["jazz", None]
+
+
 def test_texts_alone_are_enough(tmp_path):
     frame, report = read(write(tmp_path / "mine.csv", labelled(["", "", ""])), emotion_column=None)
     assert set(frame["kind"]) == {"unlabelled"}

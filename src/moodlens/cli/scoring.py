@@ -21,20 +21,21 @@ def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
         {"auroc": values_of(result), "ci": intervals_of(result)} if "auroc" in result else {"auroc": None}
     )
     if out is not None:
-        return value | {"scores_file": str(out)}
+        return value | {"read": scored.read, "scores_file": str(out)}
     columns = ["id", "emotion", *(f"family_{e}" for e in emotions)]
     found = [name for name in scored.table.columns if name.startswith("feature_")]
     rows = []
     for record in records(scored.table):
         active = {name.removeprefix("feature_"): record[name] for name in found if record[name]}
         rows.append({**{c: record[c] for c in columns}, "features": active})
-    return value | {"scores": rows}
+    return value | {"read": scored.read, "scores": rows}
 
 
 def score_lines(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> list[str]:
     """The AUROC table and the first texts."""
     result = scored.result
     lines = [*auroc_lines(result, emotions), ""] if "auroc" in result else []
+    lines += [scored.read, ""]
     head = ["text", *emotions]
     rows = [
         [record["text"][:60], *(round(float(record[f"family_{e}"]), 3) for e in emotions)]

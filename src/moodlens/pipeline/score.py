@@ -1,6 +1,6 @@
 """Any texts under a study's features: activations, family scores and, with labels, AUROC beside the dense baselines."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ class Scored:
 
     Families are read from pre-activations (:mod:`moodlens.validate.transfer`), so that their scores may be negative.
     """
+    read: str = ""
+    """What reading the table found, as one line."""
 
 
 def score_table(
@@ -51,7 +53,7 @@ def score_table(
     from moodlens.prompts import read_prompts
 
     frame, report = read_prompts(table.model_copy(update={"split_column": None}), emotions=study.emotions)
-    return score_frame(
+    scored = score_frame(
         study,
         frame,
         report.file,
@@ -60,6 +62,7 @@ def score_table(
         grouped=table.group_column is not None or report.n_duplicates > 0,
         progress=progress,
     )
+    return replace(scored, read=report.line)
 
 
 def score_frame(
