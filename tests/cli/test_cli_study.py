@@ -111,6 +111,7 @@ def test_score_with_labels(cli, small_study, texts):
     assert (status, err) == (0, "")
     value = json.loads(out)
     assert value["n"] == 12
+    assert value["read"] == "texts.csv: 12 texts; 9 repeat an earlier text (3 texts, a group each)"
     assert set(value["auroc"]) == {
         "family", "top_feature", "family_active", "top_feature_active", "difference_in_means", "linear_probe",
     }  # fmt: skip
