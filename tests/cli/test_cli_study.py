@@ -209,19 +209,27 @@ def test_wrong_tables(refused, small_study, tmp_path, content, say):
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
-def test_an_sae_of_another_encoder(refused, copy, texts):
+def test_an_sae_that_was_swapped(refused, copy, texts):
     path = copy / "sae" / "main" / "cfg.json"
     config = json.loads(path.read_text())
     config["metadata"]["encoder_id"] = "t5:google-t5/t5-base"
     path.write_text(json.dumps(config))
-    say = ("sae/main", "t5:google-t5/t5-base", "minilm")
+    say = ("sae/main/cfg.json", "since moodlens train wrote it", "run: moodlens features")
     refused("score", copy, texts, "--text-column", "caption", say=say)
+    refused("inspect", copy, say=say)
 
 
-def test_a_truncated_shard(refused, copy):
+def test_a_truncated_shard_is_named_by_verify_and_mended(refused, cli, copy, texts):
     shard = copy / "embeddings" / "00000.safetensors"
-    shard.write_bytes(shard.read_bytes()[:-50])
-    refused("probe", copy, "--force", say=("00000.safetensors", "truncated"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-50])
+    status, out, err = cli("verify", copy, "--json")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "00000.safetensors" in err
+    assert json.loads(out)["stages"]["embed"] == "damaged"
+    refused("score", copy, texts, "--text-column", "caption", say=("00000.safetensors", "run: moodlens"))
+    assert cli("embed", copy)[0] == 0
+    assert shard.read_bytes() == whole
 
 
 def layout(folder: Path, n_labels: int = 60, bad: bool = False) -> Path:
