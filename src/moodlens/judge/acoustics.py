@@ -25,6 +25,8 @@ RATE = 16000
 """What every clip is measured at, Hz: a measure must not depend on the rate of a file, so what only some rates hold
 (above 8 kHz) counts for none."""
 
+_SILENT = -120.0  # dBFS
+_ALL_ABOVE = -40.0  # dB: of what is left below 8 kHz, where it is the filter's leakage and no sound
 _SLOWEST, _FASTEST = 40.0, 240.0  # BPM
 _KEY_SECONDS = 2  # shorter clips do not hold the waves of the lowest octave
 _ONSET_RISE = 1.0  # dB, mean over bands: below, a flickering pad counts ten onsets a second
@@ -76,25 +78,26 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
         raise BadInput(f"acoustics: a clip of {len(audio) / rate:.2f} s is too short to measure")
     audio = audio - audio.mean(dtype=np.float64)  # a constant cannot be heard
     loudness = float(rms_dbfs(audio))
-    if loudness < -120:
+    heard = resample(audio / max(np.abs(audio).max(), 1e-30), rate, RATE)
+    if loudness < _SILENT or rms_dbfs(heard * np.abs(audio).max()) < loudness + _ALL_ABOVE:
         nothing = dict.fromkeys(
-            ("tempo", "musical_key", "key_correlation", "mode", "loudness", "centroid", "onset_strength")
+            ("tempo", "musical_key", "key_correlation", "mode", "centroid", "onset_strength")
         )
-        return nothing | {"tempo_confidence": 0.0, "onset_density": 0.0}
-    audio = resample(audio / np.abs(audio).max(), rate, RATE)
+        level = None if loudness < _SILENT else loudness
+        return nothing | {"loudness": level, "tempo_confidence": 0.0, "onset_density": 0.0}
     # 10 ms frames: at librosa's usual 512 samples, neighbouring tempi are 3 BPM apart.
     hop = RATE // 100
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of frames longer than a short clip, once for each clip
-        centroid = librosa.feature.spectral_centroid(y=audio, sr=RATE)[0]
-        envelope = librosa.onset.onset_strength(y=audio, sr=RATE, hop_length=hop)
+        centroid = librosa.feature.spectral_centroid(y=heard, sr=RATE)[0]
+        envelope = librosa.onset.onset_strength(y=heard, sr=RATE, hop_length=hop)
         # An absolute threshold, since onset_detect otherwise scales every clip to its own loudest onset.
         onsets = librosa.onset.onset_detect(
             onset_envelope=envelope, sr=RATE, hop_length=hop, normalize=False, delta=_ONSET_RISE
         )
         key = Key(None, None, None)
-        if len(audio) >= _KEY_SECONDS * RATE:
-            key = find_key(librosa.feature.chroma_cqt(y=audio, sr=RATE).mean(axis=1))
+        if len(heard) >= _KEY_SECONDS * RATE:
+            key = find_key(librosa.feature.chroma_cqt(y=heard, sr=RATE).mean(axis=1))
     tempo, confidence = find_tempo(envelope, RATE / hop)
     return {
         "tempo": tempo if confidence >= gate else None,
@@ -105,7 +108,7 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
         "loudness": loudness,
         "centroid": float(centroid.mean()),
         "onset_strength": float(envelope.mean()),
-        "onset_density": len(onsets) * RATE / len(audio),
+        "onset_density": len(onsets) * RATE / len(heard),
     }
 
 

@@ -3,8 +3,10 @@
 import os
 import re
 import struct
+import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -160,7 +162,7 @@ def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int]]]:
 def _read_other(path: Path) -> tuple[np.ndarray, int]:
     soundfile = _soundfile(path)
     try:
-        with soundfile.SoundFile(path) as sound:
+        with _quiet(), soundfile.SoundFile(path) as sound:
             audio = sound.read(dtype="float32", always_2d=True).T
             promised, rate, said = sound.frames, sound.samplerate, sound.extra_info
     except (soundfile.LibsndfileError, ValueError, RuntimeError) as error:
@@ -170,6 +172,25 @@ def _read_other(path: Path) -> tuple[np.ndarray, int]:
     if audio.shape[1] < promised or any(b + 8 < a < _STREAMED for a, b in sizes):
         raise BadInput(f"{path}: cut off: the file is shorter than its header says")
     return audio, int(rate)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the C library's remarks on broken MP3 files off standard error: a fault is one line, and it is ours."""
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, ValueError):  # there is no standard error
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _soundfile(path: Path) -> Any:
