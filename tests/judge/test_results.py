@@ -120,6 +120,28 @@ def test_an_sae_feature_must_beat_features_that_mean_nothing():
     assert all(r.matched_p95 is None and r.moved for r in at if r.method != "sae_family")
 
 
+@pytest.mark.parametrize("kept", [("happy", "sad"), ("happy",)])
+def test_a_method_without_an_emotion_is_compared_on_those_it_has(scores, kept):
+    """An emotion without a family, or `--emotion happy`, must not empty the tables."""
+    some = pl.col("emotion").is_null() | (pl.col("method") != "sae_family") | pl.col("emotion").is_in(kept)
+    few = steer_results(scores.filter(some), EMOTIONS, QUICK)
+    rows = {(r.readout, r.baseline): r for r in few.comparisons}
+    assert {baseline for _, baseline in rows} == {"difference_in_means", "prompt_editing"}
+    lost = rows["clap", "difference_in_means"]
+    assert lost.emotions == kept
+    assert (lost.winner, lost.n_prompts) == ("baseline", 8)
+    assert lost.difference == pytest.approx(-0.1, abs=0.02)
+    assert any(
+        f"over {', '.join(kept)}" in s and s.startswith("clap: difference_in_means beats")
+        for s in few.statements
+    )
+    tables = {(r.readout, r.method): r for r in few.specificity}
+    assert (("clap", "sae_family") in tables) == (len(kept) > 1)
+    assert tables["clap", "difference_in_means"].emotions == EMOTIONS
+    if len(kept) > 1:
+        assert np.shape(tables["clap", "sae_family"].table) == (2, 2)
+
+
 def test_dose_response(results):
     rows = [r for r in results.dose if r.readout == "clap"]
     assert {r.method for r in rows} == {"sae_family", "difference_in_means"}

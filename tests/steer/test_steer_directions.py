@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 
 from helpers.steer_study import EMOTIONS, tiny_inputs
 from helpers.tiny_music import tiny_musicgen
-from moodlens.core import BadInput, read_json, write_json
+from moodlens.core import BadInput, file_sha256, read_json, write_json
 from moodlens.sae import encode_rows
 from moodlens.settings.steer import DirectionSettings, Mixture
 from moodlens.steer import Direction, build_directions, load_directions, mix, orthogonalise, save_directions
@@ -211,9 +211,32 @@ def test_damaged_directions_are_refused(directions, tmp_path):
     path.write_bytes(data)
     with pytest.raises(BadInput, match="build the directions anew"):
         load_directions(tmp_path)
-    write_json(tmp_path / "directions.json", {"format": "other"})
-    with pytest.raises(BadInput, match="not directions"):
-        load_directions(tmp_path)
+    for value in ({"format": "other"}, [], "text", {"version": 1, "format": "moodlens-directions"}):
+        write_json(tmp_path / "directions.json", value)
+        with pytest.raises(BadInput, match=r"directions\.json: .* make it anew: moodlens steer DIR --out"):
+            load_directions(tmp_path)
+
+
+def test_vectors_that_are_not_those_described_are_refused(directions, tmp_path):
+    from safetensors.numpy import save_file
+
+    save_directions(directions, tmp_path)
+    facts = read_json(tmp_path / "directions.json")
+    vectors = np.stack([item.vector for item in directions])
+    anchors = directions.provenance.anchors
+    for tensors in (
+        {"vectors": vectors[1:], "anchors": anchors},
+        {"vectors": vectors, "anchors": anchors[:, 1:]},
+        {"vectors": vectors},
+    ):
+        save_file(
+            {name: np.ascontiguousarray(a) for name, a in tensors.items()},
+            tmp_path / "directions.safetensors",
+        )
+        sha = file_sha256(tmp_path / "directions.safetensors")
+        write_json(tmp_path / "directions.json", facts | {"vectors_sha256": sha})
+        with pytest.raises(BadInput, match=r"directions\.safetensors: "):
+            load_directions(tmp_path)
 
 
 def test_another_encoder_is_refused(directions, musicgen, tmp_path):

@@ -234,7 +234,15 @@ from moodlens.settings.steer import SteerSettings
 source, checkpoint, out, settings = sys.argv[1:]
 settings = SteerSettings.model_validate_json(settings)
 model = MusicGen.load(checkpoint)
-run_steer(source, out, settings, lambda what, n, total: print(n, flush=True), model=model)
+
+
+def stop(what, n, total):
+    print(n, flush=True)
+    if n == 3:
+        sys.stdin.read()  # until it is killed
+
+
+run_steer(source, out, settings, stop, model=model)
 """
 
 
@@ -250,19 +258,19 @@ def test_a_killed_run_continues_to_the_same_bytes(few, checkpoint, tmp_path):
     ]
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, *args],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert child.stdout is not None
     with child.stdout:
-        for line in child.stdout:
-            if int(line) >= 3:
-                os.kill(child.pid, signal.SIGKILL)
-                break
+        assert [int(child.stdout.readline()) for _ in range(4)] == [0, 1, 2, 3]
+        os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     there = len(list((tmp_path / "killed" / "clips").glob("*.json")))
-    assert 3 <= there < 2 * EACH
+    assert there == 3
+    assert not (tmp_path / "killed" / "run.json").exists()  # a run is what is whole
     model = MusicGen.load(str(checkpoint))
     assert run_steer(few, tmp_path / "killed", settings, model=model).made == 2 * EACH - there
     assert run_steer(few, tmp_path / "whole", settings, model=model).made == 2 * EACH

@@ -8,7 +8,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from helpers.steered import PROMPT, SECONDS, clip, plain_generate, token_kl
 from helpers.tiny_music import tiny_model, tiny_musicgen
 from moodlens.core import BadInput
-from moodlens.steer import Sampling, Steering
+from moodlens.steer import MusicGen, Sampling, Steering
 from moodlens.steer.conditioning import added, halves, private_seed
 
 # -- traps -----------------------------------------------------------------------------------------------------------------
@@ -198,6 +198,7 @@ def test_top_k_zero_keeps_all_and_temperature_counts(musicgen):
     ("kwargs", "message"),
     [
         ({"prompt": "  "}, "blank"),
+        ({"prompt": "音楽 Musik"}, "knows none of it"),
         ({"prompt": "music", "seconds": 0.01}, "outside"),
         ({"prompt": "music", "seconds": 100}, "outside"),
         ({"prompt": "music", "steering": Steering(np.ones(7, np.float32), 1.0)}, "24 wide"),
@@ -207,3 +208,33 @@ def test_bad_requests_are_one_line(musicgen, kwargs, message):
     with pytest.raises(BadInput, match=message) as caught:
         musicgen.generate(**{"seconds": SECONDS, "seed": 0, **kwargs})
     assert "\n" not in str(caught.value)
+
+
+def test_a_step_that_is_too_long_is_one_line(vector):
+    musicgen = tiny_musicgen()
+    for amount in (1e38, float("nan")):
+        with pytest.raises(BadInput, match="no longer numbers; steer with a smaller coefficient") as caught:
+            clip(musicgen, Steering(vector, amount))
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(clip(musicgen), clip(tiny_musicgen()))  # and leaves nothing behind
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "tpu", "", "cpu:x"])
+def test_a_device_that_is_not_there_is_one_line(checkpoint, device):
+    with pytest.raises(BadInput, match="cannot be used here") as caught:
+        MusicGen.load(str(checkpoint), device=device)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_leaves_the_codec_alone(checkpoint, musicgen, dtype):
+    half = MusicGen.load(str(checkpoint), dtype=dtype, device="cpu")
+    assert half.info().dtype == dtype
+    assert {p.dtype for p in half.model.audio_encoder.parameters()} == {torch.float32}
+    codes = torch.arange(4 * 20).reshape(1, 1, 4, 20) % 64
+    with torch.no_grad():
+        decoded = [m.model.audio_encoder.decode(codes, [None]).audio_values for m in (musicgen, half)]
+    assert torch.equal(*decoded)
+    audio = clip(half)
+    assert audio.dtype == np.float32
+    assert half.codes(audio, half.sampling_rate).shape[0] == half.n_codebooks

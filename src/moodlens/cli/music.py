@@ -33,6 +33,8 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
 }
 """Settings of a steering run that have an option of their own: its name and type. Lists are given option by option."""
 
+CAN_BE_NONE = ("methods", "controls")
+
 ClapName = Annotated[
     str | None,
     typer.Option("--clap", metavar="NAME", help="CLAP checkpoint (laion/clap-htsat-unfused, or a folder)."),
@@ -103,7 +105,7 @@ def steer(
     where = settings if settings is not None else source if (source / "study.yaml").is_file() else None
     n_random = flags.pop("n_random")
     few = [] if n_random is None else [f"directions.n_random={n_random}"]
-    given = {name: _chosen(value) for name, value in flags.items()}
+    given = {name: _chosen(name, value) for name, value in flags.items()}
     texts = None if prompts is None else read_prompts(prompts)
     chosen = read_steer_settings(where, [*few, *changes], prompts=texts, **given)
     out = source / "steer" if out is None else out
@@ -121,11 +123,11 @@ def steer(
     emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
 
 
-def _chosen(value: Any) -> Any:
-    """What an option says: None where it was not given, and nothing at all for ``none``."""
+def _chosen(setting: str, value: Any) -> Any:
+    """What an option says: None where it was not given, and no method or control at all for ``none``."""
     if not isinstance(value, list):
         return value
-    return () if value == ["none"] else tuple(value) or None
+    return () if value == ["none"] and setting in CAN_BE_NONE else tuple(value) or None
 
 
 @app.command()

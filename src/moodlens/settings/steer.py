@@ -110,8 +110,9 @@ class SteerSettings(Frozen):
     )
     @classmethod
     def _distinct(cls, value: tuple | None) -> tuple | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("the same entry is given twice")
+        for entry in value or ():
+            if (value or ()).count(entry) > 1:
+                raise ValueError(f"{entry!r} is given twice")
         return value
 
     @field_validator("prompts")

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.core import BadInput, atomic_write, digest, file_sha256, read_json, write_json
+from moodlens.core import BadInput, atomic_write, digest, file_sha256, plain
+from moodlens.study.records.steer import DirectionFacts, DirectionsFile
 
-VECTORS, FACTS = "directions.safetensors", "directions.json"
+VECTORS = "directions.safetensors"
 SITE = "text_encoder.last_hidden_state"
-FORMAT, VERSION = "moodlens-directions", 1
+FORMAT = "moodlens-directions"
 
 
 @dataclass(frozen=True)
@@ -196,28 +197,24 @@ def save_directions(directions: Directions, folder: Path | str) -> None:
     with atomic_write(folder / VECTORS) as tmp:
         save_file(tensors, tmp)
     prov = directions.provenance
-    write_json(
-        folder / FACTS,
-        {
-            "format": FORMAT,
-            "version": VERSION,
-            "site": SITE,
-            "encoder": prov.encoder,
-            "revision": prov.revision,
-            "d_in": directions.d_in,
-            "data": prov.data,
-            "anchor_texts": prov.anchor_texts,
-            "emotions": directions.emotions,
-            "unit": directions.unit,
-            "norms": directions.norms,
-            "notes": directions.notes,
-            "vectors_sha256": file_sha256(folder / VECTORS),
-            "directions": [
-                {"name": d.name, "method": d.method, "emotion": d.emotion, "detail": d.detail}
-                for d in directions
-            ],
-        },
-    )
+    DirectionsFile(
+        format=FORMAT,
+        site=SITE,
+        encoder=prov.encoder,
+        revision=prov.revision,
+        d_in=directions.d_in,
+        data=prov.data,
+        anchor_texts=prov.anchor_texts,
+        emotions=directions.emotions,
+        unit=directions.unit,
+        norms=directions.norms,
+        notes=directions.notes,
+        vectors_sha256=file_sha256(folder / VECTORS),
+        directions=tuple(
+            DirectionFacts(name=d.name, method=d.method, emotion=d.emotion, detail=plain(d.detail))
+            for d in directions
+        ),
+    ).write(folder)
 
 
 def load_directions(folder: Path | str, *, encoder: str | None = None, d_in: int | None = None) -> Directions:
@@ -234,34 +231,36 @@ def load_directions(folder: Path | str, *, encoder: str | None = None, d_in: int
     from safetensors.numpy import load_file
 
     folder = Path(folder)
-    facts = read_json(folder / FACTS)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT or facts.get("version") != VERSION:
-        raise BadInput(f"{folder / FACTS}: not directions of version {VERSION}")
-    if encoder is not None and facts["encoder"] != encoder:
+    facts = DirectionsFile.read(folder)
+    if encoder is not None and facts.encoder != encoder:
         raise BadInput(
-            f"{folder}: directions of encoder {facts['encoder']!r} do not fit {encoder!r}: build them anew"
+            f"{folder}: directions of encoder {facts.encoder!r} do not fit {encoder!r}: build them anew"
         )
-    if d_in is not None and facts["d_in"] != d_in:
+    if d_in is not None and facts.d_in != d_in:
         raise BadInput(
-            f"{folder}: directions are {facts['d_in']} wide, the encoder gives {d_in}: build them anew"
+            f"{folder}: directions are {facts.d_in} wide, the encoder gives {d_in}: build them anew"
         )
     path = folder / VECTORS
-    if not path.is_file() or file_sha256(path) != facts["vectors_sha256"]:
-        raise BadInput(f"{path}: missing or not the file that {FACTS} describes: build the directions anew")
+    if not path.is_file() or file_sha256(path) != facts.vectors_sha256:
+        raise BadInput(
+            f"{path}: missing or not the file that {facts.file} describes: build the directions anew"
+        )
     try:
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        vectors, anchors = tensors["vectors"], tensors["anchors"]
+    except (SafetensorError, OSError, KeyError) as error:
         raise BadInput(f"{path}: not a readable safetensors file: {error}") from error
+    wanted = (len(facts.directions), facts.d_in), (len(facts.anchor_texts), facts.d_in)
+    if (vectors.shape, anchors.shape) != wanted:
+        raise BadInput(
+            f"{path}: {vectors.shape} vectors, {facts.file} describes {wanted[0]}: build them anew"
+        )
     items = tuple(
-        Direction(item["name"], item["method"], item["emotion"], vector, item["detail"])
-        for item, vector in zip(facts["directions"], tensors["vectors"], strict=True)
+        Direction(item.name, item.method, item.emotion, vector, dict(item.detail))
+        for item, vector in zip(facts.directions, vectors, strict=True)
     )
-    prov = Provenance(
-        facts["encoder"], facts["revision"], facts["data"], tuple(facts["anchor_texts"]), tensors["anchors"]
-    )
-    return Directions(
-        items, tuple(facts["emotions"]), facts["unit"], facts["norms"], prov, tuple(facts["notes"])
-    )
+    prov = Provenance(facts.encoder, facts.revision, facts.data, facts.anchor_texts, anchors)
+    return Directions(items, facts.emotions, facts.unit, facts.norms, prov, facts.notes)
 
 
 def check_anchors(directions: Directions, pooled: np.ndarray, who: str, *, tolerance: float = 0.05) -> float:

@@ -75,6 +75,10 @@ class MusicGen:
         """
         from transformers import AutoConfig, MusicgenForConditionalGeneration
 
+        class WithWholeCodec(MusicgenForConditionalGeneration):
+            # In half precision the codec adds noise (27 dB below the music in bfloat16) and, on a CPU, takes longer.
+            _keep_in_fp32_modules_strict = {"audio_encoder"}  # noqa: RUF012
+
         where = pick_device(device)
         with loading("MusicGen", name):
             config = AutoConfig.from_pretrained(name, revision=revision or "main")
@@ -86,11 +90,9 @@ class MusicGen:
                     f"MusicGen {name}: its text encoder is {width} wide, the directions are {d_in} wide: directions of "
                     "another encoder do not steer it; study MusicGen's own, t5:google-t5/t5-base"
                 )
-            model: Any = MusicgenForConditionalGeneration.from_pretrained(
+            model: Any = WithWholeCodec.from_pretrained(
                 name, revision=revision or "main", dtype=getattr(torch, dtype)
             )
-            # In half precision the codec adds noise (27 dB below the music in bfloat16) and, on a CPU, takes longer.
-            model.audio_encoder.float()
             tokenizer = load_tokenizer(name, revision)
             commit = revision_of(name, config)
             model = model.to(where)
@@ -107,11 +109,14 @@ class MusicGen:
         """``(1, T)`` token ids, ``</s>`` last, and their mask of ones.
 
         Raises:
-            BadInput: the prompt is blank.
+            BadInput: the prompt is blank, or the tokenizer knows no part of it.
         """
         if not prompt.strip():
             raise BadInput("prompt: is blank; every clip needs a text")
-        ids = torch.tensor([self.tokenizer.encode(prompt).ids], device=self.model.device)
+        encoded = self.tokenizer.encode(prompt)
+        if not set(encoded.tokens) - {"<unk>", "</s>", "\u2581"}:
+            raise BadInput(f"prompt {prompt!r}: {self.name} knows none of it (all of its tokens are <unk>)")
+        ids = torch.tensor([encoded.ids], device=self.model.device)
         return ids, torch.ones_like(ids)
 
     @torch.no_grad()

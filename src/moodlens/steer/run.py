@@ -14,16 +14,9 @@ from moodlens.core.text import read_text
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer.build import build_directions, prompt_differences
 from moodlens.steer.clips import ClipSpec, clip_key, read_clip, write_clip
-from moodlens.steer.directions import (
-    FACTS,
-    Direction,
-    Directions,
-    check_anchors,
-    load_directions,
-    save_directions,
-)
+from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
 from moodlens.steer.inputs import read_study_inputs
-from moodlens.study.records.steer import CLIPS, How, SteerProgress, SteerRun
+from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun
 
 if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen
@@ -205,7 +198,7 @@ def source_directions(source: Path | str | Directions, settings: SteerSettings) 
     """Directions as they are given, as they were saved in a folder, or built from a study's."""
     if isinstance(source, Directions):
         return source
-    if (Path(source) / FACTS).is_file():
+    if (Path(source) / DirectionsFile.file).is_file():
         return load_directions(source)
     return build_directions(read_study_inputs(source), settings.directions)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from moodlens.settings.steer import SteerSettings
 from moodlens.study.record import Column, Part, Record
@@ -90,6 +90,36 @@ class SteerProgress(Record):
     total: int = Field(description="clips of the run")
     seconds_per_clip: float = Field(description="mean over the clips made by this call, s")
     seconds_left: float = Field(description="estimate, s")
+
+
+class DirectionFacts(Part):
+    """One direction; its vector is the row of that number in directions.safetensors."""
+
+    name: str = Field(description="unique in the file, such as sae_family/happy or random/07")
+    method: str = Field(description="how it was made")
+    emotion: str | None = Field(description="what it should bring; null for controls")
+    detail: dict[str, JsonValue] = Field(description="features, weights, seeds, norms")
+
+
+class DirectionsFile(Record):
+    """What the vectors of directions.safetensors are, and whose embedding space they live in."""
+
+    file: ClassVar[str] = "directions.json"
+    stage: ClassVar[str] = "steer DIR --out"
+
+    format: Literal["moodlens-directions"] = Field(description="what this file is")
+    site: str = Field(description="tensor of MusicGen that is moved")
+    encoder: str = Field(description="id of the encoder")
+    revision: str | None = Field(description="of the encoder, if known")
+    d_in: int = Field(description="width of the vectors")
+    data: str = Field(description="hash of the rows and labels that they were made from")
+    anchor_texts: tuple[str, ...] = Field(description="some of the study's prompts")
+    emotions: tuple[str, ...] = Field(description="the study's labels")
+    unit: float = Field(description="length that coefficient 1 adds, in the embedding's units")
+    norms: dict[str, float] = Field(description="difference-in-means norm of each emotion")
+    notes: tuple[str, ...] = Field(description="what could not be built, and why")
+    vectors_sha256: str = Field(description="of directions.safetensors")
+    directions: tuple[DirectionFacts, ...] = Field(description="in the order of the vectors")
 
 
 CLIP_COLUMNS: Mapping[str, Column] = {
