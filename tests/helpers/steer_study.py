@@ -1,12 +1,28 @@
-"""A tiny study folder's arrays, in the space of a tiny MusicGen's own text encoder."""
+"""A tiny study in the space of a tiny MusicGen's own text encoder: in memory, and as the pipeline writes it."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 
-from moodlens.sae import SAE
-from moodlens.steer import StudyInputs
+from moodlens.core import write_table
+from moodlens.embed.store import EmbeddingStore
+from moodlens.pipeline.run import expected_keys
+from moodlens.pipeline.stages import STAGES
+from moodlens.sae.checkpoint import save_sae
+from moodlens.sae.model import SAE
+from moodlens.settings.base import to_yaml
+from moodlens.settings.study import read_study
+from moodlens.steer.build import Dictionary, build_directions
+from moodlens.steer.directions import Directions
 from moodlens.study.families import Families, Family
+from moodlens.study.records.prompts import PROMPTS, Prompts
+from moodlens.study.rows import NEUTRAL, Rows
+from moodlens.study.state import StageRecord, stamp_files, write_state
 
+ENCODER = "musicgen:tiny"
 EMOTIONS = ("happy", "sad", "calm", "energetic")
 CUES = {
     "happy": ("happy", "joyful", "bright"),
@@ -17,7 +33,26 @@ CUES = {
 SOUNDS = ("piano melody", "guitar ballad", "techno beat", "jazz tune", "rock song", "ambient synth")
 
 
-def tiny_inputs(musicgen, *, d_sae: int = 64, families: bool = True) -> StudyInputs:
+@dataclass(frozen=True)
+class TinyStudy:
+    """What directions are made from."""
+
+    rows: Rows
+    x: np.ndarray
+    dictionary: Dictionary | None
+
+    def directions(self, settings=None) -> Directions:
+        return build_directions(
+            self.rows,
+            self.x,
+            encoder=ENCODER,
+            revision="random",
+            dictionary=self.dictionary,
+            settings=settings,
+        )
+
+
+def tiny_study(musicgen, *, d_sae: int = 64, families: bool = True) -> TinyStudy:
     """Prompts of four emotions and none, embedded by ``musicgen``; an SAE of random unit decoder rows."""
     texts, labels, groups = [], [], []
     for c, emotion in enumerate(EMOTIONS):
@@ -28,13 +63,11 @@ def tiny_inputs(musicgen, *, d_sae: int = 64, families: bool = True) -> StudyInp
                 groups.append(len(set(groups)) if cue not in " ".join(texts[:-1]) else groups[-1])
     for sound in SOUNDS:
         texts.append(f"a simple {sound}")
-        labels.append(-1)
+        labels.append(NEUTRAL)
         groups.append(max(groups) + 1)
-    n = len(texts)
     x = musicgen.pooled(texts)
-    d_in = x.shape[1]
     generator = torch.Generator().manual_seed(5)
-    W_dec = torch.nn.functional.normalize(torch.randn(d_sae, d_in, generator=generator), dim=1)
+    W_dec = torch.nn.functional.normalize(torch.randn(d_sae, x.shape[1], generator=generator), dim=1)
     sae = SAE(
         W_dec.T.clone(), W_dec, torch.full((d_sae,), -0.2), torch.as_tensor(x.mean(axis=0)), activation="relu"
     )
@@ -42,17 +75,63 @@ def tiny_inputs(musicgen, *, d_sae: int = 64, families: bool = True) -> StudyInp
         Family(emotion=emotion, features=(3 * c, 3 * c + 1), weights=(0.6, 0.4), scales=(1.0, 2.0))
         for c, emotion in enumerate(EMOTIONS)
     )
-    splits = np.where(np.arange(n) % 3 == 2, "test", "train")
-    return StudyInputs(
-        x=x,
-        labels=np.array(labels),
-        groups=np.array(groups),
-        splits=splits,
-        kinds=np.where(np.array(labels) < 0, "neutral", "plain"),
-        texts=texts,
-        emotions=EMOTIONS,
-        encoder="musicgen:tiny",
-        revision="random",
-        sae=sae,
-        families=Families(families=made) if families else None,
+    split = np.where(np.arange(len(texts)) % 3 == 2, "test", "train")
+    rows = Rows.of(labels, emotions=EMOTIONS, group=groups, split=split, texts=texts)
+    found = Dictionary(sae, Families(families=made) if families else None, (0, 1, 50) if families else ())
+    return TinyStudy(rows, x, found)
+
+
+def write_study(study: TinyStudy, folder: Path, steer: dict) -> Path:
+    """The study as the pipeline leaves it after ``features``, with a ``steer:`` section in its settings."""
+    rows = study.rows
+    n = len(rows)
+    columns = {
+        "id": [str(i) for i in range(n)],
+        "text": rows.texts.tolist(),
+        "emotion": [EMOTIONS[c] if c >= 0 else None for c in rows.label],
+        "kind": rows.kind.tolist(),
+        "split": rows.split.tolist(),
+        "group": [f"g{g:03d}" for g in rows.group],
+        "source": ["grammar"] * n,
+    }
+    empty = {name: [None] * n for name in PROMPTS.columns if name not in columns}
+    schema = {name: getattr(pl, column.dtype) for name, column in PROMPTS.columns.items()}
+    PROMPTS.write(folder, pl.DataFrame({name: (columns | empty)[name] for name in schema}, schema=schema))
+    n_groups = len(np.unique(rows.group))
+    Prompts(emotions=EMOTIONS, seed=0, control="none", n=n, n_groups=n_groups).write(folder)
+    store = EmbeddingStore.create(
+        folder / "embeddings", {"encoder": ENCODER, "revision": "random"}, "float32"
     )
+    store.append(study.x)
+    found = study.dictionary
+    save_sae(found.sae, folder / "sae" / "main", {"encoder_id": ENCODER})
+    found.families.write(folder)
+    flags = [f in found.emotion_features for f in range(found.sae.d_sae)]
+    write_table(
+        folder / "selection.parquet", pl.DataFrame({"feature": range(len(flags)), "emotion_feature": flags})
+    )
+    settings = {"emotions": list(EMOTIONS), "encoder": {"id": ENCODER}, "steer": steer}
+    (folder / "study.yaml").write_text(to_yaml(settings), encoding="utf-8")
+    mark_finished(folder)
+    return folder
+
+
+def mark_finished(folder: Path) -> None:
+    """Records of the stages up to ``features``, for the settings in study.yaml and the files that are there."""
+    files = {
+        "prompts": ["prompts.parquet", "prompts.json"],
+        "embed": [str(p.relative_to(folder)) for p in (folder / "embeddings").rglob("*") if p.is_file()],
+        "train": [str(p.relative_to(folder)) for p in (folder / "sae").rglob("*") if p.is_file()],
+        "features": ["families.json", "selection.parquet"],
+    }
+    keys = expected_keys(read_study(folder / "study.yaml"), folder)
+    for stage in STAGES[: [each.name for each in STAGES].index("features") + 1]:
+        record = StageRecord(
+            key=keys[stage.name],
+            needs={name: keys[name] for name in stage.needs},
+            files=stamp_files(folder, files.get(stage.name, [])),
+            inputs={},
+            seconds=1,
+            began=0,
+        )
+        write_state(folder, stage.name, record)

@@ -70,7 +70,7 @@ def test_its_code_runs(study_folder, checkpoint, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_code_of_the_page_on_scores_runs(inputs, directions, musicgen, tmp_path, monkeypatch):
+def test_the_code_of_the_page_on_scores_runs(tiny, directions, musicgen, tmp_path, monkeypatch):
     pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
     save_tiny_clap(tmp_path / "clap")
     monkeypatch.chdir(tmp_path)
@@ -79,12 +79,12 @@ def test_the_code_of_the_page_on_scores_runs(inputs, directions, musicgen, tmp_p
         put_clip(tmp_path, place, 0.1 * np.sin(2 * np.pi * 440 * time), 8000)
     blocks = re.findall(r"```python\n(.*?)```", SCORES, re.S)
     assert len(blocks) == 2
-    names = {"musicgen": musicgen, "sae": inputs.sae, "directions": directions}
+    names = {"musicgen": musicgen, "sae": tiny.dictionary.sae, "directions": directions}
     for block in blocks:
         code = block.replace("laion/clap-htsat-unfused", "clap").replace("seconds=2", "seconds=0.2")
         exec(compile(code, "docs/scores.md", "exec"), names)
     assert names["frame"].height == 1
-    assert names["table"].height == inputs.sae.d_sae
+    assert names["table"].height == tiny.dictionary.sae.d_sae
 
 
 def test_every_trap_of_the_page_has_a_test():

@@ -5,13 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from helpers.steer_study import EMOTIONS, tiny_inputs
+from helpers.steer_study import EMOTIONS, tiny_study
 from helpers.tiny_music import tiny_musicgen
 from moodlens.core import BadInput, file_sha256, read_json, write_json
 from moodlens.sae import encode_rows
 from moodlens.settings.steer import DirectionSettings, Mixture
-from moodlens.steer import Direction, build_directions, load_directions, mix, orthogonalise, save_directions
+from moodlens.steer import Direction, load_directions, mix, orthogonalise, save_directions
 from moodlens.steer.directions import check_anchors, unit_vector
+from moodlens.study.rows import UNKNOWN, Rows
 
 
 def test_every_method_is_there_at_one_norm(directions):
@@ -30,12 +31,12 @@ def test_every_method_is_there_at_one_norm(directions):
     assert len({item.hash for item in directions}) == len(directions)
 
 
-def test_coefficient_one_is_the_mean_difference_in_means_norm(directions, inputs):
-    rows = inputs.development
+def test_coefficient_one_is_the_mean_difference_in_means_norm(directions, tiny):
+    dev = tiny.rows.where("train", "val")
+    labels, x = tiny.rows.label[dev], tiny.x[dev]
     norms = []
     for c, emotion in enumerate(EMOTIONS):
-        own = inputs.labels[rows] == c
-        vector = inputs.x[rows][own].mean(0) - inputs.x[rows][~own].mean(0)
+        vector = x[labels == c].mean(0) - x[labels != c].mean(0)
         norms.append(np.linalg.norm(vector))
         np.testing.assert_allclose(
             directions[f"difference_in_means/{emotion}"].vector, vector / norms[-1], atol=1e-5
@@ -44,60 +45,61 @@ def test_coefficient_one_is_the_mean_difference_in_means_norm(directions, inputs
     assert directions.unit == pytest.approx(np.mean(norms), rel=1e-5)
 
 
-def test_no_test_row_is_looked_at(inputs, directions):
+def test_no_test_row_is_looked_at(tiny, directions):
     from dataclasses import replace
 
-    x = inputs.x.copy()
-    x[inputs.splits == "test"] += 100
-    texts = list(inputs.texts)
-    other = build_directions(replace(inputs, x=x, texts=texts))
+    x = tiny.x.copy()
+    x[tiny.rows.split == "test"] += 100
+    other = replace(tiny, x=x).directions()
     for a, b in zip(directions, other, strict=True):
         np.testing.assert_array_equal(a.vector, b.vector)
 
 
-def test_family_and_feature_are_decoder_rows(directions, inputs):
-    W = inputs.sae.W_dec.detach().numpy()
-    family = inputs.families.families[1]
+def test_family_and_feature_are_decoder_rows(directions, tiny):
+    W = tiny.dictionary.sae.W_dec.detach().numpy()
+    family = tiny.dictionary.families["sad"]
     wanted = sum(w * s * W[f] for f, w, s in zip(family.features, family.weights, family.scales, strict=True))
     np.testing.assert_allclose(
         directions["sae_family/sad"].vector, wanted / np.linalg.norm(wanted), atol=1e-6
     )
     np.testing.assert_allclose(directions["sae_feature/sad"].vector, W[family.features[0]], atol=1e-6)
-    chosen = build_directions(inputs, DirectionSettings(features={"sad": 40}))
+    chosen = tiny.directions(DirectionSettings(features={"sad": 40}))
     np.testing.assert_allclose(chosen["sae_feature/sad"].vector, W[40], atol=1e-6)
 
 
-def test_linear_probe_points_to_its_emotion(directions, inputs):
-    rows = inputs.development
-    x, labels = inputs.x[rows], inputs.labels[rows]
+def test_linear_probe_points_to_its_emotion(directions, tiny):
+    dev = tiny.rows.where("train", "val")
+    x, labels = tiny.x[dev], tiny.rows.label[dev]
     for c, emotion in enumerate(EMOTIONS):
         reading = x @ directions[f"linear_probe/{emotion}"].vector
         assert reading[labels == c].mean() > reading[labels != c].mean()
 
 
-def test_matched_features_fire_as_often_and_mean_nothing(directions, inputs):
+def test_matched_features_fire_as_often_and_mean_nothing(directions, tiny):
     from dataclasses import replace
 
-    codes = encode_rows(inputs.sae, inputs.x[inputs.development])
+    codes = encode_rows(tiny.dictionary.sae, tiny.x[tiny.rows.where("train", "val")])
     density = (codes > 0).mean(axis=0)
     matched = [item.detail["feature"] for item in directions.select(method="matched_random_feature")]
-    members = {f for family in inputs.families.families for f in family.features}
+    members = {f for family in tiny.dictionary.families.families for f in family.features}
     assert len(set(matched)) == 20
     assert not members & set(matched)
     assert all(density[f] > 0 for f in matched)
-    also = build_directions(replace(inputs, emotion_features=tuple(matched[:10])))
+    also = replace(
+        tiny, dictionary=replace(tiny.dictionary, emotion_features=tuple(matched[:10]))
+    ).directions()
     again = {item.detail["feature"] for item in also.select(method="matched_random_feature")}
     assert not again & set(matched[:10])
 
 
-def test_too_few_features_to_match(inputs):
+def test_too_few_features_to_match(tiny):
     with pytest.raises(BadInput, match="ask for fewer"):
-        build_directions(inputs, DirectionSettings(n_matched=64))
+        tiny.directions(DirectionSettings(n_matched=64))
 
 
-def test_random_directions_are_seeded_and_nearly_orthogonal(inputs, directions):
-    again = build_directions(inputs)
-    other = build_directions(inputs, DirectionSettings(seed=1))
+def test_random_directions_are_seeded_and_nearly_orthogonal(tiny, directions):
+    again = tiny.directions()
+    other = tiny.directions(DirectionSettings(seed=1))
     for i in range(20):
         name = f"random/{i:02d}"
         np.testing.assert_array_equal(directions[name].vector, again[name].vector)
@@ -108,31 +110,51 @@ def test_random_directions_are_seeded_and_nearly_orthogonal(inputs, directions):
     assert abs(cosines.std() - matrix.shape[1] ** -0.5) < 0.05  # what chance gives in d_in dimensions
 
 
-def test_a_study_without_sae_or_family_says_so(inputs):
+def test_a_study_without_sae_or_family_says_so(tiny):
     from dataclasses import replace
 
-    bare = build_directions(replace(inputs, sae=None))
+    bare = replace(tiny, dictionary=None).directions()
     assert not bare.select(method="sae_feature")
     assert any("no SAE" in note for note in bare.notes)
-    lone = build_directions(replace(inputs, families=None))
+    lone = replace(tiny, dictionary=replace(tiny.dictionary, families=None)).directions()
     assert len(lone.notes) == 4
     assert not lone.select(method="matched_random_feature")
 
 
-def test_embeddings_without_texts_are_refused(inputs):
+def test_embeddings_without_texts_are_refused(tiny):
     from dataclasses import replace
 
     with pytest.raises(BadInput, match="without texts"):
-        build_directions(replace(inputs, texts=[""] * len(inputs.texts)))
+        replace(
+            tiny, rows=replace(tiny.rows, texts=np.array([""] * len(tiny.rows), dtype=object))
+        ).directions()
 
 
 @pytest.mark.parametrize(
     ("features", "message"),
     [({"angry": 1}, "unknown emotions"), ({"sad": 64}, "not a feature of an SAE with 64")],
 )
-def test_bad_features(inputs, features, message):
+def test_bad_features(tiny, features, message):
     with pytest.raises(BadInput, match=message):
-        build_directions(inputs, DirectionSettings(features=features))
+        tiny.directions(DirectionSettings(features=features))
+
+
+def test_what_denies_or_mixes_emotions_takes_no_part(tiny, directions):
+    """Neither do texts of which nothing is known: they would be negatives of every emotion."""
+    from dataclasses import replace
+
+    rows = tiny.rows
+    more = Rows.of(
+        [*rows.label, UNKNOWN, UNKNOWN],
+        emotions=EMOTIONS,
+        group=[*rows.group, 1000, 1001],
+        split=[*rows.split, "train", "val"],
+        kind=[*rows.kind, "negation", "unlabelled"],
+        texts=[*rows.texts, "not happy", "a caption"],
+    )
+    other = replace(tiny, rows=more, x=np.concatenate([tiny.x, tiny.x[:2] + 100])).directions()
+    for a, b in zip(directions, other, strict=True):
+        np.testing.assert_array_equal(a.vector, b.vector)
 
 
 # -- mixing ------------------------------------------------------------------------------------------------------------
@@ -173,12 +195,12 @@ def test_mix_weights_and_orthogonal(directions):
         mix([(happy, 1.0), (Direction("x", "x", "x", happy.vector), -1.0)])
 
 
-def test_mixtures_from_settings(inputs):
+def test_mixtures_from_settings(tiny):
     settings = DirectionSettings(mixtures=(Mixture(weights={"happy": 1.0, "calm": 0.5}),))
-    found = build_directions(inputs, settings).select(method="mixture")
+    found = tiny.directions(settings).select(method="mixture")
     assert [item.detail["parts"] for item in found] == [["sae_family/happy", "sae_family/calm"]]
     with pytest.raises(BadInput, match="no sae_family direction for 'bored'"):
-        build_directions(inputs, DirectionSettings(mixtures=(Mixture(weights={"happy": 1, "bored": 1}),)))
+        tiny.directions(DirectionSettings(mixtures=(Mixture(weights={"happy": 1, "bored": 1}),)))
 
 
 # -- files and other encoders --------------------------------------------------------------------------------------------
@@ -261,5 +283,5 @@ def test_the_same_encoder_in_half_precision_is_accepted(directions, dtype):
 
 def test_shuffled_labels_of_the_tiny_study_build_all_the_same(musicgen):
     """Controls do not depend on there being families."""
-    built = build_directions(tiny_inputs(musicgen, families=False))
+    built = tiny_study(musicgen, families=False).directions()
     assert len(built.select(method="random")) == 20

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,14 +10,13 @@ import numpy as np
 import pytest
 
 from helpers.clips import wav_samples
-from helpers.steer_study import EMOTIONS, tiny_inputs
+from helpers.steer_study import EMOTIONS, mark_finished, tiny_study
 from moodlens.core import BadInput, file_sha256, read_json
 from moodlens.settings.steer import DirectionSettings, SteerSettings
-from moodlens.steer.build import build_directions
+from moodlens.steer.build import study_directions
 from moodlens.steer.clips import measure_loudness, read_clip
 from moodlens.steer.conditioning import Steering
 from moodlens.steer.directions import save_directions
-from moodlens.steer.inputs import read_study_inputs
 from moodlens.steer.musicgen import MusicGen
 from moodlens.steer.run import plan, run_directions, run_steer
 from moodlens.study.records.steer import ClipFacts, SteerRun
@@ -36,8 +36,8 @@ EACH = 1 + 1 + 4 + 2
 
 
 @pytest.fixture(scope="module")
-def few(inputs):
-    return build_directions(inputs, SMALL.directions)
+def few(tiny):
+    return tiny.directions(SMALL.directions)
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +150,6 @@ def test_running_again_makes_nothing_and_changes_no_byte(done, few, musicgen):
 
 
 def test_a_grown_grid_keeps_what_is_there(done, few, musicgen, tmp_path):
-    import shutil
-
     out = tmp_path / "run"
     shutil.copytree(done.folder, out)
     grown = run_steer(few, out, SMALL.model_copy(update={"seeds": (0, 1, 2)}), model=musicgen)
@@ -199,8 +197,6 @@ def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
 
 
 def test_a_damaged_clip_is_made_again(done, few, musicgen, tmp_path):
-    import shutil
-
     out = tmp_path / "run"
     shutil.copytree(done.folder, out)
     wav = sorted((out / "clips").glob("*.wav"))[3]
@@ -282,12 +278,10 @@ def test_a_killed_run_continues_to_the_same_bytes(few, checkpoint, tmp_path):
 # -- from a study folder -------------------------------------------------------------------------------------------------
 
 
-def test_a_study_folder_steers(study_folder, inputs, checkpoint, tmp_path):
-    read = read_study_inputs(study_folder)
-    np.testing.assert_array_equal(read.x, inputs.x)
-    np.testing.assert_array_equal(read.labels, inputs.labels)
-    assert read.emotion_features == (0, 1, 50)
-    assert (read.encoder, read.emotions, read.texts) == (inputs.encoder, inputs.emotions, inputs.texts)
+def test_a_study_folder_steers(study_folder, few, checkpoint, tmp_path):
+    read = study_directions(study_folder, SMALL.directions)
+    assert [d.hash for d in read] == [d.hash for d in few]
+    assert (read.provenance.encoder, read.unit) == (few.provenance.encoder, few.unit)
     settings = SMALL.model_copy(update={"model": str(checkpoint), "prompts": ("music",), "seeds": (0,)})
     run = run_steer(study_folder, tmp_path / "a", settings)
     assert run.made == EACH
@@ -314,13 +308,13 @@ def test_every_prompt_has_its_own_prompt_difference(few, musicgen, tmp_path):
     assert run_steer(tmp_path / "directions", tmp_path, settings, model=musicgen).made == 0
 
 
-def test_another_text_encoder_is_refused_before_any_clip(few, inputs, checkpoint, tmp_path):
+def test_another_text_encoder_is_refused_before_any_clip(few, checkpoint, tmp_path):
     from helpers.tiny_music import save_tiny_musicgen, tiny_musicgen
 
     other = save_tiny_musicgen(tmp_path / "other", seed=1)
     with pytest.raises(BadInput, match="directions of another encoder do not steer it"):
         run_steer(few, tmp_path / "out", SMALL.model_copy(update={"model": str(other)}))
-    wide = build_directions(tiny_inputs(tiny_musicgen(width=48)), SMALL.directions)
+    wide = tiny_study(tiny_musicgen(width=48)).directions(SMALL.directions)
     with pytest.raises(BadInput, match="24 wide, the directions are 48 wide"):
         run_steer(wide, tmp_path / "out", SMALL.model_copy(update={"model": str(checkpoint)}))
     assert not (tmp_path / "out").exists()
@@ -336,9 +330,42 @@ def test_a_checkpoint_that_is_not_there(few, tmp_path, monkeypatch, name, messag
     assert "\n" not in str(caught.value)
 
 
-def test_folders_that_are_no_study_or_run(tmp_path):
-    with pytest.raises(BadInput, match=r"prompts\.parquet"):
+def test_a_folder_that_is_no_study(tmp_path):
+    with pytest.raises(BadInput, match=r"neither a study folder .* nor saved directions"):
         run_steer(tmp_path, tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_that_is_not_finished_or_not_as_it_was_left_does_not_steer(study_folder, few, tmp_path):
+    """Families of another SAE point anywhere: what is outdated is refused, what is not there yet is said."""
+    folder = tmp_path / "study"
+    shutil.copytree(study_folder, folder)
+    families = (folder / "families.json").read_bytes()
+    (folder / "families.json").write_bytes(families.replace(b"0.6", b"0.7"))
+    with pytest.raises(BadInput, match=r"families\.json: changed since moodlens features wrote it"):
+        study_directions(folder)
+    (folder / "families.json").write_bytes(families)
+    record = folder / ".stages" / "train.json"
+    before = record.read_text()
+    record.write_text(before.replace(read_json(record)["key"], "another"))
+    with pytest.raises(
+        BadInput, match="was made for other settings or an earlier stage; run: moodlens features"
+    ):
+        study_directions(folder)
+    record.write_text(before)
+    (folder / ".stages" / "features.json").unlink()  # as far as training: no families yet
+    early = study_directions(folder, SMALL.directions)
+    assert len(early.notes) == 4
+    assert {item.method for item in early} == {item.method for item in few} - {
+        "sae_family", "sae_feature", "matched_random_feature",
+    }  # fmt: skip
+    record.unlink()
+    assert study_directions(folder).notes == ("no SAE in this study: no SAE directions",)
+    (folder / ".stages" / "embed.json").unlink()
+    with pytest.raises(BadInput, match="embed is not there yet; run: moodlens embed"):
+        study_directions(folder)
+    mark_finished(folder)
+    assert [d.hash for d in study_directions(folder, SMALL.directions)] == [d.hash for d in few]
 
 
 def test_run_json_names_what_was_asked(done):

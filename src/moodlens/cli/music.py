@@ -99,6 +99,7 @@ def steer(
 ) -> None:
     """Generate music with the study's features added to MusicGen's conditioning, beside every baseline."""
     from moodlens.judge.results import check_judgeable, judge_run, result_lines, scorers
+    from moodlens.pipeline.opened import OpenStudy
     from moodlens.settings.steer import read_steer_settings
     from moodlens.steer.run import check_folder, read_prompts, run_steer, source_directions
 
@@ -110,7 +111,8 @@ def steer(
     chosen = read_steer_settings(where, [*few, *changes], prompts=texts, **given)
     out = source / "steer" if out is None else out
     check_folder(out, source)
-    directions = source_directions(source, chosen)
+    study = OpenStudy.open(source) if (source / "study.yaml").is_file() else source
+    directions = source_directions(study, chosen)
     scores = None
     if judge:  # whatever the judge lacks is said before the first clip, not after the last
         check_judgeable(chosen)

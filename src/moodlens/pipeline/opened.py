@@ -129,7 +129,7 @@ class OpenStudy(Study):
 
         self.require("features")
         chosen = settings or self.settings.steer or SteerSettings()
-        return run_steer(self.path, out, chosen, progress)
+        return run_steer(self, out, chosen, progress)
 
     def inspect(
         self, features: Sequence[int] = (), *, emotion: str | None = None, top: int = 3, n: int = 5

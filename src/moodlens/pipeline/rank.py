@@ -33,18 +33,17 @@ def rank_study_features(
     Raises:
         BadInput: no clips, no features, or a checkpoint that does not fit.
     """
-    from moodlens.judge import Offline, rank_features, read_references
-    from moodlens.steer import build_directions, read_study_inputs
+    from moodlens.judge.audio import sound_files
+    from moodlens.judge.offline import Offline, rank_features, read_references
+    from moodlens.steer.build import study_directions
     from moodlens.steer.musicgen import MusicGen
 
     table = study.features
     kept = table.filter(pl.col("density") > 0) if every else table.filter(pl.col("emotion_feature"))
     if kept.height == 0:
         raise BadInput(f"{study.path}: it has no emotion feature to rank; use --all")
-    files = sorted(clips.glob("*.wav"))
-    if not files:
-        raise BadInput(f"{clips}: no WAV files to ask MusicGen about")
-    directions = build_directions(read_study_inputs(study.path))
+    files = sound_files(clips)
+    directions = study_directions(study)
     loaded = MusicGen.load(model, d_in=directions.d_in)
     references = read_references(loaded, {"": files}, PROMPTS, seconds=seconds)
     features = kept["feature"].to_numpy()

@@ -1,4 +1,5 @@
 from .build import build_directions as build_directions
+from .build import study_directions as study_directions
 from .conditioning import Sampling as Sampling
 from .conditioning import Steering as Steering
 from .directions import Direction as Direction
@@ -7,8 +8,6 @@ from .directions import load_directions as load_directions
 from .directions import mix as mix
 from .directions import orthogonalise as orthogonalise
 from .directions import save_directions as save_directions
-from .inputs import StudyInputs as StudyInputs
-from .inputs import read_study_inputs as read_study_inputs
 from .musicgen import MusicGen as MusicGen
 from .run import SteerOutcome as SteerOutcome
 from .run import plan as plan

@@ -1,7 +1,8 @@
 """Every direction a sceptic asks for, from the train and val rows of one study."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,54 +14,126 @@ from moodlens.stats.controls import draw_matched, random_directions
 from moodlens.stats.ranks import activity
 from moodlens.stats.units import permuted_labels
 from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
-from moodlens.steer.inputs import StudyInputs
+from moodlens.study.rows import DEV, Rows
+from moodlens.study.state import read_states
+from moodlens.study.study import Study
 from moodlens.validate.baselines import DenseBaselines
 
 if TYPE_CHECKING:
+    from moodlens.sae.model import SAE
     from moodlens.steer.musicgen import MusicGen
+    from moodlens.study.families import Families
 
 N_ANCHORS = 8
 
 
-def build_directions(inputs: StudyInputs, settings: DirectionSettings | None = None) -> Directions:
-    """All directions of a study, made from its train and val rows alone.
+@dataclass(frozen=True)
+class Dictionary:
+    """What a study found in its SAE.
 
-    SAE directions are left out, with a note, where the study has no SAE or an emotion has no family.
+    Attributes:
+        sae: its decoder rows are directions.
+        families: the features of each emotion; None where none were looked for yet.
+        emotion_features: every feature that was found to mean an emotion, in a family or not.
+    """
+
+    sae: "SAE"
+    families: "Families | None" = None
+    emotion_features: tuple[int, ...] = ()
+
+
+def study_directions(study: Study | Path | str, settings: DirectionSettings | None = None) -> Directions:
+    """All directions of a study: :func:`build_directions` of what its folder holds.
+
+    Raises:
+        BadInput: it is no study, has no embeddings yet, or what it holds is outdated or damaged.
+    """
+    if not isinstance(study, Study):
+        if not (Path(study) / "study.yaml").is_file():
+            raise BadInput(
+                f"{study}: neither a study folder (study.yaml) nor saved directions (directions.json)"
+            )
+        study = Study(study)
+    finished = read_states(study.path)
+    study.require("embed")
+    dictionary = None
+    if "features" in finished:
+        study.require("features")
+        table = study.features
+        mean_emotions = table.filter(table["emotion_feature"])["feature"].to_list()
+        dictionary = Dictionary(study.sae(), study.families, tuple(mean_emotions))
+    elif "train" in finished:
+        dictionary = Dictionary(study.require("train").sae())
+    info = study.encoder_info
+    return build_directions(
+        study.rows,
+        study.x,
+        encoder=str(info["encoder"]),
+        revision=info.get("revision"),
+        dictionary=dictionary,
+        settings=settings,
+    )
+
+
+def build_directions(
+    rows: Rows,
+    x: np.ndarray,
+    *,
+    encoder: str,
+    revision: str | None = None,
+    dictionary: Dictionary | None = None,
+    settings: DirectionSettings | None = None,
+) -> Directions:
+    """All directions of a study, made from its plain train and val rows alone.
+
+    SAE directions are left out, with a note, where there is no SAE or an emotion has no family.
+
+    Args:
+        rows: texts, labels, groups and splits.
+        x: ``(n, d_in)`` raw embeddings of the rows.
+        encoder: what made them, such as ``"t5:google-t5/t5-base"``.
+        revision: of the encoder, if known.
+        dictionary: what was found in the SAE.
 
     Raises:
         BadInput: an emotion has no rows, or a setting names an unknown emotion or feature.
     """
     settings = settings or DirectionSettings()
-    rows = inputs.development
-    x, labels, groups = inputs.x[rows], inputs.labels[rows], inputs.groups[rows]
-    emotions = inputs.emotions
-    means = difference_in_means(x, labels, len(emotions))
+    emotions, dev = rows.emotions, rows.where(*DEV)
+    fit, x_fit = rows[dev], x[dev]
+    means = difference_in_means(x_fit, fit.label, len(emotions))
     norms = {emotion: float(np.linalg.norm(means[c])) for c, emotion in enumerate(emotions)}
-    probe = DenseBaselines.fit(x, labels, emotions, settings.seed).probe_weights
+    probe = DenseBaselines.fit(x_fit, fit.label, emotions, settings.seed).probe_weights
     items: list[Direction] = []
     for c, emotion in enumerate(emotions):
         items.append(_direction("difference_in_means", emotion, means[c], {"norm": norms[emotion]}))
         # Against the mean of the other classes: what a multinomial probe's log-odds rise along.
         items.append(_direction("linear_probe", emotion, probe[c] - np.delete(probe, c, axis=0).mean(axis=0)))
-    for i, vector in enumerate(principal_components(x)[0][: settings.n_components]):
+    for i, vector in enumerate(principal_components(x_fit)[0][: settings.n_components]):
         items.append(_control("pca", i, vector))
     drawn = random_directions(settings.n_random, x.shape[1], np.random.default_rng([settings.seed, 1]))
     for i, vector in enumerate(drawn):
         items.append(_control("random", i, vector, {"seed": settings.seed}))
     if settings.n_shuffled:
-        shuffles = permuted_labels(labels, groups, settings.n_shuffled, settings.seed)
+        shuffles = permuted_labels(fit.label, fit.group, settings.n_shuffled, settings.seed)
         for i, dealt in enumerate(shuffles):
-            vector = difference_in_means(x, dealt, len(emotions))[i % len(emotions)]
+            vector = difference_in_means(x_fit, dealt, len(emotions))[i % len(emotions)]
             items.append(_control("shuffled_difference_in_means", i, vector, {"seed": settings.seed}))
+    unknown = set(settings.features) - set(emotions)
+    if unknown:
+        raise BadInput(f"features: unknown emotions {sorted(unknown)}; known: {', '.join(emotions)}")
     notes: list[str] = []
-    items += _sae_directions(inputs, rows, settings, notes)
-    anchors = _anchors(inputs)
+    if dictionary is None:
+        notes.append("no SAE in this study: no SAE directions")
+    else:
+        items += _sae_directions(dictionary, emotions, x_fit, settings, notes)
+    anchors = _anchors(rows)
     prov = Provenance(
-        inputs.encoder,
-        inputs.revision,
-        digest(x, labels, list(emotions)),
-        tuple(inputs.texts[i] for i in anchors),
-        inputs.x[anchors].astype(np.float32),
+        encoder,
+        revision,
+        digest(x_fit, fit.label, list(emotions)),
+        tuple(rows.texts[anchors].tolist()),
+        x[anchors].astype(np.float32),
     )
     directions = Directions(
         tuple(items), emotions, float(np.mean(list(norms.values()))), norms, prov, tuple(notes)
@@ -79,23 +152,19 @@ def _control(method: str, i: int, vector: np.ndarray, detail: dict | None = None
 
 
 def _sae_directions(
-    inputs: StudyInputs, rows: np.ndarray, settings: DirectionSettings, notes: list[str]
+    found: Dictionary, emotions: Sequence[str], x: np.ndarray, settings: DirectionSettings, notes: list[str]
 ) -> list[Direction]:
-    sae, families = inputs.sae, inputs.families
-    unknown = set(settings.features) - set(inputs.emotions)
-    if unknown:
-        raise BadInput(f"features: unknown emotions {sorted(unknown)}; known: {', '.join(inputs.emotions)}")
-    if sae is None:
-        notes.append("no SAE in this study: no SAE directions")
-        return []
-    from moodlens.sae import encode_rows
+    from moodlens.sae.model import encode_rows
 
+    sae = found.sae
     W_dec = sae.W_dec.detach().float().cpu().numpy()
-    items, chosen, members = [], [], []
-    for c, emotion in enumerate(inputs.emotions):
-        family = families.families[c] if families is not None else None
+    items, chosen = [], []
+    allowed = np.ones(sae.d_sae, dtype=bool)
+    allowed[list(found.emotion_features)] = False
+    for emotion in emotions:
+        family = found.families[emotion] if found.families is not None else None
         if family is not None and family.features:
-            members += list(family.features)
+            allowed[list(family.features)] = False
             detail = {"features": family.features, "weights": family.weights, "scales": family.scales}
             items.append(_direction("sae_family", emotion, family.direction(W_dec), detail))
         feature = settings.features.get(emotion, family.features[0] if family and family.features else None)
@@ -107,9 +176,7 @@ def _sae_directions(
         chosen.append(feature)
         items.append(_direction("sae_feature", emotion, W_dec[feature], {"feature": feature}))
     if chosen and settings.n_matched:
-        density, size = activity(encode_rows(sae, inputs.x[rows]))
-        allowed = np.ones(sae.d_sae, dtype=bool)
-        allowed[[*members, *inputs.emotion_features]] = False
+        density, size = activity(encode_rows(sae, x))
         rng = np.random.default_rng([settings.seed, 2])
         drawn = draw_matched(density, size, np.array(chosen), allowed, settings.n_matched, rng).tolist()
         for i, feature in enumerate(drawn):
@@ -118,19 +185,19 @@ def _sae_directions(
     return items
 
 
-def _anchors(inputs: StudyInputs) -> np.ndarray:
+def _anchors(rows: Rows) -> np.ndarray:
     """Rows spread over the study, distinct in text.
 
     Raises:
         BadInput: there is no text, so nothing could show that another encoder is the same.
     """
-    rows = np.array([i for i, text in enumerate(inputs.texts) if text and text.strip()], dtype=int)
-    if not len(rows):
+    written = np.array([i for i, text in enumerate(rows.texts) if text and text.strip()], dtype=int)
+    if not len(written):
         raise BadInput(
             "directions: this study has embeddings without texts, so MusicGen's text encoder cannot be checked against "
             "it; add the prompts"
         )
-    first = rows[np.sort(np.unique([inputs.texts[i] for i in rows], return_index=True)[1])]
+    first = written[np.sort(np.unique(rows.texts[written].astype(str), return_index=True)[1])]
     return first[np.linspace(0, len(first) - 1, min(N_ANCHORS, len(first))).round().astype(int)]
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from moodlens.core import BadInput, Progress, silent
 from moodlens.core.text import read_text
 from moodlens.settings.steer import SteerSettings
-from moodlens.steer.build import build_directions, prompt_differences
+from moodlens.steer.build import prompt_differences, study_directions
 from moodlens.steer.clips import ClipSpec, clip_key, read_clip, write_clip
 from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
-from moodlens.steer.inputs import read_study_inputs
 from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun
+from moodlens.study.study import Study
 
 if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen
@@ -116,7 +116,7 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
 
 
 def run_steer(
-    source: Path | str | Directions,
+    source: Study | Directions | Path | str,
     out: Path | str,
     settings: SteerSettings | None = None,
     progress: Progress = silent,
@@ -130,8 +130,8 @@ def run_steer(
     clip is there: until then an earlier run, and what was made of it, stay as they are.
 
     Args:
-        source: a study folder, whose directions are built; a folder of saved directions; or directions. The last two
-            ignore ``settings.directions``.
+        source: a study or its folder, whose directions are built; a folder of saved directions; or directions. The
+            last two ignore ``settings.directions``.
         out: folder of the experiment.
         settings: checkpoint, prompts, methods, coefficients, seeds; None: the defaults.
         progress: told the clips done; ``out/progress.json`` holds the estimate of the time left besides.
@@ -194,13 +194,13 @@ def check_folder(out: Path, source: Any = None) -> None:
         raise BadInput(f"{above}: cannot write there; choose another folder")
 
 
-def source_directions(source: Path | str | Directions, settings: SteerSettings) -> Directions:
+def source_directions(source: Study | Directions | Path | str, settings: SteerSettings) -> Directions:
     """Directions as they are given, as they were saved in a folder, or built from a study's."""
     if isinstance(source, Directions):
         return source
-    if (Path(source) / DirectionsFile.file).is_file():
+    if not isinstance(source, Study) and (Path(source) / DirectionsFile.file).is_file():
         return load_directions(source)
-    return build_directions(read_study_inputs(source), settings.directions)
+    return study_directions(source, settings.directions)
 
 
 def _load(settings: SteerSettings, directions: Directions) -> "MusicGen":
