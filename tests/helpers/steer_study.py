@@ -98,7 +98,8 @@ def write_study(study: TinyStudy, folder: Path, steer: dict) -> Path:
     schema = {name: getattr(pl, column.dtype) for name, column in PROMPTS.columns.items()}
     PROMPTS.write(folder, pl.DataFrame({name: (columns | empty)[name] for name in schema}, schema=schema))
     n_groups = len(np.unique(rows.group))
-    Prompts(emotions=EMOTIONS, seed=0, control="none", n=n, n_groups=n_groups).write(folder)
+    facts = {"emotions": EMOTIONS, "seed": 0, "control": "none", "n": n, "n_groups": n_groups}
+    Prompts(**facts, tables=(), remarks=()).write(folder)
     store = EmbeddingStore.create(
         folder / "embeddings", {"encoder": ENCODER, "revision": "random"}, "float32"
     )

@@ -71,7 +71,10 @@ def write_results(
     Raises:
         BadInput: the clips are not scored, or cannot be judged.
     """
-    results = steer_results(read_table(Path(out) / SCORES), emotions, settings)
+    path = Path(out) / SCORES
+    if not path.is_file():
+        raise BadInput(f"{path}: not there yet; score the clips: moodlens judge {out}")
+    results = steer_results(read_table(path), emotions, settings)
     results.write(out)
     return results
 
