@@ -39,6 +39,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _NAMES_SHOWN = 20
+_SAVE = "save it as UTF-8 (in Excel: CSV UTF-8)"
 
 
 class Cells(NamedTuple):
@@ -86,11 +87,16 @@ def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
             data = file.read()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
-    text, encoding = _decode(path, _unpack(path, data))
+    text, encoding, fault = _decode(path, _unpack(path, data))
     if not text.strip("\ufeff \t\r\n"):
         raise BadInput(f"{path}: is empty")
     read = read_json_rows if ending in _JSON else read_delimited
-    columns, dialect = read(path, text, asked, lambda names, column: _find(path, names, column))
+    try:
+        columns, dialect = read(path, text, asked, lambda names, column: _find(path, names, column))
+    except BadInput as error:
+        if fault is not None and _half_letters(str(error)):
+            raise fault from error
+        raise
     return Cells(_frame(path, columns, asked), dialect, encoding)
 
 
@@ -106,24 +112,27 @@ def _unpack(path: Path, data: bytes) -> bytes:
     return data
 
 
-def _decode(path: Path, data: bytes) -> tuple[str, str]:
+def _decode(path: Path, data: bytes) -> tuple[str, str, BadInput | None]:
+    """The text, its encoding, and what to say if its bytes that are none turn out to matter."""
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     if encoding == "utf-8":  # UTF-16 without a mark: every other byte of a Latin text is 0
         for offset, name in ((1, "utf-16-le"), (0, "utf-16-be")):
             half = data[offset:1000:2]
             encoding = name if 2 * half.count(0) > len(half) > 0 else encoding
+    fault = None
     try:
-        text = data.decode(encoding).rstrip("\x1a")  # what DOS ends files with
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = max(data.count(mark, 0, error.start) for mark in (b"\n", b"\r")) + 1
-        raise BadInput(
-            f"{path}: not {encoding.removesuffix('-sig').upper()} text (line {line}, byte {error.start}); save it as "
-            "UTF-8 (in Excel: CSV UTF-8)"
-        ) from error
+        place = f"line {line}, byte {error.start}"
+        fault = BadInput(f"{path}: not {encoding.removesuffix('-sig').upper()} text ({place}); {_SAVE}")
+        if not encoding.startswith("utf-8"):
+            raise fault from error
+        text = data.decode(encoding, "surrogateescape")
     if "\0" in text:
         line = len(re.findall(r"\r\n|\r|\n", text[: text.index("\0")])) + 1
         raise BadInput(f"{path}: line {line} holds a NUL byte, so it is damaged or no text; write it anew")
-    return text, encoding
+    return text.rstrip("\x1a"), encoding, fault  # DOS ends files so
 
 
 def _frame(path: Path, columns: Mapping[str, list[str | None]], asked: Mapping[str, str]) -> "pl.DataFrame":
@@ -134,11 +143,17 @@ def _frame(path: Path, columns: Mapping[str, list[str | None]], asked: Mapping[s
     except UnicodeEncodeError:
         for role, values in columns.items():
             for row, value in enumerate(values, 1):
-                if value is not None and any("\ud800" <= letter <= "\udfff" for letter in value):
-                    raise BadInput(
-                        f"{path}: row {row}: column {asked[role]!r} holds half a character; mend it or leave the row out"
-                    ) from None
+                if half := _half_letters(value or ""):
+                    broken = (
+                        "is not UTF-8 text" if "\udc80" <= half[0] <= "\udcff" else "holds half a character"
+                    )
+                    place = f"row {row}: column {asked[role]!r} {broken}"
+                    raise BadInput(f"{path}: {place}; mend it, or {_SAVE}") from None
         raise
+
+
+def _half_letters(text: str) -> list[str]:
+    return [letter for letter in text if "\ud800" <= letter <= "\udfff"]
 
 
 def _find(path: Path, names: Sequence[str], column: str) -> int:
