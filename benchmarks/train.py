@@ -106,10 +106,10 @@ def moodlens_step(x: np.ndarray, batch: int, d_sae: int, k: int, threads: int) -
     """One step of moodlens on rows drawn anew each time."""
     import torch
 
+    from moodlens.sae.plain import StepPlan
     from moodlens.sae.rows import ArrayRows, measure
-    from moodlens.sae.schedule import StepPlan
     from moodlens.sae.state import initial_state
-    from moodlens.sae.steppers import make_stepper
+    from moodlens.sae.steps import make_stepper
     from moodlens.settings.sae import SAESettings
 
     settings = SAESettings(d_sae=d_sae, k=k, batch_size=batch, epochs=1).resolve(len(x), x.shape[1])

@@ -15,10 +15,10 @@ from .embed.store import EmbeddingStore as EmbeddingStore
 from .features.select import select_features as select_features
 from .pipeline.opened import open as open
 from .pipeline.run import run as run
-from .sae.checkpoint import load_sae as load_sae
-from .sae.ensemble import train_many as train_many
+from .sae.files import load_sae as load_sae
 from .sae.model import SAE as SAE
 from .sae.training import train as train
+from .sae.training import train_many as train_many
 from .settings.sae import SAESettings as SAESettings
 from .settings.study import Settings as Settings
 from .study.study import Study as Study

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.sae_loop import ARCHITECTURES, quick
 from moodlens.core import BadInput
 from moodlens.sae import (
     SAE,
@@ -19,18 +20,13 @@ from moodlens.sae import (
     train,
     write_history,
 )
-from moodlens.settings.sae import SAESettings
 
-ARCHITECTURES = ["l1", "topk", "batchtopk", "matryoshka"]
 ON_DISK = {"l1": "standard", "topk": "topk", "batchtopk": "jumprelu", "matryoshka": "jumprelu"}
 
 
 @pytest.fixture(scope="module")
 def trained(small):
-    return {
-        a: train(*small, SAESettings(architecture=a, d_sae=24, k=3, epochs=4, batch_size=32), seed=0)
-        for a in ARCHITECTURES
-    }
+    return {a: train(*small, quick(a, epochs=4), seed=0) for a in ARCHITECTURES}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -216,8 +212,7 @@ def test_history_is_json_lines(trained, small, tmp_path):
     history = trained["l1"].history
     write_history(tmp_path / "h.jsonl", history)
     assert read_history(tmp_path / "h.jsonl") == history
-    settings = SAESettings(architecture="l1", d_sae=24, k=3, epochs=4, batch_size=32)
-    train(*small, settings, seed=0, on_epoch=jsonl_writer(tmp_path / "live/h.jsonl"))
+    train(*small, quick("l1", epochs=4), seed=0, on_epoch=jsonl_writer(tmp_path / "live/h.jsonl"))
     assert read_history(tmp_path / "live/h.jsonl") == history
     assert [e["epoch"] for e in history] == [0, 1, 2, 3]
     (tmp_path / "h.jsonl").write_text('{"epoch": 0}\n{"epo')

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_loop import ARCHITECTURES, QUICK, same, trainer, weights
 
+from helpers.sae_loop import ARCHITECTURES, quick, same, trainer, weights
 from moodlens.core import BadInput
 from moodlens.sae import train
-from moodlens.sae.schedule import plan
+from moodlens.sae.plain import plan
 from moodlens.sae.state import initial_state
 from moodlens.sae.training import prepare
 from moodlens.settings.base import validate
@@ -23,7 +23,7 @@ from moodlens.settings.sae import SAESettings as Settings
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_same_seed_same_bytes_other_seed_other_weights(small, architecture):
-    settings = SAESettings(**QUICK, architecture=architecture)
+    settings = quick(architecture)
     a, b, c = (train(*small, settings, seed=seed) for seed in (1, 1, 2))
     assert same(weights(a.sae), weights(b.sae))
     assert a.history == b.history
@@ -50,7 +50,7 @@ def test_a_seed_decides_the_order_of_the_data_too(small):
 
 def test_data_init_draws_other_rows_for_other_seeds(small):
     data, _, standard, d_in = prepare(*small)
-    settings = SAESettings(**{**QUICK, "d_sae": 10}, data_init=1.0).resolve(110, d_in)
+    settings = quick(d_sae=10, data_init=1.0).resolve(110, d_in)
     z = standard.apply(small[0])
     z /= np.linalg.norm(z, axis=1, keepdims=True)
     rows = []
@@ -64,26 +64,23 @@ def test_data_init_draws_other_rows_for_other_seeds(small):
 
 def test_nothing_global_is_seeded(small):
     before = torch.random.get_rng_state().clone(), np.random.get_state()[1].copy()
-    train(*small, SAESettings(**QUICK), seed=0)
+    train(*small, quick(), seed=0)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert np.array_equal(before[1], np.random.get_state()[1])
 
 
 RESUME = """
-import sys, os, signal
-import numpy as np
-sys.path.insert(0, {here!r})
-from conftest import planted_data
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from helpers.sae_loop import planted_data, quick
 import torch
 torch.set_num_threads(1)
-from moodlens.settings.base import validate
-from moodlens.settings.sae import SAESettings
 from moodlens.sae import train
 x, _ = planted_data(150, d_in=12, n_features=16)
-settings = SAESettings(architecture={architecture!r}, d_sae=24, k=3, epochs=12, batch_size=32, dead_feature_threshold=1)
 def die(entry):
-    if entry["epoch"] == 7:
+    if entry["epoch"] == 5:
         os.kill(os.getpid(), signal.SIGKILL)
+settings = quick({architecture!r}, epochs=9, dead_feature_threshold=1)
 train(x[:110], x[110:], settings, seed=5, checkpoint={path!r}, checkpoint_seconds=0.0, on_epoch=die)
 """
 
@@ -91,17 +88,16 @@ train(x[:110], x[110:], settings, seed=5, checkpoint={path!r}, checkpoint_second
 @pytest.mark.parametrize("architecture", ["l1", "batchtopk"])
 def test_a_killed_training_resumes_to_the_same_bits(small, tmp_path, architecture):
     path = tmp_path / "state.safetensors"
-    code = RESUME.format(here=str(Path(__file__).parent), architecture=architecture, path=str(path))
+    tests = str(Path(__file__).parent.parent)
+    code = RESUME.format(tests=tests, architecture=architecture, path=str(path))
     child = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True)
     assert child.returncode == -signal.SIGKILL, child.stderr
-    settings = SAESettings(
-        architecture=architecture, d_sae=24, k=3, epochs=12, batch_size=32, dead_feature_threshold=1
-    )
+    settings = quick(architecture, epochs=9, dead_feature_threshold=1)
     epochs = []
     resumed = train(
         *small, settings, seed=5, checkpoint=path, on_epoch=lambda entry: epochs.append(entry["epoch"])
     )
-    assert epochs == [7, 8, 9, 10, 11], "the killed epoch is done again, the earlier ones are not"
+    assert epochs == [5, 6, 7, 8], "the killed epoch is done again, the earlier ones are not"
     whole = train(*small, settings, seed=5)
     assert same(weights(resumed.sae), weights(whole.sae))
     assert resumed.history == whole.history
@@ -113,22 +109,22 @@ def test_a_killed_training_resumes_to_the_same_bits(small, tmp_path, architectur
 
 def test_a_checkpoint_of_another_run_is_refused(small, tmp_path):
     path = tmp_path / "state.safetensors"
-    train(*small, SAESettings(**QUICK), seed=0, checkpoint=path)
+    train(*small, quick(), seed=0, checkpoint=path)
     for x_train, settings, seed in (
-        (small[0], SAESettings(**QUICK), 1),
-        (small[0], SAESettings(**QUICK, learning_rate=2e-3), 0),
-        (small[0] + 1, SAESettings(**QUICK), 0),
+        (small[0], quick(), 1),
+        (small[0], quick(learning_rate=2e-3), 0),
+        (small[0] + 1, quick(), 0),
     ):
         with pytest.raises(BadInput, match="other data, settings or seed"):
             train(x_train, small[1], settings, seed=seed, checkpoint=path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(BadInput, match="not a readable checkpoint"):
-        train(*small, SAESettings(**QUICK), seed=0, checkpoint=path)
+        train(*small, quick(), seed=0, checkpoint=path)
 
 
 def test_progress_counts_epochs(small):
     seen = []
-    train(*small, SAESettings(**QUICK), seed=0, progress=lambda *args: seen.append(args))
+    train(*small, quick(), seed=0, progress=lambda *args: seen.append(args))
     assert seen == [("epochs", i + 1, 6) for i in range(6)]
 
 
@@ -145,15 +141,15 @@ def test_a_store_trains_like_its_array(small):
             return self.x[row_indices]
 
     x_train, x_val = (x.astype(np.float16).astype(np.float32) for x in small)
-    a = train(Store(small[0]), Store(small[1]), SAESettings(**QUICK), seed=0)
-    b = train(x_train, x_val, SAESettings(**QUICK), seed=0)
+    a = train(Store(small[0]), Store(small[1]), quick(), seed=0)
+    b = train(x_train, x_val, quick(), seed=0)
     assert same(weights(a.sae), weights(b.sae))
 
 
 class TestBadInput:
     def test_rows(self, small):
         x_train, x_val = small
-        settings = SAESettings(**QUICK)
+        settings = quick()
         hole = x_train.copy()
         hole[13, 2] = np.nan
         with pytest.raises(BadInput, match="x_train row 13 holds NaN"):
@@ -185,7 +181,7 @@ class TestBadInput:
 
     def test_divergence_is_named(self, small):
         with pytest.raises(BadInput, match="diverged in epoch"):
-            train(*small, SAESettings(**QUICK, decoder_norm=False, learning_rate=1e30), seed=0)
+            train(*small, quick(decoder_norm=False, learning_rate=1e30), seed=0)
 
 
 def test_defaults_are_the_roadmaps():

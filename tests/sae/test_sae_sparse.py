@@ -8,25 +8,23 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.sae_loop import ARCHITECTURES, quick, same, used, weights
 from moodlens.core import BadInput
-from moodlens.sae import encode_rows, reconstruction_metrics, reference, select_kernels, train, train_many
-from moodlens.sae.batches import Batch, Buffers
+from moodlens.core.threads import ThreadTeam
+from moodlens.sae import kernels_select, plain, reconstruction_metrics, train, train_many
 from moodlens.sae.dense import DenseStep
 from moodlens.sae.dense import gradients as dense_gradients
+from moodlens.sae.plain import StepPlan
 from moodlens.sae.rows import ArrayRows, measure
-from moodlens.sae.schedule import StepPlan
-from moodlens.sae.screening import Screen
+from moodlens.sae.screen import Buffers, Screen
 from moodlens.sae.sparse import SparseStep
 from moodlens.sae.state import initial_state
-from moodlens.sae.steppers import make_stepper
-from moodlens.sae.threads import Crew
-from moodlens.settings.sae import SAESettings
+from moodlens.sae.steps import make_stepper
 
-ARCHITECTURES = ["l1", "topk", "batchtopk", "matryoshka"]
 RATES = np.full(1000, 1e-3)
 
 
-def start(n, d_in, d_sae, seed, **settings):
+def start(n, d_in, d_sae, seed, architecture="batchtopk", **settings):
     """``(data, standard, settings, state)`` with biases that are not zero, and weights without symmetry."""
     rng = np.random.default_rng(seed)
     x = (
@@ -34,7 +32,9 @@ def start(n, d_in, d_sae, seed, **settings):
     ).astype(np.float32)
     data = ArrayRows(x)
     standard = measure(data)
-    resolved = SAESettings(**{"d_sae": d_sae, "batch_size": n, "epochs": 1, **settings}).resolve(n, d_in)
+    resolved = used(architecture, **{"d_sae": d_sae, "batch_size": n, "epochs": 1, **settings}).resolve(
+        n, d_in
+    )
     state = initial_state(resolved, d_in, seed, data, standard)
     draw = torch.Generator().manual_seed(seed)
     for name, scale in (("W_enc", 0.3), ("b_enc", 0.02), ("b_dec", 0.05)):
@@ -69,7 +69,7 @@ def test_one_step_has_the_plain_gradients(shape, architecture, k, decoder_norm, 
     dead = torch.from_numpy(np.random.default_rng(seed).random(d_sae) < 0.2)
     now = StepPlan(1e-3, 0.05, k)
     z = torch.from_numpy(standard.apply(data.array))
-    expected, seen = reference.gradients(state.parameters, z, settings, now, dead)
+    expected, seen = plain.gradients(state.parameters, z, settings, now, dead)
     dense, seen_dense = dense_gradients(state.parameters, z, settings, now, dead)
     for name, gradient in expected.items():
         assert relative(dense[name], gradient) < 1e-4, name
@@ -96,8 +96,8 @@ def test_a_sparse_l1_step_too():
     data, standard, settings, state = start(60, 20, 200, 1, architecture="l1", l1_coefficient=0.05)
     dead, now = torch.zeros(200, dtype=torch.bool), StepPlan(1e-3, 0.05, 4)
     z = torch.from_numpy(standard.apply(data.array))
-    state.parameters["b_enc"] -= reference.pre_activations(state.parameters, z).quantile(0.97)
-    expected, seen = reference.gradients(state.parameters, z, settings, now, dead)
+    state.parameters["b_enc"] -= plain.pre_activations(state.parameters, z).quantile(0.97)
+    expected, seen = plain.gradients(state.parameters, z, settings, now, dead)
     assert 0 < seen.active < 0.08 * 60 * 200
     result = SparseStep(state, settings, standard, RATES).step(data, np.arange(60), now, dead)
     assert result.loss == pytest.approx(seen.loss, rel=1e-5)
@@ -124,7 +124,7 @@ def test_catching_up_equals_dense_adam_without_gradient(skipped, age):
     assert lazy.wait > 1
     for step in range(age, age + skipped):
         zero = {name: torch.zeros_like(p) for name, p in dense.parameters.items()}
-        reference.adam(dense, zero, settings, rates[step])
+        plain.adam(dense, zero, settings, rates[step])
     state.step = dense.step
     lazy.sync()
     for name in ("W_enc", "W_dec", "b_enc"):
@@ -140,54 +140,87 @@ def test_catching_up_equals_dense_adam_without_gradient(skipped, age):
 @pytest.mark.parametrize(("d_sae", "batch"), [(64, 64), (512, 16)])
 def test_trainings_end_as_well_as_plain_ones(planted, architecture, d_sae, batch):
     x_train, x_val = planted[0][:700], planted[1][:200]
-    settings = SAESettings(
-        architecture=architecture, d_sae=d_sae, k=3, epochs=12, batch_size=batch, learning_rate=3e-3,
-        l1_coefficient=0.02, dead_feature_threshold=2,
+    settings = used(
+        architecture, d_sae=d_sae, k=3, epochs=12, batch_size=batch, learning_rate=3e-3, l1_coefficient=0.02,
+        dead_feature_threshold=2,
     )  # fmt: skip
-    fast, plain = (train(x_train, x_val, settings, seed=0, plain=plain) for plain in (False, True))
     found, expected = (
-        reconstruction_metrics(one.sae, x_val, x_train.mean(0))["explained_variance"] for one in (fast, plain)
+        reconstruction_metrics(
+            train(x_train, x_val, settings, seed=0, plain=definition).sae, x_val, x_train.mean(0)
+        )["explained_variance"]
+        for definition in (False, True)
     )
     assert expected > 0.5
     assert found == pytest.approx(expected, abs=0.015 if d_sae == 512 else 0.005)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_threads_do_not_change_a_bit(monkeypatch, architecture):
+@pytest.fixture
+def every_step_shared(monkeypatch):
+    """Small steps are shared out among threads like large ones, and their features cut into chunks."""
     monkeypatch.setattr("moodlens.sae.sparse.SMALL", 0)
-    data, standard, settings, state = start(90, 20, 300, 2, architecture=architecture, k=4, batch_size=30)
+    monkeypatch.setattr("moodlens.sae.screen.WIDTH", 70)
+    monkeypatch.setattr("moodlens.sae.dense.PIECE", 16)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("k", [4, 40])
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_threads_do_not_change_a_bit(every_step_shared, architecture, k, bfloat16):
+    data, standard, settings, state = start(90, 20, 300, 2, architecture=architecture, k=k, batch_size=30)
     states = [copy.deepcopy(state) for _ in range(2)]
     dead = torch.zeros(300, dtype=torch.bool)
     dead[::5] = True
-    for threads, one in enumerate(states, 1):
-        stepper = SparseStep(one, settings, standard, RATES, threads=threads)
-        for step in range(8):
-            stepper.step(data, np.arange(30) + step, StepPlan(1e-3, 0.01, 4), dead)
+    for threads, mine in zip((1, 3), states, strict=True):
+        stepper = SparseStep(mine, settings, standard, RATES, threads=threads, bfloat16=bfloat16)
+        for step in range(6):
+            stepper.step(data, np.arange(30) + step, StepPlan(1e-3, 0.01, k), dead)
         stepper.sync()
-    for name in state.parameters:
-        assert torch.equal(states[0].parameters[name], states[1].parameters[name]), name
-        assert torch.equal(states[0].square[name], states[1].square[name]), name
+    assert same(states[0].parameters, states[1].parameters)
+    assert same(states[0].square, states[1].square)
 
 
-def test_members_side_by_side_equal_each_alone(small):
-    jobs = [(SAESettings(d_sae=100, k=2, epochs=6, batch_size=16, patience=3), seed) for seed in range(5)]
-    alone = [train(*small, settings, seed=seed) for settings, seed in jobs]
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_training_is_the_same_on_any_number_of_threads(every_step_shared, small, architecture):
+    settings = quick(architecture, d_sae=100, epochs=3, decoder_norm=architecture != "l1")
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            found.append(weights(train(*small, settings, seed=1).sae))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(1)
+    assert same(*found)
+
+
+def test_many_are_the_same_as_each_alone(small):
+    jobs = [
+        *((quick(d_sae=100, k=2, batch_size=16, patience=3), seed) for seed in range(3)),
+        (quick("l1", epochs=4), 0),
+        (quick("topk", d_sae=16, k=2, epochs=12, batch_size=16, learning_rate=3e-2, patience=2), 1),
+    ]
+    seen = []
     torch.set_num_threads(2)
     try:
-        together = train_many(*small, jobs)
+        together = train_many(*small, jobs, progress=lambda *args: seen.append(args))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
-    for one, other in zip(alone, together, strict=True):
-        assert one.seed == other.seed
-        assert len(one.history) == len(other.history)
-        np.testing.assert_allclose(
-            encode_rows(one.sae, small[1]), encode_rows(other.sae, small[1]), atol=1e-5
-        )
+    for (settings, seed), found in zip(jobs, together, strict=True):
+        alone = train(*small, settings, seed=seed)
+        assert (found.seed, found.stopped, found.history) == (seed, alone.stopped, alone.history)
+        assert same(weights(found.sae), weights(alone.sae))
+    assert [done for _, done, _ in seen] == list(range(len(jobs) + 1))
+    assert seen[-1] == ("saes", len(jobs), len(jobs))
+
+
+def test_no_jobs_is_an_error(small):
+    with pytest.raises(BadInput, match="no jobs"):
+        train_many(*small, [])
 
 
 def test_an_error_in_a_member_is_raised_and_the_threads_are_given_back(small):
-    bad = SAESettings(d_sae=24, k=2, epochs=2, batch_size=16, decoder_norm=False, learning_rate=1e30)
+    bad = quick(decoder_norm=False, learning_rate=1e30)
     torch.set_num_threads(2)
     try:
         with pytest.raises(BadInput, match="diverged"):
@@ -199,14 +232,8 @@ def test_an_error_in_a_member_is_raised_and_the_threads_are_given_back(small):
 
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk", "matryoshka"])
 def test_waiting_features_resume_to_the_same_bits(small, tmp_path, architecture):
-    settings = SAESettings(
-        architecture=architecture,
-        d_sae=256,
-        k=2,
-        epochs=9,
-        batch_size=16,
-        dead_feature_threshold=1,
-        augment=0.5,
+    settings = quick(
+        architecture, d_sae=256, k=2, epochs=6, batch_size=16, dead_feature_threshold=1, augment=0.5
     )
     path = tmp_path / "state.safetensors"
 
@@ -214,7 +241,7 @@ def test_waiting_features_resume_to_the_same_bits(small, tmp_path, architecture)
         pass
 
     def stop(entry):
-        if entry["epoch"] == 5:
+        if entry["epoch"] == 3:
             raise Stop
 
     with pytest.raises(Stop):
@@ -222,8 +249,17 @@ def test_waiting_features_resume_to_the_same_bits(small, tmp_path, architecture)
     resumed = train(*small, settings, seed=3, checkpoint=path)
     whole = train(*small, settings, seed=3)
     assert resumed.history == whole.history
-    for name, tensor in whole.sae.state_dict().items():
-        assert torch.equal(tensor, resumed.sae.state_dict()[name]), name
+    assert same(weights(whole.sae), weights(resumed.sae))
+
+
+def codes_of(pairs, shape):
+    codes = np.zeros(shape, dtype=np.float32)
+    for i in range(len(codes)):
+        mine = slice(pairs.starts[i], pairs.starts[i + 1])
+        assert (np.diff(pairs.feature[mine]) > 0).all(), "rising: none twice"
+        assert (pairs.value[mine] > 0).all()
+        codes[i, pairs.feature[mine]] = pairs.value[mine]
+    return codes
 
 
 @given(
@@ -239,57 +275,76 @@ def test_screening_finds_exactly_the_largest(n, d_sae, k, rowwise, bfloat16, see
     data, standard, settings, state = start(
         n + 1, 12, d_sae, seed, k=k, architecture="topk" if rowwise else "batchtopk"
     )
-    screen = Screen(settings, Crew(1), Buffers(), bfloat16)
+    screen = Screen(settings, ThreadTeam(1), Buffers(), bfloat16)
     p = state.parameters
     screen.load(p["W_enc"], p["b_enc"])
-    z = Batch()
-    z.read(data, np.arange(n + 1), standard, Crew(1))
-    found = screen.largest(z, k, None)
-    codes = np.zeros((n + 1, d_sae), dtype=np.float32)
-    for i in range(n + 1):
-        for a in range(found.starts[i], found.starts[i] + found.counts[i]):
-            codes[i, found.feature[a]] = max(found.value[a], 0)
-    pre = reference.pre_activations(p, torch.from_numpy(z.values))
-    expected = reference.activate(settings, pre, k).numpy()
-    np.testing.assert_allclose(codes, expected, atol=1e-5)
-    assert ((codes > 0) == (expected > 0)).all()
+    for _ in range(2):  # the second time the threshold of the first is known
+        z = screen.read(data, np.arange(n + 1), standard)
+        codes = codes_of(screen.largest(z, k, None), (n + 1, d_sae))
+        pre = plain.pre_activations(p, torch.from_numpy(z.values))
+        expected = plain.activate(settings, pre, k).numpy()
+        np.testing.assert_allclose(codes, expected, atol=1e-5)
+        assert ((codes > 0) == (expected > 0))[np.maximum(codes, expected) > 1e-5].all()
+
+
+@pytest.mark.parametrize("known", [1e-3, 0.9, 5.0])
+def test_a_threshold_that_misleads_is_found_out(known):
+    """Too low it lists much, too high too little; the codes are the same."""
+    data, standard, settings, state = start(40, 12, 200, 0, k=5)
+    screen = Screen(settings, ThreadTeam(1), Buffers(), True)
+    screen.load(state.parameters["W_enc"], state.parameters["b_enc"])
+    z = screen.read(data, np.arange(40), standard)
+    right = codes_of(screen.largest(z, 5, None), (40, 200))
+    screen._threshold *= known
+    assert np.array_equal(codes_of(screen.largest(z, 5, None), (40, 200)), right)
 
 
 @given(st.lists(st.floats(-5, 5, width=32), min_size=1, max_size=80), st.data())
 def test_kth_largest(values, data):
     k = data.draw(st.integers(1, len(values)))
     array = np.array(values, dtype=np.float32)
-    assert select_kernels.kth_largest(array.copy(), k) == np.sort(array)[::-1][k - 1]
+    assert kernels_select.kth_largest(array, k) == max(0, np.sort(array)[::-1][k - 1])
+
+
+def test_kth_largest_of_many():
+    values = np.random.default_rng(0).standard_normal(9000).astype(np.float32)
+    for k in (1, 2, 77, 4000, 9000):
+        assert kernels_select.kth_largest(values, k) == max(0, np.sort(values)[::-1][k - 1])
 
 
 def test_equal_codes_are_kept_in_order_up_to_the_count():
     rng = np.random.default_rng(0)
-    value = rng.integers(1, 6, 9000).astype(np.float32)
-    starts, counts = np.array([0, 4000]), np.array([4000, 5000])
-    threshold, kept = np.zeros(1, np.float32), value.copy()
-    select_kernels.keep_largest(0, 1, 2, starts, counts, 3000, kept, threshold)
-    assert (kept > 0).sum() == 3000
-    assert threshold[0] == np.sort(value)[::-1][2999]
-    assert (kept[value > threshold[0]] > 0).all()
-    ties = kept[value == threshold[0]] > 0
-    assert not (np.diff(ties.astype(int)) > 0).any(), "the first of equals are kept"
+    value = rng.integers(1, 6, (1, 2, 5000)).astype(np.float32)
+    counts = np.array([[4000, 5000]])
+    feature = np.broadcast_to(np.arange(5000, dtype=np.int32), value.shape).copy()
+    lists = kernels_select.Lists(counts.copy(), feature, value.copy())
+    threshold = np.zeros(1, np.float32)
+    kernels_select.keep_largest(0, 1, 2, lists, 3000, threshold)
+    listed = np.concatenate([value[0, 0, :4000], value[0, 1]])
+    assert threshold[0] == np.sort(listed)[::-1][2999]
+    kept = np.zeros(9000, dtype=bool)
+    for row, start_of in enumerate((0, 4000)):
+        kept[start_of + lists.feature[0, row, : lists.counts[0, row]]] = True
+    assert kept.sum() == 3000
+    assert kept[listed > threshold[0]].all()
+    assert not (np.diff(kept[listed == threshold[0]].astype(int)) > 0).any(), "the first of equals are kept"
 
 
-def test_a_device_that_is_not_there_is_an_error(small):
-    with pytest.raises(BadInput, match="device 'tpu' is not available here"):
-        train(*small, SAESettings(d_sae=24, k=2, epochs=1), seed=0, device="tpu")
+@pytest.mark.parametrize("device", ["tpu", "meta", "cuda:99", "cudax"])
+def test_a_device_that_is_not_there_is_an_error(small, device):
+    with pytest.raises(BadInput, match=f"device '{device}' is not available here"):
+        train(*small, quick(epochs=1), seed=0, device=device)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_cuda_trains_as_well_as_the_plain_path(planted, architecture):
     x_train, x_val = planted[0][:700], planted[1][:200]
-    settings = SAESettings(
-        architecture=architecture, d_sae=64, k=3, epochs=12, batch_size=64, learning_rate=3e-3
-    )
+    settings = used(architecture, d_sae=64, k=3, epochs=12, batch_size=64, learning_rate=3e-3)
     cuda = train(x_train, x_val, settings, seed=0, device="cuda")
-    plain = train(x_train, x_val, settings, seed=0, plain=True)
+    definition = train(x_train, x_val, settings, seed=0, plain=True)
     found, expected = (
-        reconstruction_metrics(one.sae, x_val, x_train.mean(0))["explained_variance"] for one in (cuda, plain)
+        reconstruction_metrics(trained.sae, x_val, x_train.mean(0))["explained_variance"]
+        for trained in (cuda, definition)
     )
     assert found == pytest.approx(expected, abs=0.02)

@@ -22,25 +22,46 @@ def frame(*changes):
 
 
 def test_grid_is_the_product_in_order():
-    found = grid(SAESettings(epochs=7), {"l1_coefficient": [1e-3, 3e-3], "expansion_factor": [4, 8, 16]})
-    assert len(found) == 6
-    assert [(s.l1_coefficient, s.expansion_factor) for s in found[:4]] == [
+    base = SAESettings(architecture="l1", epochs=7)
+    made = grid(base, {"l1_coefficient": [1e-3, 3e-3], "expansion_factor": [4, 8, 16]})
+    assert len(made) == 6
+    assert [(s.l1_coefficient, s.expansion_factor) for s in made[:4]] == [
         (1e-3, 4),
         (1e-3, 8),
         (1e-3, 16),
         (3e-3, 4),
     ]
-    assert all(s.epochs == 7 for s in found)
+    assert all(s.epochs == 7 for s in made)
     assert grid(SAESettings(), {}) == [SAESettings()]
 
 
-def test_grid_refuses_what_does_not_exist():
-    with pytest.raises(BadInput, match="'l1' does not exist"):
-        grid(SAESettings(), {"l1": [1]})
-    with pytest.raises(BadInput, match="axis k needs a list"):
-        grid(SAESettings(), {"k": []})
-    with pytest.raises(BadInput, match="axis architecture needs a list"):
-        grid(SAESettings(), {"architecture": "topk"})
+def test_grid_gives_each_architecture_what_it_uses():
+    axes = {"architecture": ["l1", "topk", "matryoshka"], "k": [8, 16], "l1_coefficient": [0.1, 0.2, 0.3]}
+    made = grid(SAESettings(k=4, aux_k=32), axes)
+    assert [(s.architecture, s.k, s.l1_coefficient, s.aux_k) for s in made] == [
+        *(("l1", 0, c, None) for c in (0.1, 0.2, 0.3)),
+        *(("topk", k, 1e-3, 32) for k in (8, 16)),
+        *(("matryoshka", k, 1e-3, 32) for k in (8, 16)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("axes", "message"),
+    [
+        ({"l1": [1]}, "sweep: unknown SAE setting 'l1'.*known: architecture"),
+        ({"k": []}, "sweep: no values for 'k'"),
+        ({"architecture": "topk"}, "sweep: no values for 'architecture': give a list"),
+        ({"architecture": [["topk"]]}, "sweep: architecture"),
+        ({"architecture": ["gated"]}, "sweep: architecture.*'gated'"),
+        ({"k": [4, -1]}, "sweep: k: .*-1"),
+        ({"learning_rate": [float("inf")]}, "sweep: learning_rate.*finite"),
+        ({"l1_coefficient": [0.1]}, "l1_coefficient is not used by architecture batchtopk, only by l1"),
+        ({"architecture": ["topk", "batchtopk"], "prefixes": [[4, 8]]}, "prefixes is not used by .*topk"),
+    ],
+)
+def test_grid_refuses_what_makes_no_sae(axes, message):
+    with pytest.raises(BadInput, match=message):
+        grid(SAESettings(), axes)
 
 
 points = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=1, max_size=25)

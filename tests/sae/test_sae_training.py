@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from small_loop import ARCHITECTURES, QUICK, trainer
 
+from helpers.sae_loop import ARCHITECTURES, quick, trainer
 from moodlens.sae import encode_rows, reconstruction_metrics, train
-from moodlens.sae.dead import count_silence, dead_features, reinitialise
-from moodlens.sae.reference import gradients, step
+from moodlens.sae.plain import gradients, plan, step
 from moodlens.sae.rows import ArrayRows, measure
-from moodlens.sae.schedule import plan
+from moodlens.sae.state import count_silence, dead_features, reinitialise
 from moodlens.sae.training import Trainer, prepare
 from moodlens.settings.sae import SAESettings
 
@@ -47,7 +46,7 @@ def test_decoder_rows_are_unit_vectors_after_every_step(small, architecture):
 
 
 def test_without_decoder_norm_rows_are_free(small):
-    found = train(*small, SAESettings(**QUICK, decoder_norm=False), seed=0)
+    found = train(*small, quick(decoder_norm=False), seed=0)
     assert not torch.allclose(found.sae.W_dec.norm(dim=-1), torch.ones(24), atol=1e-3)
 
 
@@ -187,13 +186,13 @@ def test_the_auxiliary_loss_revives(planted, architecture):
 @pytest.mark.parametrize("architecture", ["batchtopk", "matryoshka"])
 def test_calibrated_l0_on_training_rows_is_k(small, architecture):
     x_train, x_val = small
-    found = train(x_train, x_val, SAESettings(**{**QUICK, "k": 4}, architecture=architecture), seed=3)
+    found = train(x_train, x_val, quick(architecture, k=4), seed=3)
     active = (encode_rows(found.sae, x_train) > 0).sum()
     assert active == 4 * len(x_train)
 
 
 def test_topk_codes_have_exactly_k_entries(small):
-    found = train(*small, SAESettings(**QUICK, architecture="topk"), seed=0)
+    found = train(*small, quick("topk"), seed=0)
     assert ((encode_rows(found.sae, small[1]) > 0).sum(1) == 3).all()
 
 

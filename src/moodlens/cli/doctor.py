@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from moodlens.core.cpu import capability, has_fast_bfloat16, keeps_kernels
+from moodlens.core.compiled import keeps_kernels
+from moodlens.core.cpu import capability, has_fast_bfloat16
 from moodlens.core.lines import describe
 
 PACKAGES = (

@@ -1,9 +1,8 @@
-from .checkpoint import load_sae as load_sae
-from .checkpoint import save_sae as save_sae
-from .ensemble import train_many as train_many
-from .history import jsonl_writer as jsonl_writer
-from .history import read_history as read_history
-from .history import write_history as write_history
+from .files import jsonl_writer as jsonl_writer
+from .files import load_sae as load_sae
+from .files import read_history as read_history
+from .files import save_sae as save_sae
+from .files import write_history as write_history
 from .metrics import baseline_metrics as baseline_metrics
 from .metrics import explained_variance as explained_variance
 from .metrics import reconstruction_metrics as reconstruction_metrics
@@ -17,3 +16,4 @@ from .sweep import grid as grid
 from .sweep import pareto as pareto
 from .training import Trained as Trained
 from .training import train as train
+from .training import train_many as train_many

@@ -8,12 +8,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.sae.activations import top_k
-from moodlens.sae.reference import StepResult, activate, adam, pre_activations, project
+from moodlens.core.threads import ThreadTeam
+from moodlens.sae.plain import StepPlan, StepResult, activate, adam, errors, pre_activations, project, top_k
 from moodlens.sae.rows import Rows, Standard
-from moodlens.sae.schedule import StepPlan
 from moodlens.sae.state import TrainingState
 from moodlens.settings.sae import SAESettings
+
+PIECE = 128  # rows or columns of a product on the CPU that one thread makes at a time
+
+
+def product(team: ThreadTeam, a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b`` on the CPU, in the same pieces for any number of threads."""
+    out = a.new_empty(len(a), b.shape[1])
+    by_rows = len(a) >= b.shape[1]
+
+    def piece(i: int) -> None:
+        part = slice(i * PIECE, (i + 1) * PIECE)
+        if by_rows:
+            torch.mm(a[part], b, out=out[part])
+        else:
+            torch.mm(a, b[:, part], out=out[:, part])
+
+    team.each(piece, -(-max(out.shape) // PIECE))
+    return out
 
 
 def segments(settings: SAESettings, d_sae: int) -> list[slice]:
@@ -48,16 +65,18 @@ def gradients(
     now: StepPlan,
     dead: Tensor,
     *,
-    products: torch.dtype = torch.float32,
+    team: ThreadTeam | None = None,
 ) -> tuple[dict[str, Tensor], StepResult]:
-    """As :func:`moodlens.sae.reference.gradients`, without autograd: five products of the size of the encoder's.
+    """As :func:`moodlens.sae.plain.gradients`, without autograd: five products of the size of the encoder's.
 
     Args:
-        products: what the factors of large products are rounded to.
+        team: who multiplies on the CPU. On CUDA the factors of large products are rounded to bfloat16.
     """
 
     def times(a: Tensor, b: Tensor) -> Tensor:
-        return (a.to(products) @ b.to(products)).float() if products != a.dtype else a @ b
+        if a.is_cuda:
+            return (a.bfloat16() @ b.bfloat16()).float()
+        return a @ b if team is None else product(team, a, b)
 
     n = len(z)
     W_dec = parameters["W_dec"]
@@ -117,9 +136,16 @@ def gradients(
 class DenseStep:
     """Steps on a copy of the state that lives on ``device``."""
 
-    def __init__(self, state: TrainingState, settings: SAESettings, standard: Standard, device: str) -> None:
+    def __init__(
+        self,
+        state: TrainingState,
+        settings: SAESettings,
+        standard: Standard,
+        device: str,
+        threads: int = 1,
+    ) -> None:
         self.settings, self.standard, self.device = settings, standard, device
-        self.products = torch.bfloat16 if device.startswith("cuda") else torch.float32
+        self.team = None if device.startswith("cuda") else ThreadTeam(threads)
         self.load(state)
 
     def load(self, state: TrainingState) -> None:
@@ -153,16 +179,12 @@ class DenseStep:
         """One training step on rows ``index`` plus ``added``; ``dead`` is ``(d_sae,) bool``."""
         z = self.rows(data, index, added)
         grads, result = gradients(
-            self.state.parameters, z, self.settings, now, dead.to(self.device), products=self.products
+            self.state.parameters, z, self.settings, now, dead.to(self.device), team=self.team
         )
         adam(self.state, grads, self.settings, now.learning_rate)
         return result
 
-    @torch.no_grad()
     def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
         """``(sum |z - z_hat|^2, active codes, sum of codes times decoder norms)`` without training."""
         z, p = self.rows(data, index), self.state.parameters
-        codes = select(self.settings, pre_activations(p, z), k)
-        error = (z - codes @ p["W_dec"] - p["b_dec"]).double().square().sum()
-        weighted = (codes.double() @ p["W_dec"].double().norm(dim=-1)).sum()
-        return float(error), int((codes > 0).sum()), float(weighted)
+        return errors(p, z, select(self.settings, pre_activations(p, z), k))

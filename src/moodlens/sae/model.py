@@ -1,4 +1,4 @@
-"""The sparse autoencoder as it is used: raw embeddings in, codes out."""
+"""The sparse autoencoder as it is used: raw embeddings in, codes out; and how it comes of weights in training."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from moodlens.core import BadInput
-from moodlens.sae.activations import jump_relu, top_k
+from moodlens.core.cpu import linear
+from moodlens.sae.plain import jump_relu, top_k
+from moodlens.sae.rows import Rows, Standard, chunks
 from moodlens.settings.sae import SAESettings
 
 Activation = Literal["relu", "topk", "jumprelu"]
@@ -85,6 +87,8 @@ class SAE(nn.Module):
         """``(n, d_in)`` raw embeddings to ``(n, d_sae)`` before the activation function."""
         if x.shape[-1] != self.d_in:
             raise BadInput(f"embeddings have {x.shape[-1]} columns, this SAE was trained on {self.d_in}")
+        if x.is_cpu and x.ndim == 2 and not torch.is_grad_enabled():
+            return linear(x - self.b_dec, self.W_enc.T, self.b_enc)
         return (x - self.b_dec) @ self.W_enc + self.b_enc
 
     def encode(self, x: Tensor) -> Tensor:
@@ -163,3 +167,69 @@ def decode_rows(sae: SAE, codes: np.ndarray, *, chunk: int = 512) -> np.ndarray:
         block = np.ascontiguousarray(codes[start : start + chunk], dtype=np.float32)
         x_hat[start : start + chunk] = sae.decode(torch.tensor(block, device=sae.W_dec.device)).cpu().numpy()
     return x_hat
+
+
+@torch.no_grad()
+def fold(
+    parameters: dict[str, Tensor], standard: Standard, settings: SAESettings, threshold: float | None
+) -> SAE:
+    """Fold ``z = (x - mean) / scale`` into the weights.
+
+    ReLU, top-k and JumpReLU commute with multiplication by ``scale``, so it goes into the biases and the threshold:
+    decoder rows stay unit vectors and codes are lengths in the embedding's own units. ``W_enc`` is exact either way.
+    """
+    scale = standard.scale
+    W_enc = parameters["W_enc"].T.contiguous()
+    b_dec = parameters["b_dec"]
+    # On disk, as in SAELens, b_dec is subtracted before encoding; in training it is not.
+    b_enc = parameters["b_enc"].double() + b_dec.double() @ W_enc.double()
+    activation = {"l1": "relu", "topk": "topk"}.get(settings.architecture, "jumprelu")
+    return SAE(
+        W_enc.clone(),
+        parameters["W_dec"].clone(),
+        (b_enc * scale).float(),
+        (b_dec.double() * scale + torch.from_numpy(standard.mean).double()).float(),
+        activation=activation,  # type: ignore[arg-type]
+        threshold=None if threshold is None else torch.full((W_enc.shape[1],), threshold),
+        k=settings.k if activation == "topk" else None,
+        settings=settings,
+    )
+
+
+@torch.no_grad()
+def calibrated_threshold(sae: SAE, data: Rows, k: float) -> float:
+    """The threshold at which the mean number of active features over all rows of ``data`` is ``k``.
+
+    Batch top-k learns with a threshold that moves from batch to batch; a saved SAE needs one number. It lies halfway
+    between the ``n k``-th largest positive pre-activation and the next, and is 0 if there are no more than ``n k``.
+    """
+    count = round(data.rows * k)
+    some = data.batch(np.linspace(0, data.rows - 1, min(data.rows, 256)).astype(np.int64))
+    likely = _largest(_pre(sae, some), 2 * round(len(some) * k))
+    kept = np.empty(0, dtype=np.float32)
+    for floor in (max(np.float32(0), likely[0]), np.float32(0)):  # the second only if those rows misled
+        kept = kept[:0]
+        for _, block in chunks(data):
+            pre = _pre(sae, block)
+            kept = np.concatenate([kept, pre[pre > floor]])
+            if len(kept) > 3 * count:
+                kept = _largest(kept, count + 1)
+                floor = np.nextafter(kept[0], np.float32(0))
+        if len(kept) > count:
+            break
+    if len(kept) <= count:
+        return 0.0
+    kept = _largest(kept, count + 1)
+    below, above = float(kept[0]), float(kept[1:].min())
+    middle = np.float32((below + above) / 2)
+    return float(middle if middle < above else below)
+
+
+def _pre(sae: SAE, x: np.ndarray) -> np.ndarray:
+    return sae.pre_activations(torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))).numpy().ravel()
+
+
+def _largest(values: np.ndarray, count: int) -> np.ndarray:
+    """The ``count`` largest, or all, the least of them first."""
+    start = max(0, len(values) - count)
+    return np.partition(values, start)[start:]

@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from moodlens.core import BadInput
+from moodlens.stats.equal import TOLERANCE
 
 CHUNK = 2048  # rows a pass over the data holds at once
 
@@ -69,9 +70,14 @@ class Standard:
     mean: np.ndarray  # (d_in,) float32
     scale: float  # root of the mean squared distance to the mean, in the embedding's units
 
+    @property
+    def inverse(self) -> np.float32:
+        """``1 / scale``."""
+        return np.float32(1 / self.scale)
+
     def apply(self, x: np.ndarray) -> np.ndarray:
         """``(n, d_in)`` raw to standardised, float32."""
-        return (np.asarray(x, dtype=np.float32) - self.mean) * np.float32(1 / self.scale)
+        return (np.asarray(x, dtype=np.float32) - self.mean) * self.inverse
 
 
 def check_rows(rows: Rows, name: str, d_in: int | None = None) -> int:
@@ -98,7 +104,7 @@ def measure(rows: Rows) -> Standard:
     """Mean and scale of the training rows, accumulated in float64.
 
     Raises:
-        BadInput: all rows are the same, so there is nothing to explain.
+        BadInput: all rows are the same to rounding, so there is nothing to explain, or too large or small for float32.
     """
     total: np.ndarray | float = 0.0
     for _, block in chunks(rows):
@@ -108,6 +114,10 @@ def measure(rows: Rows) -> Standard:
     for _, block in chunks(rows):
         square += float(np.square(block - mean).sum())
     scale = float(np.sqrt(square / rows.rows))
-    if not scale > 1e-12 * max(1.0, float(np.abs(mean).max())):
-        raise BadInput("x_train: all rows are the same, so there is no variance to explain")
+    if not scale > TOLERANCE * float(np.linalg.norm(mean)):
+        raise BadInput("x_train: all rows are the same to rounding, so there is no variance to explain")
+    if not 1e-30 < scale < 1e30:
+        raise BadInput(
+            f"x_train: rows lie {scale:.3g} from their mean: multiply them into the range of float32"
+        )
     return Standard(mean.astype(np.float32), scale)

@@ -1,15 +1,13 @@
-"""Grids of settings, the Pareto front, the rule that chooses, and advice in words."""
+"""The Pareto front of a sweep, the rule that chooses, and advice in words."""
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from moodlens.core import BadInput
-from moodlens.settings.base import validate
-from moodlens.settings.sae import SAESettings
+from moodlens.settings.sae import grid as grid
 
 # The roadmap's bars.
 MAX_MSE = 0.01  # per element, raw units
@@ -17,22 +15,6 @@ MIN_EXPLAINED_VARIANCE = 0.8  # held out
 ACTIVE_BAND = (0.01, 0.03)  # share of features active: 50-200 of 6,144
 MAX_DEAD = 0.10
 CLOSE = 0.02  # explained variances this near to each other count as equal
-
-
-def grid(settings: SAESettings, axes: Mapping[str, Sequence[Any]]) -> list[SAESettings]:
-    """Every combination of ``axes`` (setting name -> values) laid over ``settings``; the last axis varies fastest.
-
-    Raises:
-        BadInput: an unknown setting, a bad value or an empty axis.
-    """
-    for name, values in axes.items():
-        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) == 0:
-            raise BadInput(f"sweep axis {name} needs a list of at least one value, got {values!r}")
-    base = settings.model_dump()
-    return [
-        validate(SAESettings, {**base, **dict(zip(axes, values, strict=True))}, "sweep")
-        for values in itertools.product(*axes.values())
-    ]
 
 
 def pareto(frame: pl.DataFrame) -> np.ndarray:

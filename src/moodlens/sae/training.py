@@ -1,9 +1,14 @@
-"""The training loop."""
+"""The training loop: one SAE, or many on the same rows.
+
+Results never depend on the number of threads, nor on what is trained beside: torch works with one thread a call, and what
+is shared out among more is cut into the same pieces for any number of them.
+"""
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +18,22 @@ from torch import Tensor
 
 from moodlens.core import BadInput, Progress, digest
 from moodlens.core.progress import silent
-from moodlens.sae.calibrate import calibrated_threshold, fold
-from moodlens.sae.checkpoint import load_state, save_state
-from moodlens.sae.dead import count_silence, dead_features, reinitialise
-from moodlens.sae.model import SAE
+from moodlens.core.threads import one_torch_thread
+from moodlens.sae.files import load_state, save_state
+from moodlens.sae.model import SAE, calibrated_threshold, fold
+from moodlens.sae.plain import plan
 from moodlens.sae.rows import CHUNK, Rows, Standard, as_rows, check_rows, chunks, measure
-from moodlens.sae.schedule import plan
-from moodlens.sae.state import AUGMENT, ORDER, TrainingState, generator, initial_state
-from moodlens.sae.steppers import Plain, make_stepper
+from moodlens.sae.state import (
+    AUGMENT,
+    ORDER,
+    TrainingState,
+    count_silence,
+    dead_features,
+    generator,
+    initial_state,
+    reinitialise,
+)
+from moodlens.sae.steps import Plain, make_stepper
 from moodlens.settings.sae import SAESettings
 
 OnEpoch = Callable[[dict[str, Any]], None]
@@ -66,8 +79,8 @@ def train(
         checkpoint_seconds: least time between two checkpoints.
         on_epoch: called with each epoch's entry of the history, such as :func:`jsonl_writer`.
         progress: called as ``progress("epochs", done, total)``.
-        device: ``cpu`` or ``cuda``. On the CPU as many threads as torch is set to are used.
-        plain: take the plain steps of :mod:`moodlens.sae.reference` instead of the fast ones.
+        device: ``cpu`` or ``cuda``. On the CPU as many threads as torch is set to are used; the result is the same.
+        plain: take the plain steps of :mod:`moodlens.sae.plain` instead of the fast ones.
 
     Raises:
         BadInput: rows that are not finite or of the wrong width, no validation rows, settings that do not fit,
@@ -76,20 +89,82 @@ def train(
     began = time.monotonic()
     data, val, standard, d_in = prepare(x_train, x_val)
     settings = settings.resolve(data.rows, d_in)
-    trainer = Trainer(data, val, standard, settings, d_in, seed, device=device, plain=plain)
-    key = trainer.key() if checkpoint is not None else ""
-    if checkpoint is not None and Path(checkpoint).exists():
-        trainer.state = load_state(checkpoint, key)
-    saved = time.monotonic()
-    while not trainer.finished:
-        entry = trainer.epoch()
-        if on_epoch is not None:
-            on_epoch(entry)
-        (progress or silent)("epochs", trainer.state.epoch, trainer.epochs)
-        if checkpoint is not None and (trainer.finished or time.monotonic() - saved >= checkpoint_seconds):
-            save_state(trainer.state, checkpoint, key)
-            saved = time.monotonic()
-    return trainer.result(time.monotonic() - began)
+    with one_torch_thread() as threads:
+        trainer = Trainer(
+            data, val, standard, settings, d_in, seed, device=device, plain=plain, threads=threads
+        )
+        key = trainer.key() if checkpoint is not None else ""
+        if checkpoint is not None and Path(checkpoint).exists():
+            trainer.state = load_state(checkpoint, key)
+        saved = time.monotonic()
+        while not trainer.finished:
+            entry = trainer.epoch()
+            if on_epoch is not None:
+                on_epoch(entry)
+            (progress or silent)("epochs", trainer.state.epoch, trainer.epochs)
+            if checkpoint is not None and (
+                trainer.finished or time.monotonic() - saved >= checkpoint_seconds
+            ):
+                save_state(trainer.state, checkpoint, key)
+                saved = time.monotonic()
+        return trainer.result(time.monotonic() - began)
+
+
+def train_many(
+    x_train: np.ndarray | Rows,
+    x_val: np.ndarray | Rows,
+    jobs: Sequence[tuple[SAESettings, int]],
+    *,
+    progress: Progress | None = None,
+    device: str = "cpu",
+    plain: bool = False,
+) -> list[Trained]:
+    """Train one SAE per ``(settings, seed)``, with the same results, to the last bit, as training each alone.
+
+    On the CPU each thread that torch may use trains a member of its own: nothing is shared but the rows, so no thread
+    waits for another, and a member that stops early makes room for the next. What is left over at the end, fewer
+    members than threads, is trained one after another with all threads.
+
+    Args:
+        x_train, x_val: as for :func:`train`; checked and measured once.
+        jobs: what to train.
+        progress: called as ``progress("saes", done, total)``.
+        device, plain: as for :func:`train`.
+
+    Raises:
+        BadInput: as :func:`train`, or there are no jobs.
+    """
+    if not jobs:
+        raise BadInput("train_many: no jobs given")
+    data, val, standard, d_in = prepare(x_train, x_val)
+    resolved = [(settings.resolve(data.rows, d_in), seed) for settings, seed in jobs]
+    report, results = progress or silent, dict[int, Trained]()
+
+    def train_one(job: int, threads: int) -> Trained:
+        settings, seed = resolved[job]
+        began = time.monotonic()
+        trainer = Trainer(
+            data, val, standard, settings, d_in, seed, device=device, plain=plain, threads=threads
+        )
+        while not trainer.finished:
+            trainer.epoch()
+        return trainer.result(time.monotonic() - began)
+
+    report("saes", 0, len(jobs))
+    with one_torch_thread() as threads:
+        side_by_side = len(jobs) - len(jobs) % threads if device == "cpu" and threads > 1 else 0
+        pool = ThreadPoolExecutor(threads)
+        try:
+            running = {pool.submit(train_one, job, 1): job for job in range(side_by_side)}
+            for done in as_completed(running):
+                results[running[done]] = done.result()
+                report("saes", len(results), len(jobs))
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for job in range(side_by_side, len(jobs)):
+            results[job] = train_one(job, threads)
+            report("saes", len(results), len(jobs))
+    return [results[job] for job in range(len(jobs))]
 
 
 def prepare(x_train: np.ndarray | Rows, x_val: np.ndarray | Rows) -> tuple[Rows, Rows, Standard, int]:
@@ -114,7 +189,7 @@ class Trainer:
         *,
         device: str = "cpu",
         plain: bool = False,
-        threads: int | None = None,
+        threads: int = 1,
     ) -> None:
         assert settings.batch_size is not None
         assert settings.epochs is not None
@@ -127,9 +202,7 @@ class Trainer:
         self.stepper = (
             Plain(self.state, settings, standard)
             if plain
-            else make_stepper(
-                self.state, settings, standard, rates, device, threads or torch.get_num_threads()
-            )
+            else make_stepper(self.state, settings, standard, rates, device, threads)
         )
         self.val_variance = sum(
             float(np.square(standard.apply(block), dtype=np.float64).sum()) for _, block in chunks(val)
@@ -171,6 +244,7 @@ class Trainer:
         apart = np.asarray(self.data.batch(i) - self.data.batch(j), dtype=np.float32)
         return (share / self.standard.scale).astype(np.float32)[:, None] * apart
 
+    @np.errstate(all="ignore")  # what overflows is said in one line
     def epoch(self) -> dict[str, Any]:
         """One pass over the training rows, then validation; returns the history entry."""
         state, settings = self.state, self.settings
@@ -186,20 +260,20 @@ class Trainer:
             now = plan(settings, first + number, total)
             added = self.differences(len(index), first + number)
             result = self.stepper.step(self.data, index, now, dead, added)
+            self._check(result.loss)
             fired |= result.fired
             loss += result.loss * len(index)
             unexplained += result.unexplained * len(index)
             active += result.active
         self.stepper.sync()
         n = self.data.rows
-        if not math.isfinite(loss):
-            raise BadInput(
-                f"training diverged in epoch {state.epoch}: lower learning_rate ({settings.learning_rate})"
-            )
+        # A feature that is no number is never active, and so not in the loss.
+        self._check(*(float(p.abs().max()) for p in state.parameters.values()))
         count_silence(state, fired)
         dead = dead_features(state, settings)
         reborn = self.revive(dead, done=state.step / total)
         val_loss, val_unexplained, val_l0 = self.validate()
+        self._check(val_loss)
         entry = {
             "epoch": state.epoch,
             "step": state.step,
@@ -220,6 +294,14 @@ class Trainer:
             state.best = {name: p.clone() for name, p in state.parameters.items()}
         state.epoch += 1
         return entry
+
+    def _check(self, *values: float) -> None:
+        if not all(map(math.isfinite, values)):
+            s = self.settings
+            raise BadInput(
+                f"training diverged in epoch {self.state.epoch}: the loss is no longer finite; lower learning_rate "
+                f"({s.learning_rate:g}) or encoder_init_scale ({s.encoder_init_scale:g})"
+            )
 
     def revive(self, dead: Tensor, done: float) -> int:
         """Re-initialise dead features of an ``l1`` SAE, but not once decay has begun: they need time to learn."""
@@ -249,7 +331,9 @@ class Trainer:
             weighted += found[2]
         n = self.val.rows
         loss = unexplained + (settings.l1_coefficient * weighted if settings.architecture == "l1" else 0.0)
-        return loss / n, unexplained / self.val_variance, active / n
+        # Where the one held-out row is the train mean there is nothing to explain.
+        share = unexplained / self.val_variance if self.val_variance > 0 else math.nan
+        return loss / n, share, active / n
 
     def result(self, seconds: float) -> Trained:
         """Fold and calibrate the best weights."""
@@ -264,7 +348,7 @@ class Trainer:
             stopped="patience" if self.out_of_patience else "epochs",
             seed=self.seed,
             settings=settings,
-            standard=replace(self.standard),
+            standard=self.standard,
             seconds=seconds,
         )
 

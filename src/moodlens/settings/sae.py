@@ -2,17 +2,24 @@
 
 import itertools
 import math
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from moodlens.core.errors import BadInput
-from moodlens.settings.base import Frozen
+from moodlens.settings.base import Frozen, nearest, validate
 
 Architecture = Literal["l1", "topk", "batchtopk", "matryoshka"]
 
-
 ACTIVE_SHARE = 0.02
+UNUSED: dict[str, tuple[str, ...]] = {
+    "l1": ("k", "prefixes", "aux_coefficient", "aux_k"),
+    "topk": ("l1_coefficient", "prefixes"),
+    "batchtopk": ("l1_coefficient", "prefixes"),
+    "matryoshka": ("l1_coefficient",),
+}
+"""Settings that an architecture has no use for: they must be left at their defaults."""
 
 
 class SAESettings(Frozen):
@@ -103,6 +110,14 @@ class SAESettings(Frozen):
         "rows added, new ones each time: a small set then teaches directions, not its own rows",
     )
 
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        for name in UNUSED[self.architecture]:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                users = ", ".join(other for other in UNUSED if name not in UNUSED[other])
+                raise ValueError(f"{name} is not used by architecture {self.architecture}, only by {users}")
+        return self
+
     def resolve(self, n_rows: int, d_in: int) -> "SAESettings":
         """Fill in what depends on the data: ``d_sae``, ``batch_size``, ``epochs``, ``prefixes``, ``aux_k``.
 
@@ -115,16 +130,13 @@ class SAESettings(Frozen):
             raise BadInput(f"k = {k} active features, but the dictionary has d_sae = {d_sae}: lower k")
         batch = self.batch_size or min(512, max(16, 2 ** round(math.log2(max(1, n_rows) / 32))))
         steps = math.ceil(n_rows / batch)
-        return self.model_copy(
-            update={
-                "d_sae": d_sae,
-                "batch_size": batch,
-                "epochs": self.epochs or min(300, max(10, math.ceil(1000 / steps))),
-                "prefixes": self._prefixes(d_sae),
-                "k": k,
-                "aux_k": self.aux_k or 2 * k,
-            }
-        )
+        sizes = {
+            "d_sae": d_sae,
+            "batch_size": batch,
+            "epochs": self.epochs or min(300, max(10, math.ceil(1000 / steps))),
+        }
+        sparsity = {"prefixes": self._prefixes(d_sae), "k": k, "aux_k": self.aux_k or 2 * k}
+        return self.model_copy(update=sizes if self.architecture == "l1" else sizes | sparsity)
 
     def _prefixes(self, d_sae: int) -> tuple[int, ...] | None:
         if self.architecture != "matryoshka":
@@ -134,3 +146,29 @@ class SAESettings(Frozen):
         if not rising or prefixes[0] < 1 or prefixes[-1] != d_sae:
             raise BadInput(f"prefixes {prefixes} must rise and end at d_sae = {d_sae}")
         return prefixes
+
+
+def grid(settings: SAESettings, axes: Mapping[str, Sequence[Any]]) -> list[SAESettings]:
+    """Every combination of ``axes`` (setting name -> values) laid over ``settings``; the last axis varies fastest.
+
+    Where architectures are tried, each is combined with the settings that it uses, so that none is made twice.
+
+    Raises:
+        BadInput: an unknown setting, a bad value, an empty axis, or one that no architecture of the sweep uses.
+    """
+    for name, values in axes.items():
+        if name not in SAESettings.model_fields:
+            raise BadInput(f"sweep: unknown SAE setting {name!r}{nearest(name, SAESettings.model_fields)}")
+        if isinstance(values, str) or not isinstance(values, Sequence) or len(values) == 0:
+            raise BadInput(f"sweep: no values for {name!r}: give a list, such as [a, b], not {values!r}")
+    tried = axes.get("architecture", [settings.architecture])
+    made: list[SAESettings] = []
+    for values in itertools.product(*axes.values()):
+        given = settings.model_dump() | dict(zip(axes, values, strict=True))
+        for name in UNUSED.get(str(given["architecture"]), ()):
+            if name not in axes or any(name not in UNUSED.get(str(other), ()) for other in tried):
+                given[name] = SAESettings.model_fields[name].default
+        one = validate(SAESettings, given, "sweep")
+        if one not in made:
+            made.append(one)
+    return made

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moodlens.core.errors import BadInput
-from moodlens.settings.base import Frozen, apply_changes, complaint, nearest, read_yaml, validate
+from moodlens.settings.base import Frozen, apply_changes, read_yaml, validate
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.labels import check_labels
 from moodlens.settings.names import NamerSettings, NameSettings
-from moodlens.settings.sae import SAESettings
+from moodlens.settings.sae import SAESettings, grid
 from moodlens.settings.steer import SteerSettings
 from moodlens.settings.validation import ValidationSettings
 from moodlens.settings.verdict import VerdictSettings
@@ -174,15 +174,12 @@ class Settings(Frozen):
 
     @field_validator("sweep")
     @classmethod
-    def _axes(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        for axis, values in value.items():
-            if axis not in SAESettings.model_fields:
-                raise ValueError(f"unknown SAE setting {axis!r}{nearest(axis, SAESettings.model_fields)}")
-            if not values:
-                raise ValueError(f"no values for {axis!r}")
-            for one in values:
-                if (problem := complaint(SAESettings, {axis: one})) is not None:
-                    raise ValueError(problem)
+    def _axes(cls, value: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
+        if "sae" in info.data:  # else its own message comes first
+            try:
+                grid(info.data["sae"], value)
+            except BadInput as error:
+                raise ValueError(str(error).removeprefix("sweep: ")) from error
         return value
 
 

@@ -217,7 +217,7 @@ class Study:
 
     def sae(self, name: str = MAIN) -> "SAE":
         """The SAE in ``sae/NAME``, checked against the study's encoder."""
-        from moodlens.sae.checkpoint import load_sae
+        from moodlens.sae.files import load_sae
 
         folder, encoder = self.path / "sae" / name, self.encoder_info["encoder"]
         return self.cached(f"sae {name}", "train", lambda: load_sae(folder, encoder_id=encoder))

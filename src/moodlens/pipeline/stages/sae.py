@@ -93,8 +93,8 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
 
     Without a sweep the study's own settings are chosen, and nothing is trained.
     """
-    from moodlens.sae.ensemble import train_many
     from moodlens.sae.sweep import choose, grid, pareto
+    from moodlens.sae.training import train_many
 
     if not settings.sweep:
         chosen = Sweep(settings=settings.sae, reason="no sweep: the study's own settings", n_tried=0)
@@ -155,7 +155,7 @@ def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection
 )
 def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[str]:
     """Train the chosen settings with the study's seed and with others -> sae/main, sae/seed-N, reconstruction.json."""
-    from moodlens.sae.ensemble import train_many
+    from moodlens.sae.training import train_many
 
     rows = study.rows
     train, val, test = (study.x[rows.where(split, kinds=None)] for split in ("train", "val", "test"))
@@ -183,8 +183,7 @@ def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[
 
 def _save(study: Study, name: str, trained: Trained, data: str) -> list[str]:
     """Write one SAE and its history to sae/NAME; returns the files."""
-    from moodlens.sae.checkpoint import save_sae
-    from moodlens.sae.history import write_history
+    from moodlens.sae.files import save_sae, write_history
 
     info = study.encoder_info
     target = study.path / "sae" / name

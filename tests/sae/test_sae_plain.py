@@ -6,11 +6,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.sae.activations import batch_top_k, jump_relu, top_k
-from moodlens.sae.losses import auxiliary_loss, l1_loss, matryoshka_loss, reconstruction_loss
-from moodlens.sae.reference import gradients, loss_terms, project
-from moodlens.sae.schedule import StepPlan
-from moodlens.settings.sae import SAESettings
+from helpers.sae_loop import used
+from moodlens.sae.plain import (
+    StepPlan,
+    auxiliary_loss,
+    batch_top_k,
+    gradients,
+    jump_relu,
+    l1_loss,
+    loss_terms,
+    matryoshka_loss,
+    project,
+    reconstruction_loss,
+    top_k,
+)
 
 D_IN, D_SAE, N = 6, 14, 9
 
@@ -111,8 +120,8 @@ class TestAuxiliaryLoss:
 
 
 def settings(architecture, **more):
-    base = {"architecture": architecture, "d_sae": D_SAE, "k": 3, "l1_coefficient": 0.1}
-    return SAESettings(**{**base, **more}).resolve(100, D_IN)
+    base = {"d_sae": D_SAE, "k": 3, "l1_coefficient": 0.1}
+    return used(architecture, **{**base, **more}).resolve(100, D_IN)
 
 
 def parameters():

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor
 
 from moodlens.core import BadInput
-from moodlens.sae.reference import StepResult, activate, pre_activations, step
+from moodlens.sae.plain import StepPlan, StepResult, activate, errors, pre_activations, step
 from moodlens.sae.rows import Rows, Standard
-from moodlens.sae.schedule import StepPlan
 from moodlens.sae.state import TrainingState
 from moodlens.settings.sae import SAESettings
 
@@ -45,23 +44,21 @@ def make_stepper(
     Raises:
         BadInput: the device does not exist here.
     """
-    if device != "cpu":
-        if not device.startswith("cuda") or not torch.cuda.is_available():
-            raise BadInput(f"device {device!r} is not available here; use cpu")
+    try:
+        torch.empty(0, device=device if device.startswith("cuda") else "cpu" if device == "cpu" else "none")
+    except (RuntimeError, AssertionError) as error:
+        raise BadInput(f"device {device!r} is not available here; use cpu") from error
+    if device != "cpu" or (settings.architecture == "l1" and not settings.decoder_norm):
         from moodlens.sae.dense import DenseStep
 
-        return DenseStep(state, settings, standard, device)
-    if settings.architecture == "l1" and not settings.decoder_norm:
-        from moodlens.sae.dense import DenseStep
-
-        return DenseStep(state, settings, standard, device)
+        return DenseStep(state, settings, standard, device, threads)
     from moodlens.sae.sparse import SparseStep
 
     return SparseStep(state, settings, standard, rates, threads=threads)
 
 
 class Plain:
-    """The steps of :mod:`moodlens.sae.reference`."""
+    """The steps of :mod:`moodlens.sae.plain`."""
 
     def __init__(self, state: TrainingState, settings: SAESettings, standard: Standard) -> None:
         self.state, self.settings, self.standard = state, settings, standard
@@ -81,10 +78,6 @@ class Plain:
     ) -> StepResult:
         return step(self.state, self._rows(data, index, added), self.settings, now, dead)
 
-    @torch.no_grad()
     def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
         z, p = self._rows(data, index), self.state.parameters
-        codes = activate(self.settings, pre_activations(p, z), k)
-        error = (z - codes @ p["W_dec"] - p["b_dec"]).double().square().sum()
-        weighted = (codes.double() @ p["W_dec"].double().norm(dim=-1)).sum()
-        return float(error), int((codes > 0).sum()), float(weighted)
+        return errors(p, z, activate(self.settings, pre_activations(p, z), k))

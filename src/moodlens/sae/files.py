@@ -1,4 +1,4 @@
-"""SAEs on disk, in SAELens' layout, and the state of an unfinished training.
+"""SAEs on disk in SAELens' layout, the state of an unfinished training, and its history.
 
 A saved SAE is a folder with ``cfg.json`` and ``sae_weights.safetensors``. Centring is folded into the weights, so
 ``sae_lens.SAE.load_from_disk`` reads it and gives the same codes. Our own facts live in ``metadata``, the one place
@@ -6,6 +6,7 @@ SAELens keeps as it is.
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from moodlens.core import BadInput, atomic_write, file_sha256, plain, read_json, write_json
+from moodlens.core import BadInput, atomic_write, file_sha256, plain, read_json, read_text, write_json
 from moodlens.sae.model import SAE, Activation
 from moodlens.sae.state import PARAMETERS, TrainingState
 from moodlens.settings.base import validate
@@ -34,9 +35,7 @@ def save_sae(sae: SAE, dir: Path | str, metadata: dict[str, Any] | None = None) 
         BadInput: the folder cannot be written.
     """
     dir = Path(dir)
-    tensors = {name: getattr(sae, name).detach().float().cpu().contiguous() for name in PARAMETERS}
-    if sae.threshold is not None:
-        tensors["threshold"] = sae.threshold.detach().float().cpu().contiguous()
+    tensors = {name: t.detach().float().cpu().contiguous() for name, t in sae.state_dict().items()}
     with atomic_write(dir / WEIGHTS) as tmp:
         save_file(tensors, tmp)
     facts = {
@@ -69,6 +68,7 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
     """Read an SAE saved by :func:`save_sae` or by SAELens (standard, topk, jumprelu).
 
     Args:
+        dir: the folder.
         encoder_id: the encoder whose embeddings it will be given, checked against the one it was trained on.
 
     Raises:
@@ -85,16 +85,8 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
         raise BadInput(
             f"{dir}: trained on embeddings of {trained_on!r}, not of {encoder_id!r}: use that encoder"
         )
-    tensors = _weights(dir / WEIGHTS, metadata.pop("weights_sha256", None))
     activation = _activation(config, dir / CONFIG)
-    wanted = {*PARAMETERS, "threshold"} if activation == "jumprelu" else set(PARAMETERS)
-    if set(tensors) != wanted:
-        raise BadInput(f"{dir / WEIGHTS}: holds {sorted(tensors)}, expected {sorted(wanted)}")
-    shape = (config.get("d_in"), config.get("d_sae"))
-    if tuple(tensors["W_enc"].shape) != shape:
-        raise BadInput(
-            f"{dir / WEIGHTS}: W_enc has shape {tuple(tensors['W_enc'].shape)}, {CONFIG} says {shape}"
-        )
+    tensors = _weights(dir / WEIGHTS, metadata.pop("weights_sha256", None), config, activation)
     if config.get("apply_b_dec_to_input") is False:
         tensors["b_enc"] = tensors["b_enc"] + tensors["b_dec"] @ tensors["W_enc"]
     if config.get("rescale_acts_by_decoder_norm") is True:
@@ -102,7 +94,7 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
         tensors |= {
             "W_enc": tensors["W_enc"] * norm,
             "b_enc": tensors["b_enc"] * norm,
-            "W_dec": tensors["W_dec"] / norm[:, None],
+            "W_dec": tensors["W_dec"] / norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None],
         }
     settings = metadata.pop("moodlens_settings", None)
     return SAE(
@@ -120,27 +112,44 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
 def _activation(config: dict[str, Any], path: Path) -> Activation:
     names: dict[Any, Activation] = {name: activation for activation, name in ARCHITECTURES.items()}
     architecture = config.get("architecture")
-    if architecture not in names:
+    if not isinstance(architecture, str) or architecture not in names:
         raise BadInput(f"{path}: architecture {architecture!r} is not one of {', '.join(names)}")
     if config.get("normalize_activations", "none") != "none":
         raise BadInput(
             f"{path}: normalize_activations {config['normalize_activations']!r} is not folded in: fold it"
         )
     # SAELens itself fills a missing k with 100, and the codes are then silently wrong.
-    if architecture == "topk" and not isinstance(config.get("k"), int):
+    if architecture == "topk" and type(config.get("k")) is not int:
         raise BadInput(f"{path}: a topk SAE needs an integer k")
     return names[architecture]
 
 
-def _weights(path: Path, sha256: str | None) -> dict[str, Tensor]:
+def _weights(
+    path: Path, sha256: str | None, config: dict[str, Any], activation: Activation
+) -> dict[str, Tensor]:
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
-    if sha256 is not None and file_sha256(path) != sha256:
-        raise BadInput(f"{path}: damaged: its sha256 is not the one in {CONFIG}; train or copy the SAE again")
     try:
-        return {name: tensor.float() for name, tensor in load_file(path).items()}
+        if sha256 is not None and file_sha256(path) != sha256:
+            raise BadInput(
+                f"{path}: damaged: its sha256 is not the one in {CONFIG}; train or copy the SAE again"
+            )
+        tensors = {name: tensor.float() for name, tensor in load_file(path).items()}
     except (SafetensorError, OSError) as error:
         raise BadInput(f"{path}: not a readable safetensors file: {error}") from error
+    d_in, d_sae = config.get("d_in"), config.get("d_sae")
+    wanted = {"W_enc": (d_in, d_sae), "W_dec": (d_sae, d_in), "b_enc": (d_sae,), "b_dec": (d_in,)}
+    if activation == "jumprelu":
+        wanted["threshold"] = (d_sae,)
+    if set(tensors) != set(wanted):
+        raise BadInput(f"{path}: holds {sorted(tensors)}, expected {sorted(wanted)}")
+    for name, shape in wanted.items():
+        tensor = tensors[name]
+        if tuple(tensor.shape) != shape or tensor.numel() == 0:
+            raise BadInput(f"{path}: {name} has shape {tuple(tensor.shape)}, {CONFIG} says {shape}")
+        if not bool(tensor.isfinite().all()):
+            raise BadInput(f"{path}: {name} holds NaN or infinity; train or copy the SAE again")
+    return tensors
 
 
 def save_state(state: TrainingState, path: Path | str, key: str) -> None:
@@ -189,3 +198,43 @@ def load_state(path: Path | str, key: str) -> TrainingState:
         best_loss=float.fromhex(facts["best_loss"]),
         history=facts["history"],
     )
+
+
+def jsonl_writer(path: Path | str) -> Callable[[dict[str, Any]], None]:
+    """A callback for ``train(on_epoch=...)`` that appends each epoch to ``path`` as it ends."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def write(entry: dict[str, Any]) -> None:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(_line(entry))
+
+    return write
+
+
+def write_history(path: Path | str, history: list[dict[str, Any]]) -> None:
+    """Write the whole history at once, whole or not at all: one JSON object a line."""
+    with atomic_write(path) as tmp:
+        tmp.write_text("".join(map(_line, history)), encoding="utf-8")
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(plain(entry), allow_nan=False) + "\n"
+
+
+def read_history(path: Path | str) -> list[dict[str, Any]]:
+    """Read what :func:`write_history` or :func:`jsonl_writer` wrote.
+
+    Raises:
+        BadInput: the file is missing or a line is not a JSON object.
+    """
+    entries = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise BadInput(f"{path}: line {number} is not valid JSON") from error
+        if not isinstance(entry, dict):
+            raise BadInput(f"{path}: line {number} is not a JSON object")
+        entries.append(entry)
+    return entries

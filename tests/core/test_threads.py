@@ -1,0 +1,65 @@
+"""Loops that are shared out: everything once, errors raised, limits given back."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from moodlens.core.threads import ThreadTeam, one_torch_thread
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2, 5])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 100])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_each_element_is_done_once(threads, n, weighted):
+    done = np.zeros(n, dtype=int)
+
+    def kernel(lo, hi, by):
+        done[lo:hi] += by
+
+    weight = np.concatenate([[0], np.cumsum(np.arange(n) ** 2)]) if weighted else None
+    team = ThreadTeam(threads)
+    team.parallel_for(kernel, n, 2, weight=weight)
+    assert (done == 2).all()
+    seen = []
+    team.each(seen.append, n)
+    assert sorted(seen) == list(range(n))
+
+
+def test_heavy_elements_are_shared_out_evenly():
+    ranges = []
+    weight = np.concatenate([[0], np.cumsum([97, 1, 1, 1])])
+    ThreadTeam(2).parallel_for(lambda lo, hi: ranges.append((lo, hi)), 4, weight=weight)
+    assert sorted(ranges) == [(0, 1), (1, 4)]
+
+
+def test_threads_work_at_once():
+    meet = threading.Barrier(3, timeout=30)
+    ThreadTeam(3).each(lambda _: meet.wait(), 3)
+
+
+@pytest.mark.parametrize("failing", [0, 2])
+def test_an_error_is_raised_after_all_have_stopped(failing):
+    busy = []
+
+    def job(i):
+        busy.append(i)
+        if i == failing:
+            raise ValueError("no")
+        busy.remove(i)
+
+    with pytest.raises(ValueError, match="no"):
+        ThreadTeam(2).each(job, 3)
+    assert busy == [failing]
+
+
+def test_torch_gets_its_threads_back():
+    torch.set_num_threads(3)
+    try:
+        with pytest.raises(ValueError, match="no"), one_torch_thread() as threads:
+            assert (threads, torch.get_num_threads()) == (3, 1)
+            raise ValueError("no")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
