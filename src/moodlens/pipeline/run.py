@@ -196,7 +196,10 @@ def _do(
 
     def do(name: str, progress: Progress) -> None:
         each = by_name[name]
-        for later in dependents(stages, name):
+        before = read_states(folder).get(name)
+        # Made anew under the same key, what was read from it is not told from what will be; under another it is.
+        same = before is not None and before.key == planned.keys[name]
+        for later in dependents(stages, name) if same else (name,):
             record_path(folder, later).unlink(missing_ok=True)
         study.forget(dependents(stages, name))
         readable = needed(stages, name)
