@@ -5,15 +5,19 @@ import json
 import numpy as np
 import pytest
 
-from helpers.clips import put_clip
 from helpers.report_page import Page
 from helpers.report_study import copy_study
-from moodlens.core import BadInput, read_json, read_table, write_json
+from moodlens.core import BadInput, read_json, read_table
 from moodlens.report import render
 from moodlens.report.evidence import read_evidence
 from moodlens.report.topics.steering import steering_dose
 from moodlens.report.write import compose, to_html, to_markdown
+from moodlens.settings.judge import ResultSettings
+from moodlens.settings.steer import SteerSettings
+from moodlens.steer.clips import ClipSpec, write_clip
 from moodlens.study.notes import Notes
+from moodlens.study.records.judge import EffectRow, Results
+from moodlens.study.records.steer import Checkpoint, How, SteerRun
 
 
 def markdown(folder) -> str:
@@ -66,31 +70,53 @@ def steered(study, folder):
     clips, keys, rows = folder / "steer" / "clips", [], []
     plans = [("none", None, 0.0), ("prompt_editing", "sad", None)]
     plans += [(m, e, c) for m in ("sae_family", "random") for e in ("happy", "sad") for c in (-1.0, 1.0, 2.0)]
+    model = Checkpoint(model="tiny", revision="x", dtype="float32", device="cpu")
+    how = How(
+        **model.model_dump(), seconds=0.01, guidance=3.0, temperature=1.0, top_k=250, renorm=True, null="zeros",
+        schedule=None,
+    )  # fmt: skip
     for i, (method, emotion, coefficient) in enumerate(plans):
-        facts = {
-            "prompt": "a <simple> melody",
-            "method": method,
-            "emotion": emotion,
-            "coefficient": coefficient,
-            "seed": 3,
-        }
-        put_clip(clips, f"key{i}", np.zeros(320, dtype=np.float32), 32000, **facts)
+        spec = ClipSpec("a <simple> melody", "a <simple> melody", method, None, emotion, coefficient, 3)
+        write_clip(
+            clips,
+            f"key{i}",
+            np.zeros(320, dtype=np.float32),
+            32000,
+            spec,
+            amount=0.0,
+            how=how,
+            encoder="t5:tiny",
+        )
         keys.append(f"key{i}")
         if coefficient:
             slope = 0.3 if method == "sae_family" else 0.0
             effect = slope * coefficient
             rows.append(
-                {
-                    "readout": "clap", "method": method, "emotion": emotion, "coefficient": coefficient,
-                    "effect": effect, "ci": [effect - 0.1, effect + 0.1], "p": 0.005, "random_p": None,
-                    "random_p95": 0.2, "matched_p95": None, "n_prompts": 8, "q": 0.01, "moved": effect > 0.2,
-                }
+                effect_row(
+                    method=method, emotion=emotion, coefficient=coefficient, effect=effect,
+                    ci=(effect - 0.1, effect + 0.1), moved=effect > 0.2,
+                )
             )  # fmt: skip
-            rows.append(rows[-1] | {"readout": "acoustic", "effect": -effect, "ci": None})
-    write_json(folder / "steer" / "run.json", {"clips": [*keys, "../../key1", "gone"]})
-    said = ["Prompt editing moves sadness more than any direction does."]
-    write_json(folder / "steer" / "results.json", {"rows": rows, "statements": said})
+            rows.append(rows[-1].model_copy(update={"readout": "acoustic", "effect": -effect, "ci": None}))
+    listed = (*keys, "../../key1", "gone")
+    SteerRun(settings=SteerSettings(), model=model, notes=(), clips=listed).write(folder / "steer")
+    empty = dict.fromkeys(
+        ("controls", "dose", "specificity", "comparisons", "equal_change", "hypotheses", "distance"), ()
+    )
+    Results(
+        settings=ResultSettings(), emotions=("happy", "sad"), readouts={}, coefficient=2.0, n_prompts=8, n_seeds=1,
+        n_clips=len(keys), rows=tuple(rows), statements=("Prompt editing moves sadness more than directions do.",),
+        **empty,
+    ).write(folder / "steer")  # fmt: skip
     return folder
+
+
+def effect_row(**values) -> EffectRow:
+    known = {
+        "readout": "clap", "p": 0.005, "q": 0.01, "random_p": None, "random_p95": 0.2, "matched_p95": None,
+        "n_prompts": 8, "kept": None, "adherence": None, "moved": True,
+    }  # fmt: skip
+    return EffectRow(**known | values)
 
 
 def test_a_steering_run_has_its_section(study, tmp_path):
@@ -142,7 +168,9 @@ def test_clips_without_scores_are_offered_and_said(study, tmp_path):
 def test_a_broken_result_table_is_one_line(study, tmp_path):
     folder = steered(study, tmp_path / "s")
     (folder / "steer" / "results.json").write_text(json.dumps([1]))
-    with pytest.raises(BadInput, match=r"results\.json: expected an object"):
+    with pytest.raises(
+        BadInput, match=r"results\.json: not a Results of version 1; make it anew: moodlens judge"
+    ):
         markdown(folder)
 
 
@@ -154,13 +182,7 @@ def test_no_section_where_the_encoder_cannot_steer(study):
 
 def test_doses_are_drawn_in_order():
     rows = [
-        {
-            "method": "sae_family",
-            "emotion": "sad",
-            "coefficient": c,
-            "effect": 2 * c,
-            "ci": [2 * c - 1, 2 * c + 1],
-        }
+        effect_row(method="sae_family", emotion="sad", coefficient=c, effect=2 * c, ci=(2 * c - 1, 2 * c + 1))
         for c in (2.0, -1.0, 0.5)
     ]
     figure = steering_dose(rows, ("happy", "sad"))

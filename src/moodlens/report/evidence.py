@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from moodlens.core import BadInput
-from moodlens.report.files import json_file, steering_files, table_file
+from moodlens.report.files import json_file, table_file
 from moodlens.report.readings import read_readings
 from moodlens.settings.study import Settings, read_study
 from moodlens.study.families import Families
@@ -44,10 +44,6 @@ class Evidence:
     transfer: dict[str, Any] | None = None
     verdict: dict[str, Any] | None = None
     pairs: dict[str, Any] | None = None
-    steer_results: dict[str, Any] | None = None
-    """steer/results.json."""
-    clips: list[dict[str, Any]] | None = None
-    """Facts of the steering run's clips that are there; None without a run."""
     readings: dict[int, dict[str, Any]] = field(default_factory=dict)
     """Feature -> what a person read in it: ``name``, ``state`` (clear or unclear), ``note``, ``by``."""
     given_codes: np.ndarray | None = None
@@ -159,7 +155,6 @@ def read_evidence(study_dir: Path | str, *, codes: np.ndarray | None = None) -> 
         transfer=json_file(folder, "transfer.json"),
         verdict=verdict,
         pairs=json_file(folder, "pairs.json"),
-        **steering_files(folder / "steer"),
         readings=read_readings(folder / "notes.db", sae_name, _weights(folder, sae_name)),
         given_codes=codes,
     )

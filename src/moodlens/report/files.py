@@ -108,33 +108,6 @@ def table_file(folder: Path, name: str) -> "pl.DataFrame | None":
     return frame
 
 
-_CLIP = ("file", "prompt", "method", "emotion", "coefficient", "seed")
-
-
-def steering_files(folder: Path) -> dict[str, Any]:
-    """A steering run: ``steer_results`` (results.json) and ``clips``, None where they are not there.
-
-    Raises:
-        BadInput: a file is damaged.
-    """
-    run, results = folder / "run.json", folder / "results.json"
-    scored = read_json(results) if results.is_file() else None
-    if scored is not None and not isinstance(scored, dict):
-        raise BadInput(f"{results}: expected an object with rows; score the clips again: moodlens steer")
-    clips = None
-    if run.is_file():
-        listed = read_json(run)
-        clips = []
-        for key in listed.get("clips", []) if isinstance(listed, dict) else []:
-            facts = folder / "clips" / f"{Path(str(key)).name}.json"
-            clip = read_json(facts) if facts.is_file() else {}
-            # The file's name is fixed by the key, so that a run cannot point outside its folder.
-            clip = {**clip, "file": f"{facts.stem}.wav"}
-            if all(name in clip for name in _CLIP) and (facts.parent / clip["file"]).is_file():
-                clips.append({name: clip[name] for name in _CLIP})
-    return {"steer_results": scored, "clips": clips}
-
-
 def command_of(name: str) -> str:
     """The command that measures what a topic needs."""
     commands = {
@@ -142,6 +115,5 @@ def command_of(name: str) -> str:
         "sweep": "sweep", "features": "features", "selection": "features", "families": "features", "codes": "train",
         "named": "names", "interventions": "causal", "stability": "stability", "agreement": "agreement",
         "pairs": "pairs", "transfer": "transfer", "judged_held_out": "transfer", "verdict": "report",
-        "steer_results": "steer", "clips": "steer",
     }  # fmt: skip
     return f"moodlens {commands[name]} DIR"

@@ -18,7 +18,7 @@ Blocks = Iterable[Block | Section]
 Part = Callable[..., Blocks]
 
 
-def needs(*names: str, absent: str = "") -> Callable[[Part], Part]:
+def needs(*names: "str | Need", absent: str = "") -> Callable[[Part], Part]:
     """Give a part what it needs beside what its topic does, as further arguments.
 
     Args:
@@ -46,7 +46,7 @@ class Topic:
     id: str
     title: str
     parts: tuple[Part, ...]
-    needs: tuple[str, ...] = ()
+    needs: "tuple[str | Need, ...]" = ()
     """What the topic is about; given to every part."""
     absent: str = ""
     """What the reader is told was not measured where that is not there."""
@@ -66,16 +66,26 @@ class Topic:
 
 
 @dataclass(frozen=True)
+class Need:
+    """Something of a study that is neither a record nor a table."""
+
+    read: Callable[[Evidence], Any]
+    """None where it is not there."""
+    command: str
+    """What measures it."""
+
+
+@dataclass(frozen=True)
 class Missing:
     """Something was not measured; ``command`` measures it."""
 
     command: str
 
 
-def _read(study: Evidence, names: tuple[str, ...]) -> list[Any] | Missing:
+def _read(study: Evidence, needs: tuple[str | Need, ...]) -> list[Any] | Missing:
     values = []
-    for name in names:
-        values.append(getattr(study, name))
+    for need in needs:
+        values.append(need.read(study) if isinstance(need, Need) else getattr(study, need))
         if values[-1] is None:
-            return Missing(command_of(name))
+            return Missing(need.command if isinstance(need, Need) else command_of(need))
     return values

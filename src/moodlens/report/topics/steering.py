@@ -2,8 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from pydantic import ValidationError
+
+from moodlens.core.errors import BadInput
+from moodlens.core.files import read_json
 from moodlens.report import style
 from moodlens.report.document import (
     Absent,
@@ -17,8 +23,10 @@ from moodlens.report.document import (
 )
 from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import interval, number, p_value, percent
-from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.report.topic import Blocks, Need, Topic, needs
 from moodlens.report.topics.opening import steers
+from moodlens.study.records.judge import EffectRow, Results
+from moodlens.study.records.steer import CLIPS, ClipFacts, SteerRun
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,49 +56,76 @@ COLUMNS = (
 )
 
 
-def absence(study: Evidence) -> Blocks:
-    """That nobody steered yet, where the encoder can."""
-    if study.steer_results is None and study.clips is None and steers(study):
-        yield Absent("steering", "moodlens steer DIR")
+def read_results(study: Evidence) -> Results | None:
+    """What the scores of the clips say; None where they are not judged."""
+    folder = study.folder / "steer"
+    return Results.read(folder) if (folder / Results.file).is_file() else None
 
 
-@needs("clips")
-def introduction(study: Evidence, _: list) -> Blocks:
-    """What was added where."""
+def read_clips(study: Evidence) -> list[ClipFacts] | None:
+    """Facts of the clips of the run that are there; None without a run."""
+    folder = study.folder / "steer"
+    if not (folder / SteerRun.file).is_file():
+        return None
+    clips = []
+    for key in SteerRun.read(folder).clips:
+        # The file's name follows from the key, so that a run cannot point outside its folder.
+        path = folder / CLIPS / f"{Path(key).name}.json"
+        try:
+            clip = ClipFacts.model_validate(read_json(path))
+        except (BadInput, ValidationError):
+            continue
+        if path.with_suffix(".wav").is_file():
+            clips.append(clip.model_copy(update={"file": f"{path.stem}.wav"}))
+    return clips
+
+
+RUN = Need(read_clips, "moodlens steer DIR")
+JUDGED = Need(read_results, "moodlens judge DIR/steer")
+
+
+def introduction(study: Evidence) -> Blocks:
+    """What was added where; or that nobody steered yet, where the encoder can."""
+    if read_clips(study) is None and read_results(study) is None:
+        if steers(study):
+            yield Absent("steering", RUN.command)
+        return
     yield Paragraph(
         "A direction is added to the text encoder's output at every token of the prompt. Coefficients are in units of "
         "the difference-in-means norm; every method is compared at the same place and norm, beside no steering, prompt "
         "editing and random directions."
     )
-    if study.steer_results is None:
-        yield Absent("what the clips' scores say", "moodlens steer DIR")
+    if read_results(study) is None:
+        yield Absent("what the clips' scores say", JUDGED.command)
 
 
-@needs("steer_results")
-def results(study: Evidence, judged: dict[str, Any]) -> Blocks:
+@needs(JUDGED)
+def results(study: Evidence, judged: Results) -> Blocks:
     """What the scores say: in words, in a table, and over the coefficients."""
-    for statement in judged["statements"]:
+    for statement in judged.statements:
         yield Paragraph(cut(statement, 600))
-    rows = judged["rows"]
+    rows = judged.rows
+    if not rows:
+        return
     shown = rows[:MAX_ROWS]
-    columns = [c for c in COLUMNS if any(row.get(c[0]) is not None for row in rows)]
+    columns = [c for c in COLUMNS if any(getattr(row, c[0]) is not None for row in rows)]
     yield Table(
         "Results of the steering study",
         ("Readout", "Method", "Emotion", *(title for _, title, _ in columns)),
         tuple(
             (
-                cut(row["readout"], 40),
-                cut(row["method"], 40).replace("_", " "),
-                emotion_label(row["emotion"]),
-                *(form(row.get(key)) for key, _, form in columns),
+                cut(row.readout, 40),
+                cut(row.method, 40).replace("_", " "),
+                emotion_label(row.emotion),
+                *(form(getattr(row, key)) for key, _, form in columns),
             )
             for row in shown
         ),
         numeric=frozenset(range(3, 3 + len(columns))),
         note=f"{len(shown)} of {len(rows)} rows; all are in steer/results.json." if shown != rows else "",
     )
-    for readout in dict.fromkeys(row["readout"] for row in rows):
-        doses = [row for row in rows if row["readout"] == readout and row["coefficient"] is not None]
+    for readout in dict.fromkeys(row.readout for row in rows):
+        doses = [row for row in rows if row.readout == readout and row.coefficient is not None]
         if doses:
             name = cut(readout, 40)
             yield Picture(
@@ -102,55 +137,56 @@ def results(study: Evidence, judged: dict[str, Any]) -> Blocks:
             )
 
 
-@needs("clips")
-def players(_: Evidence, clips: list[dict[str, Any]]) -> Blocks:
+@needs(RUN)
+def players(_: Evidence, clips: list[ClipFacts]) -> Blocks:
     """One prompt and seed, every main method, at its strongest coefficient towards each emotion."""
-    plain = next((clip for clip in clips if clip["method"] == "none"), None)
+    plain = next((clip for clip in clips if clip.method == "none"), None)
     if plain is None:
         return
-    same = [clip for clip in clips if clip["prompt"] == plain["prompt"] and clip["seed"] == plain["seed"]]
+    same = [clip for clip in clips if clip.prompt == plain.prompt and clip.seed == plain.seed]
     chosen: list[Player] = []
     for method in FIRST_METHODS:
-        of_method = [clip for clip in same if clip["method"] == method]
-        for emotion in dict.fromkeys(clip["emotion"] for clip in of_method):
+        of_method = [clip for clip in same if clip.method == method]
+        for emotion in dict.fromkeys(clip.emotion for clip in of_method):
             strongest = max(
-                (clip for clip in of_method if clip["emotion"] == emotion),
-                key=lambda clip: clip["coefficient"] or 0.0,
+                (clip for clip in of_method if clip.emotion == emotion),
+                key=lambda clip: clip.coefficient or 0.0,
             )
             words = ["no steering" if method == "none" else method.replace("_", " ")]
             words += [f"towards {emotion_label(emotion)}"] if emotion else []
-            words += [f"coefficient {number(strongest['coefficient'])}"] if strongest["coefficient"] else []
-            chosen.append(Player(", ".join(words), f"steer/clips/{strongest['file']}"))
+            words += [f"coefficient {number(strongest.coefficient)}"] if strongest.coefficient else []
+            chosen.append(Player(", ".join(words), f"steer/clips/{strongest.file}"))
     yield Players(
-        f"Clips of one prompt ({cut(plain['prompt'], 120)}) and one seed ({number(plain['seed'])}). The sound lies beside "
+        f"Clips of one prompt ({cut(plain.prompt, 120)}) and one seed ({number(plain.seed)}). The sound lies beside "
         "this page in steer/clips and is not part of it.",
         tuple(chosen),
     )
 
 
 @style.look()
-def steering_dose(rows: Sequence[dict[str, Any]], emotions: tuple[str, ...]) -> "Figure":
+def steering_dose(rows: Sequence[EffectRow], emotions: tuple[str, ...]) -> "Figure":
     """Effect over the coefficient, a panel for each emotion and a line for each method.
 
     Args:
         rows: of results.json, of one readout, all with a coefficient.
         emotions: of the study, in order.
     """
-    present = [emotion for emotion in emotions if any(row["emotion"] == emotion for row in rows)]
+    present = [emotion for emotion in emotions if any(row.emotion == emotion for row in rows)]
     figure, panels = style.emotion_panels(present, "coefficient")
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    methods = list(dict.fromkeys(row.method for row in rows))
     seen: dict[str, Any] = {}
     for axes, emotion in zip(panels, present, strict=True):
         for place, method in enumerate(methods):
-            of_method = [row for row in rows if (row["emotion"], row["method"]) == (emotion, method)]
-            if not of_method:
+            points = sorted(
+                (row.coefficient, row.effect, *(row.ci or (np.nan, np.nan)))
+                for row in rows
+                if (row.emotion, row.method) == (emotion, method)
+            )
+            if not points:
                 continue
-            of_method.sort(key=lambda row: row["coefficient"])
-            x, y = [row["coefficient"] for row in of_method], [row["effect"] for row in of_method]
+            x, y, low, high = np.array(points, dtype=float).T
             color, line = LOOKS[place % len(LOOKS)]
-            if all(row["ci"] for row in of_method):
-                low, high = zip(*(row["ci"] for row in of_method), strict=True)
-                axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
+            axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
             (seen[style.short(method.replace("_", " "))],) = axes.plot(
                 x, y, color=color, ls=line, marker="o", ms=3, lw=1.3
             )
@@ -159,4 +195,4 @@ def steering_dose(rows: Sequence[dict[str, Any]], emotions: tuple[str, ...]) -> 
     return figure
 
 
-STEERING = Topic("steering", "Steering MusicGen", (absence, introduction, results, players))
+STEERING = Topic("steering", "Steering MusicGen", (introduction, results, players))
