@@ -12,8 +12,15 @@ from moodlens.core import write_json, write_table
 from moodlens.embed import EmbeddingStore
 from moodlens.features import select_features
 from moodlens.features.families import gather_families
+from moodlens.report.document import Report
+from moodlens.report.subject import Subject
+from moodlens.report.write import compose
 from moodlens.settings.study import Settings
+from moodlens.study.records.names import Names
+from moodlens.study.records.prompts import PROMPTS, Prompts
+from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
 from moodlens.study.rows import Rows
+from moodlens.study.study import Study
 from moodlens.validate.probe import phase0
 from moodlens.validate.verdict import judge
 
@@ -112,7 +119,11 @@ def make_study(
     provenance = {"python": "3.11", "moodlens": "0.1.0", "torch": "2.13.0"}
     values = settings.model_dump(mode="json") | {"provenance": provenance}
     (folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    write_table(folder / "prompts.parquet", prompts)
+    PROMPTS.write(folder, prompts)
+    Prompts(
+        emotions=emotions, seed=0, control="none", n=prompts.height, n_groups=int(group.max()) + 1, tables=(),
+        remarks=("val has no text of <one> emotion",),
+    ).write(folder)  # fmt: skip
     info = {
         "encoder": "minilm",
         "revision": "x",
@@ -139,11 +150,11 @@ def make_study(
     base = baseline_metrics(x[splits == "train"], x[splits == "test"], 4)
     seen = reconstruction_metrics(sae, x[splits == "train"], mean)
     rows = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
-    write_json(
-        folder / "reconstruction.json",
-        {"held_out": metrics | {"d_sae": d_sae}, "train": seen, "baselines": base, "rows": rows},
-    )
-    write_table(folder / "sweep.parquet", sweep_table(rng))
+    fits = {"held_out": metrics | {"d_sae": d_sae}, "train": seen, "baselines": base, "rows": rows}
+    Reconstruction.model_validate(fits).write(folder)
+    tried, reason = sweep_table(rng)
+    SWEEP.write(folder, tried)
+    Sweep(settings=settings.sae, reason=reason, n_tried=tried.height).write(folder)
 
     rows_of = Rows.from_frame(prompts, emotions)
     chosen = select_features(codes, rows_of, settings.features, seed=0)
@@ -163,6 +174,7 @@ def make_study(
     fam = gather_families(table, codes, rows_of, settings.features)
     table = fam.annotate(table)
     fam.write(folder)
+    names_record(emotions).write(folder)
     write_table(folder / "features.parquet", table)
     chosen.summary.write(folder)
     write_table(folder / "interventions.parquet", interventions(rng, emotions))
@@ -193,7 +205,28 @@ def make_study(
     return folder
 
 
-def sweep_table(rng: np.random.Generator) -> pl.DataFrame:
+def names_record(emotions: tuple[str, ...]) -> Names:
+    counts = {
+        "n_texts": 96,
+        "n_named": 20,
+        "n_judged": 8,
+        "n_interpretable": 4,
+        "n_specific": 3,
+        "claim_emotion": 1,
+    }
+    shares = (
+        "balanced_accuracy", "precision", "recall", "control_any", "within_emotion", "within_emotion_control",
+        "emotion_alone", "monosemanticity", "monosemanticity_control",
+    )  # fmt: skip
+    each = dict.fromkeys(emotions, 1)
+    dealt = {"mean": 0.1, "p95": 1.0, "per_emotion_p95": each}
+    return Names(
+        rule="a word is in the text", splits=("test",), q=0.05, per_emotion=each, judged_per_emotion=each,
+        specific_per_emotion=each, shuffled=dealt, shuffled_same_emotion=dealt, **counts, **dict.fromkeys(shares, 0.5),
+    )  # fmt: skip
+
+
+def sweep_table(rng: np.random.Generator) -> tuple[pl.DataFrame, str]:
     from moodlens.sae import choose, pareto
 
     k = np.array([4, 8, 16, 32, 4, 8, 16, 32])
@@ -210,7 +243,7 @@ def sweep_table(rng: np.random.Generator) -> pl.DataFrame:
     )  # fmt: skip
     index, reason = choose(frame)
     chosen = pl.Series("chosen", np.arange(8) == index)
-    return frame.with_columns(pl.Series("pareto", pareto(frame)), chosen, pl.lit(reason).alias("reason"))
+    return frame.with_columns(pl.Series("pareto", pareto(frame)), chosen), reason
 
 
 def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.DataFrame:
@@ -284,3 +317,14 @@ def copy_study(source: Path, target: Path, *leave_out: str) -> Path:
         else:
             path.unlink()
     return target
+
+
+def subject(folder: Path) -> Subject:
+    """The study in ``folder`` as its report reads it."""
+    study = Study(folder)
+    return Subject(study, study.settings)
+
+
+def composed(folder: Path) -> Report:
+    """The report before it is written."""
+    return compose(subject(folder))

@@ -17,9 +17,10 @@ def study(tmp_path_factory) -> Path:
 def rendered(study, tmp_path_factory) -> Path:
     """The whole study with its report; tests must not write into it."""
     from moodlens.report import render
+    from moodlens.study.study import Study
 
     folder = copy_study(study, tmp_path_factory.mktemp("rendered") / "full")
-    render(folder)
+    render(Study(folder))
     return folder
 
 

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 from helpers.report_page import Page
-from helpers.report_study import copy_study
-from moodlens.core import BadInput, read_json, read_table
+from helpers.report_study import composed, copy_study
+from moodlens.core import BadInput, read_table
 from moodlens.report import render
-from moodlens.report.evidence import read_evidence
 from moodlens.report.topics.steering import steering_dose
-from moodlens.report.write import compose, to_html, to_markdown
+from moodlens.report.write import to_html, to_markdown
 from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer.clips import ClipSpec, write_clip
 from moodlens.study.notes import Notes
 from moodlens.study.records.judge import EffectRow, Results
 from moodlens.study.records.steer import Checkpoint, How, SteerRun
+from moodlens.study.study import Study
 
 
 def markdown(folder) -> str:
-    return to_markdown(compose(read_evidence(folder)), set())
+    return to_markdown(composed(folder), set())
 
 
 def first_feature(folder) -> int:
@@ -32,28 +32,25 @@ def first_feature(folder) -> int:
 def test_a_persons_reading_stands_where_the_machines_name_stood(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
     feature = first_feature(folder)
-    notes = Notes(folder / "notes.db")
-    notes.add(feature, sae="sae/main", name="first thought", clarity="unclear", author="Ada")
-    notes.add(
-        feature, sae="sae/main", name="sunny `words` <b>", clarity="clear", note="mostly pop", author="Ada"
-    )
+    notes, sae = Notes(folder / "notes.db"), Study(folder).sae_key
+    notes.add(feature, sae=sae, name="first thought", clarity="unclear", author="Ada")
+    notes.add(feature, sae=sae, name="sunny `words` <b>", clarity="clear", note="mostly pop", author="Ada")
     md = markdown(folder)
     assert "first thought" not in md
     assert f"F{feature} | sunny 'words' &lt;b&gt; (read by a person)" in md
     assert "Read by Ada: sunny 'words' &lt;b&gt; (clear). Note: mostly pop" in md
     assert f"The machine's name: word {feature}." in md
-    Page(to_html(compose(read_evidence(folder)), {}))
+    Page(to_html(composed(folder), {}))
 
 
 def test_a_reading_of_another_sae_is_of_another_feature(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
     feature = first_feature(folder)
-    notes = Notes(folder / "notes.db")
-    for sae in ("sae/seed-1", f"sae/main@{'f' * 16}"):
-        notes.add(feature, sae=sae, name="not this one", clarity="clear")
+    notes, sae = Notes(folder / "notes.db"), Study(folder).sae_key
+    for other in (sae.replace("main", "seed-1"), f"main@{'f' * 12}"):
+        notes.add(feature, sae=other, name="not this one", clarity="clear")
     assert "not this one" not in markdown(folder)
-    digest = read_json(folder / "sae/main/cfg.json")["metadata"]["weights_sha256"]
-    notes.add(feature, sae=f"sae/main@{digest[:12]}", name="this one", clarity="unclear")
+    notes.add(feature, sae=sae, name="this one", clarity="unclear")
     assert "this one (read by a person, unclear)" in markdown(folder)
 
 
@@ -121,7 +118,7 @@ def effect_row(**values) -> EffectRow:
 
 def test_a_steering_run_has_its_section(study, tmp_path):
     folder = steered(study, tmp_path / "s")
-    render(folder)
+    render(Study(folder))
     html = (folder / "report.html").read_text(encoding="utf-8")
     md = (folder / "report.md").read_text(encoding="utf-8")
     page = Page(html)
@@ -175,7 +172,7 @@ def test_a_broken_result_table_is_one_line(study, tmp_path):
 
 
 def test_no_section_where_the_encoder_cannot_steer(study):
-    report = compose(read_evidence(study))
+    report = composed(study)
     assert "steering" not in [section.id for section in report.sections]
     assert "media-src" not in to_html(report, {})
 

@@ -11,10 +11,9 @@ import polars as pl
 import pytest
 
 from helpers.report_page import Page
-from helpers.report_study import copy_study, make_study
+from helpers.report_study import composed, copy_study, make_study, subject
 from moodlens.core import read_json, read_table
-from moodlens.report import render, save_all, style
-from moodlens.report.evidence import read_evidence
+from moodlens.report import render, style
 from moodlens.report.style import heading, marks, short
 from moodlens.report.svg import inline_svg
 from moodlens.report.topics.causality import moves
@@ -24,9 +23,10 @@ from moodlens.report.topics.feature_tables import top_features
 from moodlens.report.topics.features import distribution_panels
 from moodlens.report.topics.generalization import transfer_bars
 from moodlens.report.topics.phase0 import pca_scatter
-from moodlens.report.write import compose
 from moodlens.settings.study import Settings
 from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.sae import Baseline
+from moodlens.study.study import Study
 
 
 def assert_drawn(path) -> None:
@@ -58,7 +58,7 @@ def test_every_figure_is_there_and_shown(rendered):
 
 def test_the_same_folder_gives_the_same_bytes(rendered, tmp_path):
     again = copy_study(rendered, tmp_path / "full", "report.html", "report.md", "figures")
-    render(again)
+    render(Study(again))
     files = ["report.html", "report.md", *(f"figures/{p.name}" for p in (rendered / "figures").iterdir())]
     for name in files:
         assert (again / name).read_bytes() == (rendered / name).read_bytes(), name
@@ -66,7 +66,7 @@ def test_the_same_folder_gives_the_same_bytes(rendered, tmp_path):
 
 def test_two_emotions(tmp_path):
     folder = make_study(tmp_path / "s", ("sun", "rain"), groups=28)
-    render(folder)
+    render(Study(folder))
     page = Page((folder / "report.html").read_text(encoding="utf-8"))
     assert [row[0] for row in page.tables["Texts (and groups) by emotion and split"][1:3]] == ["sun", "rain"]
     for path in (folder / "figures").glob("*.png"):
@@ -76,7 +76,7 @@ def test_two_emotions(tmp_path):
 @pytest.mark.filterwarnings("error:constrained_layout:UserWarning")
 def test_fifty_emotions(tmp_path):
     folder = make_study(tmp_path / "s", tuple(f"mood {i}" for i in range(50)))
-    drawn = {picture.name: picture.draw() for picture in compose(read_evidence(folder)).pictures}
+    drawn = {picture.name: picture.draw() for picture in composed(folder).pictures}
     for name, figure in drawn.items():
         style.arrange(figure)
         assert figure.get_figheight() <= 1.4 * style.PAGE, name
@@ -91,13 +91,13 @@ def test_only_what_was_measured_is_drawn_and_old_pictures_go(rendered, tmp_path)
     )  # fmt: skip
     (folder / "figures" / "mine.png").write_bytes(b"a user's own picture")
     (folder / "figures" / "training.png").write_bytes(b"another picture of the user's")
-    written = {path.stem for path in save_all(folder)}
+    written = {path.stem for path in render(Study(folder)) if path.suffix == ".png"}
     assert written == {"similarity", "pca"}
     assert {path.stem for path in (folder / "figures").glob("*.png")} == {*written, "mine", "training"}
 
 
 def test_svg_stands_inside_a_page(study):
-    figure = {p.name: p for p in compose(read_evidence(study)).pictures}["selectivity-auroc"].draw()
+    figure = {p.name: p for p in composed(study).pictures}["selectivity-auroc"].draw()
     svg = inline_svg(figure, "one", 'Alt with <tag> & "quotes"')
     ElementTree.fromstring(svg)
     assert "http" not in svg
@@ -160,7 +160,7 @@ def test_top_features_put_stable_ones_first_and_never_look_at_test(study):
             "stability": [0.2, 1.0, 0.8, 1.0],
         }
     )
-    two = replace(read_evidence(study), settings=Settings(emotions=("a", "b")))
+    two = replace(subject(study), settings=Settings(emotions=("a", "b")))
     assert top_features(two, table, 5)["feature"].to_list() == [1, 2, 0]
     strict = Settings(emotions=("a", "b"), verdict=VerdictSettings(min_reappearance=1.0))
     assert top_features(replace(two, settings=strict), table, 5)["feature"].to_list() == [1, 0, 2]
@@ -198,7 +198,9 @@ def test_the_real_count_stands_beside_the_shuffled_ones():
 
 def test_logarithmic_axes_are_labelled_in_plain_numbers(study):
     frame = read_table(study / "sweep.parquet").with_columns(l0=pl.col("l0") ** 2)
-    svg = inline_svg(sweep_pareto(frame, (16.0, 0.5)), "sweep", "x")
+    svg = inline_svg(
+        sweep_pareto(frame, Baseline(mse=0.1, explained_variance=0.5, n_components=16)), "sweep", "x"
+    )
     assert "(log scale)" in svg
     assert "mathdefault" not in svg
     assert ">256<" in svg

@@ -12,6 +12,7 @@ from helpers.report_study import copy_study, make_study
 from moodlens.core import read_json, read_table, write_json, write_table
 from moodlens.report import render
 from moodlens.study.notes import Notes
+from moodlens.study.study import Study
 
 HOSTILE = (
     "<img src=http://evil.example/x onerror=alert(1)>",
@@ -45,15 +46,14 @@ def hostile(tmp_path_factory):
         values = [f"{HOSTILE[i % len(HOSTILE)]} {i}" for i in range(frame.height)]
         write_table(folder / file, frame.with_columns(pl.Series(column, values)))
     table = read_table(folder / "features.parquet")
+    sae = Study(folder).sae_key
     for i, feature in enumerate(table.filter("emotion_feature")["feature"]):
         text = HOSTILE[i % len(HOSTILE)].replace("\x00", "").replace("\ufffe", "")
-        Notes(folder / "notes.db").add(
-            feature, sae="sae/main", name=text, clarity="clear", note=text, author=text
-        )
+        Notes(folder / "notes.db").add(feature, sae=sae, name=text, clarity="clear", note=text, author=text)
     transfer = read_json(folder / "transfer.json")
     transfer["sets"][0]["name"] = HOSTILE[0] + HOSTILE[5]
     write_json(folder / "transfer.json", transfer)
-    render(folder)
+    render(Study(folder))
     return folder
 
 
@@ -119,7 +119,7 @@ def changed(study, tmp_path):
         for name, change in tables.items():
             path = folder / f"{name}.parquet"
             write_table(path, change(read_table(path)))
-        render(folder)
+        render(Study(folder))
         return folder
 
     return make
@@ -147,7 +147,7 @@ def test_a_study_without_an_emotion_feature(changed, study):
     )
     agreement = read_json(folder / "agreement.json")
     write_json(folder / "agreement.json", agreement | {"emotions": {}})
-    render(folder)
+    render(Study(folder))
     markdown = (folder / "report.md").read_text(encoding="utf-8")
     assert "No emotion feature was found." in markdown
     assert "dose-response" not in markdown

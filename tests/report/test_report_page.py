@@ -7,17 +7,17 @@ import pytest
 import yaml
 
 from helpers.report_page import Page, markdown_tables
-from helpers.report_study import FOUR, copy_study, make_study
+from helpers.report_study import FOUR, composed, copy_study, make_study
 from moodlens.core import BadInput, read_json, read_table, write_json, write_table
 from moodlens.report import render
-from moodlens.report.evidence import read_evidence
-from moodlens.report.write import compose, to_html, to_markdown
+from moodlens.report.write import to_html, to_markdown
+from moodlens.study.study import Study
 from moodlens.validate.verdict import LABELS
 
 
 def written(folder) -> tuple[str, str]:
     """Both texts without their figures."""
-    report = compose(read_evidence(folder))
+    report = composed(folder)
     return to_html(report, {}), to_markdown(report, set())
 
 
@@ -190,6 +190,10 @@ def test_families_stand_beside_those_of_other_seeds(study, tmp_path, markdown):
     assert "Families beside those of" not in written(folder)[1]
 
 
+def test_what_is_amiss_with_the_texts_is_said(markdown):
+    assert "- val has no text of &lt;one&gt; emotion." in markdown.split("## Texts")[1].split("\n## ")[0]
+
+
 def test_methods_are_formulas(page, html, markdown):
     assert "math" in page.tags
     assert html.count("<math") >= 8
@@ -224,12 +228,12 @@ def test_a_go_is_said(study, tmp_path):
 
 STAGES = (
     # file(s) taken away, what the report then says, with which command
-    (("verdict.json",), "the verdict", "moodlens report DIR"),
+    (("verdict.json",), "the verdict", "moodlens verdict DIR"),
     (("pairs.json",), "orthogonality and compositionality", "moodlens pairs DIR"),
     (("transfer.json",), "negations, mixed emotions and texts of other people", "moodlens transfer DIR"),
     (("interventions.parquet",), "causality", "moodlens causal DIR"),
     (("stability.parquet",), "stability over seeds", "moodlens stability DIR"),
-    (("features.parquet", "selection.json", "families.json"), "emotion features", "moodlens features DIR"),
+    (("features.parquet", "selection.json", "families.json"), "emotion features", "moodlens verdict DIR"),
     (("sae", "reconstruction.json"), "the sparse autoencoder", "moodlens train DIR"),
     (("sweep.parquet",), "a sweep over settings", "moodlens sweep DIR"),
     (("phase0.json",), "phase 0", "moodlens probe DIR"),
@@ -252,45 +256,33 @@ def test_stages_not_run_yet_are_said_with_their_command(study, tmp_path):
     assert md.startswith("Text encoder: minilm")
 
 
-@pytest.mark.parametrize(
-    "file", ["phase0.json", "selection.json", "verdict.json", "transfer.json", "families.json"]
-)
-@pytest.mark.parametrize("content", ['{"half": ', "[]", "{}"])
-def test_a_broken_json_file_is_one_line(study, tmp_path, file, content):
+@pytest.mark.parametrize("file", ["reconstruction.json", "sweep.json"])
+@pytest.mark.parametrize("content", ['{"half": ', "[]", "{}", '{"version": 1}'])
+def test_a_broken_file_is_one_line_that_names_what_makes_it_anew(study, tmp_path, file, content):
     folder = copy_study(study, tmp_path / "s")
     (folder / file).write_text(content)
-    with pytest.raises(BadInput) as error:
-        render(folder)
-    assert file in str(error.value)
-    assert "\n" not in str(error.value)
+    stage = {"reconstruction.json": "train", "sweep.json": "sweep"}[file]
+    with pytest.raises(BadInput, match=rf"{file}: .*; make it anew: moodlens {stage} \S+$"):
+        render(Study(folder))
 
 
 def test_other_broken_folders_are_one_line(study, tmp_path):
-    with pytest.raises(BadInput, match="not a study folder"):
-        render(tmp_path)
+    with pytest.raises(BadInput, match=r"study\.yaml: cannot read"):
+        render(Study(tmp_path))
     folder = copy_study(study, tmp_path / "s")
     (folder / "features.parquet").write_bytes(b"PAR1 torn")
     with pytest.raises(BadInput, match=r"features\.parquet: not a readable Parquet file"):
-        render(folder)
-    write_table(folder / "features.parquet", read_table(study / "features.parquet").drop("auroc"))
-    with pytest.raises(BadInput, match=r"features\.parquet: lacks the column 'auroc'"):
-        render(folder)
-    verdict = read_json(folder / "verdict.json")
-    del verdict["criteria"][0]["threshold"]
-    write_json(folder / "verdict.json", verdict)
-    shutil.copy(study / "features.parquet", folder / "features.parquet")
-    with pytest.raises(BadInput, match="every criterion needs"):
-        render(folder)
+        render(Study(folder))
     (folder / "study.yaml").write_text("emotions: [a, b\n")
     with pytest.raises(BadInput, match="not valid YAML"):
-        render(folder)
+        render(Study(folder))
 
 
 def test_embeddings_of_other_prompts_are_refused(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
     write_table(folder / "prompts.parquet", read_table(folder / "prompts.parquet").head(10))
     with pytest.raises(BadInput, match="rows for 10 prompts"):
-        render(folder)
+        render(Study(folder))
 
 
 def test_as_many_emotions_as_there_are(tmp_path):

@@ -1,7 +1,7 @@
 """What a report is written from: topics, the parts of each, and what they need of the study.
 
-A part is a function of the study and of what its topic needs, which yields blocks (and sections, which stand under the
-topic). It may need more for itself: :func:`needs`. Where something was not measured, the reader is told so with the
+A part is a function of the subject and of what its topic needs, which yields blocks (and sections, which stand under
+the topic). It may need more for itself: :func:`needs`. Where something was not measured, the reader is told so with the
 command that measures it, or the part is left out.
 """
 
@@ -11,28 +11,28 @@ from functools import wraps
 from typing import Any
 
 from moodlens.report.document import Absent, Block, Section
-from moodlens.report.evidence import Evidence
-from moodlens.report.files import command_of
+from moodlens.report.subject import Needed, Subject, command
 
 Blocks = Iterable[Block | Section]
 Part = Callable[..., Blocks]
 
 
-def needs(*names: "str | Need", absent: str = "") -> Callable[[Part], Part]:
+def needs(*needed: Needed, absent: str = "") -> Callable[[Part], Part]:
     """Give a part what it needs beside what its topic does, as further arguments.
 
     Args:
-        names: what the part cannot do without.
+        needed: what the part cannot do without.
         absent: what the reader is told was not measured. Empty: the part is left out without a word.
     """
 
     def decorate(write: Part) -> Part:
         @wraps(write)
-        def part(study: Evidence, *given: Any) -> Blocks:
-            values = _read(study, names)
-            if not isinstance(values, Missing):
-                return write(study, *given, *values)
-            return [Absent(absent, values.command)] if absent else []
+        def part(subject: Subject, *given: Any) -> Blocks:
+            values = [subject.get(need) for need in needed]
+            missing = _first_missing(needed, values)
+            if missing is None:
+                return write(subject, *given, *values)
+            return [Absent(absent, command(missing))] if absent else []
 
         return part
 
@@ -46,46 +46,25 @@ class Topic:
     id: str
     title: str
     parts: tuple[Part, ...]
-    needs: "tuple[str | Need, ...]" = ()
+    needs: tuple[Needed, ...] = ()
     """What the topic is about; given to every part."""
     absent: str = ""
     """What the reader is told was not measured where that is not there."""
 
-    def section(self, study: Evidence) -> Section | None:
-        """What the study has to say on the topic; None where that is nothing."""
-        values = _read(study, self.needs)
-        if isinstance(values, Missing):
-            return Section(self.id, self.title, (Absent(self.absent, values.command),))
-        blocks = [block for part in self.parts for block in part(study, *values)]
+    def section(self, subject: Subject) -> Section | None:
+        """What there is to say on the topic; None where that is nothing."""
+        values = [subject.get(need) for need in self.needs]
+        missing = _first_missing(self.needs, values)
+        if missing is not None:
+            return Section(self.id, self.title, (Absent(self.absent, command(missing)),))
+        blocks = [block for part in self.parts for block in part(subject, *values)]
         if not blocks:
             return None
-        under = tuple(block for block in blocks if isinstance(block, Section))
+        plain = tuple(block for block in blocks if not isinstance(block, Section))
         return Section(
-            self.id, self.title, tuple(block for block in blocks if not isinstance(block, Section)), under
+            self.id, self.title, plain, tuple(block for block in blocks if isinstance(block, Section))
         )
 
 
-@dataclass(frozen=True)
-class Need:
-    """Something of a study that is neither a record nor a table."""
-
-    read: Callable[[Evidence], Any]
-    """None where it is not there."""
-    command: str
-    """What measures it."""
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Something was not measured; ``command`` measures it."""
-
-    command: str
-
-
-def _read(study: Evidence, needs: tuple[str | Need, ...]) -> list[Any] | Missing:
-    values = []
-    for need in needs:
-        values.append(need.read(study) if isinstance(need, Need) else getattr(study, need))
-        if values[-1] is None:
-            return Missing(need.command if isinstance(need, Need) else command_of(need))
-    return values
+def _first_missing(needed: tuple[Needed, ...], values: list[Any]) -> Needed | None:
+    return next((need for need, value in zip(needed, values, strict=True) if value is None), None)

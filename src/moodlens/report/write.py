@@ -6,66 +6,57 @@ from typing import TYPE_CHECKING, Any
 
 from moodlens.core import atomic_write
 from moodlens.report.document import Cell, Listing, Report, cut
-from moodlens.report.evidence import Evidence, read_evidence
+from moodlens.report.subject import Subject
 from moodlens.report.topics import TOPICS, opening
+from moodlens.study.study import Study
 
 if TYPE_CHECKING:
-    import numpy as np
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+    from moodlens.settings.study import Settings
 
-def render(study_dir: Path | str, *, codes: "np.ndarray | None" = None) -> list[Path]:
+
+def render(study: Study, settings: "Settings | None" = None) -> list[Path]:
     """Write the report of a study: ``report.html``, ``report.md`` and the figures as PNG.
 
-    The same folder gives the same bytes. What was not measured is said, with the command that measures it.
+    The same study gives the same bytes. What was not measured is said, with the command that measures it.
 
     Args:
-        study_dir: the study folder.
-        codes: ``(n, d_sae)`` activations of its prompts, where they are at hand; computed otherwise.
+        study: what to report on, and where to.
+        settings: what it was run with; None reads study.yaml.
 
     Returns:
         The paths of ``report.html``, ``report.md`` and the figures.
 
     Raises:
-        BadInput: not a study folder, a damaged file, or a folder that cannot be written.
+        BadInput: a damaged file, or a folder that cannot be written.
     """
     from moodlens.report.svg import inline_svg
 
-    evidence = read_evidence(study_dir, codes=codes)
-    report = compose(evidence)
+    report = compose(Subject(study, settings or study.settings))
     drawn = draw(report)
-    paths = write_png(drawn, evidence.folder / "figures")
+    paths = write_png(drawn, study.path / "figures")
     alts = {picture.name: picture.alt for picture in report.pictures}
     svgs = {name: inline_svg(figure, f"figure-{name}", alts[name]) for name, figure in drawn.items()}
     texts = {"report.html": to_html(report, svgs), "report.md": to_markdown(report, set(drawn))}
     for name, text in texts.items():
-        with atomic_write(evidence.folder / name) as tmp:
+        with atomic_write(study.path / name) as tmp:
             tmp.write_text(text, encoding="utf-8", newline="\n")
-    return [*(evidence.folder / name for name in texts), *paths]
+    return [*(study.path / name for name in texts), *paths]
 
 
-def save_all(study_dir: Path | str) -> list[Path]:
-    """Draw every figure the study folder has data for, as ``figures/NAME.png`` (200 dpi), and return the paths.
-
-    Raises:
-        BadInput: not a study folder, or a damaged file.
-    """
-    evidence = read_evidence(study_dir)
-    return write_png(draw(compose(evidence)), evidence.folder / "figures")
-
-
-def compose(study: Evidence) -> Report:
+def compose(subject: Subject) -> Report:
     """The report as a tree of blocks, before it is written in any format."""
-    sentence, tone = opening.verdict_sentence(study)
-    sections = (topic.section(study) for topic in TOPICS)
+    sentence, tone = opening.verdict_sentence(subject)
+    sections = (topic.section(subject) for topic in TOPICS)
     return Report(
-        opening.first_line(study),
-        cut(study.name),
+        opening.first_line(subject),
+        cut(subject.settings.name),
         sentence,
         tone,
         tuple(section for section in sections if section is not None),
-        opening.warning(study),
+        opening.warning(subject),
     )
 
 

@@ -8,19 +8,13 @@ from moodlens.core.files import read_json, read_table, write_json, write_table
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
-from moodlens.settings.base import Frozen
+from moodlens.settings.study import Settings
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.sae import Reconstruction
 from moodlens.study.study import MAIN, Study
 
 MEASURED = ("probe", "names", "causal", "transfer", "agreement", "pairs", "features", "stability", "train")
 """What the verdict reads."""
-
-
-class ReportSection(Frozen):
-    """What the report shows of the settings, beside what its files say."""
-
-    name: str
 
 
 def verdict_summary(study: Study) -> Summary:
@@ -111,7 +105,7 @@ def run_summary(study: Study) -> Summary:
     return value, lines
 
 
-def _living_files(section: ReportSection, home: Path) -> list[Path]:
+def _living_files(section: Settings, home: Path) -> list[Path]:
     """What people and steering runs add beside the stages: a new reading or new clips make the report anew."""
     steer = home / "steer"
     return [home / "notes.db", home / "notes.db-wal", steer / "run.json", steer / "results.json"]
@@ -120,15 +114,15 @@ def _living_files(section: ReportSection, home: Path) -> list[Path]:
 @stage(
     "report",
     needs=("verdict", *MEASURED, "sweep", "embed", "prompts"),
-    section=lambda s: ReportSection(name=s.name),
+    section=lambda s: s,  # it lists them all
     inputs=_living_files,
     summary=run_summary,
 )
-def report(study: Study, section: ReportSection, progress: Progress) -> Iterable[str]:
+def report(study: Study, settings: Settings, progress: Progress) -> Iterable[str]:
     """Everything in one file that a colleague can read -> report.html, report.md, figures/."""
     from moodlens.report.write import render
 
     progress("report", 0, 1)
-    files = render(study.path, codes=study.codes())
+    files = render(study, settings)
     progress("report", 1, 1)
-    return [str(file.relative_to(study.path)) for file in files]
+    return [file.relative_to(study.path).as_posix() for file in files]

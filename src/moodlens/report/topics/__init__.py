@@ -3,7 +3,7 @@
 from moodlens.report.topic import Topic
 from moodlens.report.topics.causality import CAUSALITY
 from moodlens.report.topics.controls import CONTROLS
-from moodlens.report.topics.dictionary import DICTIONARY, SWEEP
+from moodlens.report.topics.dictionary import DICTIONARY, SWEEPS
 from moodlens.report.topics.features import FEATURES
 from moodlens.report.topics.generalization import GENERALIZATION
 from moodlens.report.topics.methods import METHODS, REPRODUCIBILITY
@@ -21,7 +21,7 @@ TOPICS: tuple[Topic, ...] = (
     TEXTS,
     PHASE0,
     DICTIONARY,
-    SWEEP,
+    SWEEPS,
     FEATURES,
     NAMES,
     CONTROLS,

@@ -6,8 +6,8 @@ import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import Picture, Table, emotion_label
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import interval, number, p_value, quantile
+from moodlens.report.subject import INTERVENTIONS, Subject
 from moodlens.report.topic import Blocks, Topic
 from moodlens.report.topics.opening import verdict_says
 from moodlens.validate.family_trials import KEPT
@@ -38,11 +38,11 @@ SUBJECTS = {
 }
 
 
-def on_families(study: Evidence, interventions: "pl.DataFrame") -> Blocks:
+def on_families(subject: Subject, interventions: "pl.DataFrame") -> Blocks:
     """Every intervention on a family, read by its own emotion."""
     import polars as pl
 
-    emotions, kinds, readouts = list(study.emotions), list(KINDS), list(READOUTS)
+    emotions, kinds, readouts = list(subject.emotions), list(KINDS), list(READOUTS)
     own = interventions.filter(
         pl.col("subject").is_in(["family", "all_features"])
         & (pl.col("target") == pl.col("emotion"))
@@ -54,7 +54,7 @@ def on_families(study: Evidence, interventions: "pl.DataFrame") -> Blocks:
     )
     if not rows:
         return
-    edge = quantile(study.settings.validation.causal.control_quantile)
+    edge = quantile(subject.settings.validation.causal.control_quantile)
     yield Table(
         "Interventions on families",
         (
@@ -80,11 +80,11 @@ def on_families(study: Evidence, interventions: "pl.DataFrame") -> Blocks:
     )  # fmt: skip
 
 
-def pictures(study: Evidence, interventions: "pl.DataFrame") -> Blocks:
+def pictures(subject: Subject, interventions: "pl.DataFrame") -> Blocks:
     """Effects over doses, and which family moves which readout."""
     import polars as pl
 
-    edge = quantile(study.settings.validation.causal.control_quantile)
+    edge = quantile(subject.settings.validation.causal.control_quantile)
     for readout, (meaning, unit) in READOUTS.items():
         rows = interventions.filter(
             (pl.col("readout") == readout)
@@ -98,13 +98,15 @@ def pictures(study: Evidence, interventions: "pl.DataFrame") -> Blocks:
             f"Adding an emotion's family to texts of other emotions, read by the {meaning}. The grey band is what "
             f"matched controls reach (mean to {edge}); shaded lines are 95 % intervals over groups.",
             f"Dose-response curves of the {readout} readout for each emotion, with controls.",
-            lambda rows=rows, unit=unit: dose_response(rows, study.emotions, unit=unit, edge=edge),
+            lambda rows=rows, unit=unit: dose_response(rows, subject.emotions, unit=unit, edge=edge),
         )
         yield Picture(
             f"moves-{readout}",
             "Which emotion's family moves which emotion's readout. The diagonal should rise and the rest should not.",
             f"Heatmap of the effect of each family on each emotion's {readout} readout.",
-            lambda rows=rows, unit=unit: which_moves_which(moves(rows, study.emotions), study.emotions, unit),
+            lambda rows=rows, unit=unit: which_moves_which(
+                moves(rows, subject.emotions), subject.emotions, unit
+            ),
         )
 
 
@@ -186,6 +188,6 @@ CAUSALITY = Topic(
     "causality",
     "Causality: what interventions change",
     (verdict_says("causality", "compositionality"), on_families, pictures),
-    needs=("interventions",),
+    needs=(INTERVENTIONS,),
     absent="causality",
 )

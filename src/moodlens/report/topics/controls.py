@@ -1,36 +1,37 @@
 """Controls: what chance finds, made visible."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import Picture
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import number
+from moodlens.report.subject import FEATURES, Subject
 from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.study.records.selection import Selection
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
 
-def shuffled(study: Evidence, selection: dict[str, Any]) -> Blocks:
+def shuffled(subject: Subject, selection: Selection) -> Blocks:
     """The count of emotion features beside what shuffled labels give."""
-    counts, count = selection["shuffled"]["counts"], selection["n_emotion_features"]
+    counts, count = selection.shuffled.counts, selection.n_emotion_features
     yield Picture(
         "shuffled",
         "The whole procedure, choosing and judging, repeated with labels shuffled over groups, beside what it found "
         "with the true labels.",
-        f"Histogram of the counts under shuffled labels (mean {number(selection['shuffled']['mean'], 1)}) and the real "
+        f"Histogram of the counts under shuffled labels (mean {number(selection.shuffled.mean, 1)}) and the real "
         f"count {count}.",
-        lambda: shuffled_counts(counts, count, threshold=study.settings.verdict.min_emotion_features),
+        lambda: shuffled_counts(counts, count, threshold=subject.settings.verdict.min_emotion_features),
     )
 
 
-@needs("features")
-def tested(_: Evidence, selection: dict[str, Any], features: "pl.DataFrame") -> Blocks:
+@needs(FEATURES)
+def tested(_: Subject, selection: Selection, features: "pl.DataFrame") -> Blocks:
     """The p-values of all features that were tested."""
     rows = features.filter(features["tested"] & features["p"].is_not_null())
     yield Picture(
@@ -38,7 +39,7 @@ def tested(_: Evidence, selection: dict[str, Any], features: "pl.DataFrame") -> 
         "If no feature carried emotion, the bars would follow the dashed line. The peak at zero is what is left "
         "after that.",
         "Histogram of permutation p-values of all tested features.",
-        lambda: p_values(rows["p"].to_numpy(), rows["q"].to_numpy(), selection["q"]),
+        lambda: p_values(rows["p"].to_numpy(), rows["q"].to_numpy(), selection.q),
     )
 
 
@@ -91,5 +92,5 @@ def p_values(p: np.ndarray, q: np.ndarray, level: float) -> "Figure":
 
 
 CONTROLS = Topic(
-    "controls", "Controls: what chance finds", (shuffled, tested), needs=("selection",), absent="controls"
+    "controls", "Controls: what chance finds", (shuffled, tested), needs=(Selection,), absent="controls"
 )

@@ -7,10 +7,12 @@ import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import Bullets, Paragraph, Picture, Table, plain_text
-from moodlens.report.evidence import Evidence
-from moodlens.report.numbers import NONE, interval, number, percent
+from moodlens.report.numbers import number, percent
+from moodlens.report.subject import SAE_CONFIG, Need, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import signs
+from moodlens.study.records.sae import SWEEP, Baseline, Metrics, Reconstruction, Sweep
+from moodlens.study.study import MAIN, Study
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,52 +21,71 @@ if TYPE_CHECKING:
 SWEEP_ROWS = 24
 
 
-def shape(study: Evidence, config: dict[str, Any]) -> Blocks:
+def shape(_: Subject, config: dict[str, Any]) -> Blocks:
     """Width and architecture."""
-    trained = config["metadata"].get("moodlens_settings") or {}
+    trained = config["metadata"].get("moodlens_settings")
     facts = [f"{config['d_in']} → {config['d_sae']:,} features"]
-    if trained:
-        facts.append(trained["architecture"])
+    if trained is not None:
         l1 = trained["architecture"] == "l1"
-        facts.append(f"l1_coefficient {trained['l1_coefficient']:g}" if l1 else f"k {trained['k']}")
-    yield Paragraph(f"SAE {plain_text(study.sae_name)}: {', '.join(facts)}.")
+        sparsity = f"l1_coefficient {trained['l1_coefficient']:g}" if l1 else f"k {trained['k']}"
+        facts += [trained["architecture"], sparsity]
+    yield Paragraph(f"SAE {MAIN}: {', '.join(facts)}.")
 
 
-@needs("reconstruction", absent="reconstruction on held-out texts")
-def reconstruction(study: Evidence, _: dict[str, Any], measured: dict[str, Any]) -> Blocks:
-    """Reconstruction of held-out texts beside trivial methods."""
-    control, rows = measured["baselines"], measured["rows"]
-    ci = (study.criterion("reconstruction") or {}).get("ci")
-    pca = control["pca"]
+@needs(Reconstruction, absent="reconstruction on held-out texts")
+def reconstruction(_: Subject, config: dict[str, Any], measured: Reconstruction) -> Blocks:
+    """Reconstruction of held-out texts beside trivial methods, and the roadmap's tuning hints."""
+    from moodlens.sae.sweep import advice
+
+    control, pca = measured.baselines, measured.baselines.pca
+    fits = [
+        _fit("SAE, test texts", measured.held_out),
+        _fit("SAE, the texts it was trained on", measured.train),
+        _fit("Control: predict the train mean", control.mean),
+    ]
+    if pca is not None:
+        fits.append(_fit("Control: PCA with as many components as L0", pca, pca.n_components))
     yield Table(
-        f"Reconstruction of texts the SAE was not trained on ({rows['test']:,} test texts, {rows['train']:,} training "
-        "texts)",
-        ("Method", "MSE per element", "Explained variance", "95 % interval", "L0", "Active", "Dead"),
-        (
-            _fit("SAE, test texts", measured["held_out"], interval(ci)),
-            _fit("SAE, the texts it was trained on", measured["train"]),
-            _fit("Control: predict the train mean", control["mean"]),
-            _fit("Control: PCA with as many components as L0", {**pca, "l0": pca["n_components"]}),
-        ),
-        numeric=frozenset(range(1, 7)),
+        f"Reconstruction of texts the SAE was not trained on ({measured.rows.test:,} test texts, "
+        f"{measured.rows.train:,} training texts)",
+        ("Method", "MSE per element", "Explained variance", "L0", "Active", "Dead"),
+        tuple(fits),
+        numeric=frozenset(range(1, 6)),
         note="The controls are judged on the test texts. Dead: fires on no training text.",
     )
+    trained = config["metadata"].get("moodlens_settings")
+    if trained is not None:
+        seen = {"explained_variance_train": measured.train.explained_variance}
+        hints = advice(trained | measured.held_out.model_dump() | seen)
+        yield Bullets(tuple(f"Advice: {plain_text(hint)}." for hint in hints) or ("Advice: none needed.",))
 
 
-def _fit(method: str, fit: Mapping[str, Any], ci: str = NONE) -> tuple[str, ...]:
+def _fit(method: str, fit: Metrics | Baseline, l0: float | None = None) -> tuple[str, ...]:
+    sae = fit if isinstance(fit, Metrics) else None
     return (
         method,
-        number(fit["mse"], 4),
-        number(fit["explained_variance"]),
-        ci,
-        number(fit.get("l0")),
-        percent(fit.get("active_share"), 1),
-        percent(fit.get("dead_share"), 1),
+        number(fit.mse, 4),
+        number(fit.explained_variance),
+        number(sae.l0 if sae else l0),
+        percent(sae.active_share if sae else None, 1),
+        percent(sae.dead_share if sae else None, 1),
     )
 
 
-@needs("histories")
-def training(_: Evidence, config: dict[str, Any], histories: dict[str, list]) -> Blocks:
+def read_histories(study: Study) -> dict[str, list[dict[str, Any]]]:
+    """SAE -> its history; the study's own first."""
+    from moodlens.sae.history import read_history
+
+    return {
+        name: read_history(study.path / "sae" / name / "history.jsonl") for name in (MAIN, *study.seed_names)
+    }
+
+
+HISTORIES = Need(f"sae/{MAIN}/history.jsonl", "train", read_histories)
+
+
+@needs(HISTORIES)
+def training(_: Subject, config: dict[str, Any], histories: dict[str, list]) -> Blocks:
     """Training curves of the study's SAE and of the other seeds."""
     yield Picture(
         "training",
@@ -75,27 +96,16 @@ def training(_: Evidence, config: dict[str, Any], histories: dict[str, list]) ->
     )
 
 
-def sweep(study: Evidence, trained: "pl.DataFrame") -> Blocks:
-    """What was tried, what was chosen and why, and the roadmap's tuning hints."""
-    from moodlens.sae import advice
-
+def sweep(_: Subject, trained: "pl.DataFrame", choice: Sweep) -> Blocks:
+    """What was tried, what was chosen and why."""
+    if not trained.height:
+        yield Paragraph(f"{choice.reason[0].upper()}{choice.reason[1:]}.")
+        return
     order = ["chosen", "pareto", "explained_variance", "name"]
     frame = trained.sort(order, descending=[True, True, True, False])
-    chosen = frame.row(0, named=True)
     yield Paragraph(
-        f"{frame.height} SAE{'s' if frame.height > 1 else ''} trained. Chosen: {plain_text(chosen['name'])}. "
-        f"Rule, in order: {signs(chosen['reason'])}."
+        f"{choice.n_tried} SAEs trained. Chosen: {plain_text(frame['name'][0])}. Rule, in order: {signs(choice.reason)}."
     )
-    hints = tuple(f"Advice: {plain_text(hint)}." for hint in advice(chosen))
-    yield Bullets(hints or ("Advice: none needed.",))
-    if frame.height > 1:
-        yield Picture(
-            "sweep",
-            "Up and to the left is better. A dictionary below the PCA control at its L0 reconstructs worse than the same "
-            "number of dense components would.",
-            "Held-out explained variance against L0 of every SAE trained, with the Pareto front and the chosen one.",
-            lambda: sweep_pareto(trained, pca_control(study)),
-        )
     settings = ("architecture", "d_sae", "k", "l1_coefficient", "learning_rate", "batch_size", "seed")
     varied = [name for name in settings if frame[name].n_unique() > 1]
     shown = frame.head(SWEEP_ROWS)
@@ -119,12 +129,17 @@ def sweep(study: Evidence, trained: "pl.DataFrame") -> Blocks:
     yield Table("SAEs of the sweep", head, rows, frozenset(range(1, len(head))), note)
 
 
-def pca_control(study: Evidence) -> tuple[float, float] | None:
-    """``(components, held-out explained variance)`` of PCA, where the study's SAE was measured."""
-    if study.reconstruction is None:
-        return None
-    pca = study.reconstruction["baselines"]["pca"]
-    return float(pca["n_components"]), float(pca["explained_variance"])
+@needs(Reconstruction)
+def pareto_front(_: Subject, trained: "pl.DataFrame", _choice: Sweep, measured: Reconstruction) -> Blocks:
+    """What sparsity costs, beside PCA."""
+    if trained.height > 1:
+        yield Picture(
+            "sweep",
+            "Up and to the left is better. A dictionary below the PCA control at its L0 reconstructs worse than the same "
+            "number of dense components would.",
+            "Held-out explained variance against L0 of every SAE trained, with the Pareto front and the chosen one.",
+            lambda: sweep_pareto(trained, measured.baselines.pca),
+        )
 
 
 @style.look()
@@ -184,12 +199,12 @@ def _cut_first_epochs(axes: Any) -> None:
 
 
 @style.look()
-def sweep_pareto(frame: "pl.DataFrame", control: tuple[float, float] | None = None) -> "Figure":
+def sweep_pareto(frame: "pl.DataFrame", control: Baseline | None = None) -> "Figure":
     """Held-out explained variance against L0, one point for each SAE, the Pareto front joined, the chosen one ringed.
 
     Args:
         frame: ``explained_variance, explained_variance_train, l0, architecture, d_sae, pareto, chosen``.
-        control: ``(components, explained_variance)`` of PCA on the same rows.
+        control: PCA with as many components as the chosen SAE has active features.
     """
     import polars as pl
     from matplotlib.lines import Line2D
@@ -221,7 +236,8 @@ def sweep_pareto(frame: "pl.DataFrame", control: tuple[float, float] | None = No
     handles.append(ring)
     names.append("chosen")
     if control:
-        handles += axes.plot(*control, color=style.MUTED, lw=1, ls=(0, (4, 2)), marker="x", ms=5, zorder=1)
+        point = (control.n_components, control.explained_variance)
+        handles += axes.plot(*point, color=style.MUTED, lw=1, ls=(0, (4, 2)), marker="x", ms=5, zorder=1)
         names.append("control: PCA with L0 components")
     axes.axhline(0, color=style.GRID, lw=0.8, zorder=0)
     l0, explained = frame["l0"].to_numpy(), frame["explained_variance"].to_numpy()
@@ -243,7 +259,13 @@ DICTIONARY = Topic(
     "sae",
     "The sparse autoencoder",
     (shape, reconstruction, training),
-    needs=("sae_config",),
+    needs=(SAE_CONFIG,),
     absent="the sparse autoencoder",
 )
-SWEEP = Topic("sweep", "Sweep over settings", (sweep,), needs=("sweep",), absent="a sweep over settings")
+SWEEPS = Topic(
+    "sweep",
+    "Sweep over settings",
+    (pareto_front, sweep),
+    needs=(SWEEP, Sweep),
+    absent="a sweep over settings",
+)

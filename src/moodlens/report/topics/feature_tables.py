@@ -15,11 +15,11 @@ from moodlens.report.document import (
     Table,
     cut,
     emotion_label,
-    plain_text,
 )
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, number, p_value, percent, times
+from moodlens.report.subject import CODES, ROWS, Subject
 from moodlens.report.topic import Blocks, needs
+from moodlens.study.records.selection import Selection
 from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:
@@ -30,33 +30,33 @@ PROMPTS_SHOWN = 5
 FEATURES_WITH_TEXTS = 5
 
 
-def all_features(study: Evidence, features: "pl.DataFrame", _: dict[str, Any]) -> Blocks:
+def all_features(subject: Subject, features: "pl.DataFrame", _: Selection) -> Blocks:
     """Every emotion feature in one folded table."""
-    every = top_features(study, features, features.height)
+    every = top_features(subject, features, features.height)
     if every.height:
         shown = every.head(ALL_SHOWN)
         rest = f"; the first {ALL_SHOWN}, all are in features.parquet" if shown.height < every.height else ""
         caption = f"Emotion features by emotion, stable ones first, then by AUROC on train and validation texts{rest}"
-        table = _feature_table(study, caption, shown, emotion=True)
+        table = _feature_table(subject, caption, shown, emotion=True)
         yield Fold(f"All {every.height:,} emotion features", (table,))
 
 
-def emotion_by_emotion(study: Evidence, features: "pl.DataFrame", selection: dict[str, Any]) -> Blocks:
+def emotion_by_emotion(subject: Subject, features: "pl.DataFrame", selection: Selection) -> Blocks:
     """The best features of each emotion, and what they fire on."""
-    per_emotion = 10 if len(study.emotions) <= 6 else 5
-    best = top_features(study, features, per_emotion)
-    stable = study.settings.verdict.min_reappearance
-    for place, emotion in enumerate(study.emotions):
+    per_emotion = 10 if len(subject.emotions) <= 6 else 5
+    best = top_features(subject, features, per_emotion)
+    stable = subject.settings.verdict.min_reappearance
+    for place, emotion in enumerate(subject.emotions):
         top = best.filter(best["emotion"] == emotion)
         blocks: list[Any] = [Paragraph("No emotion feature was found.")]
         if top.height:
             caption = (
-                f"Best {top.height} of {selection['per_emotion'][emotion]} features for {emotion_label(emotion)}: those "
+                f"Best {top.height} of {selection.per_emotion[emotion]} features for {emotion_label(emotion)}: those "
                 f"that reappear in {100 * stable:g}% of the other seeds first, then by AUROC on train and validation texts"
             )
             blocks = [
-                _feature_table(study, caption, top),
-                *fires_on(study, place, top.head(FEATURES_WITH_TEXTS)),
+                _feature_table(subject, caption, top),
+                *fires_on(subject, place, top.head(FEATURES_WITH_TEXTS)),
             ]
         yield Section(f"features-{place + 1}", emotion_label(emotion), tuple(blocks))
 
@@ -76,10 +76,10 @@ _COLUMNS = (
 )
 
 
-def _feature_table(study: Evidence, caption: str, top: "pl.DataFrame", *, emotion: bool = False) -> Table:
+def _feature_table(subject: Subject, caption: str, top: "pl.DataFrame", *, emotion: bool = False) -> Table:
     """Features in the order of ``top``; columns nobody has measured yet are left out."""
     present = [c for c in _COLUMNS if c[0] in top.columns and top[c[0]].null_count() < top.height]
-    names = [feature_name(study, row) for row in top.iter_rows(named=True)]
+    names = [feature_name(subject, row) for row in top.iter_rows(named=True)]
     head = ["Feature", *(["Emotion"] if emotion else []), *(["Name"] if any(names) else [])]
     rows = []
     for row, name in zip(top.iter_rows(named=True), names, strict=True):
@@ -95,7 +95,7 @@ def _feature_table(study: Evidence, caption: str, top: "pl.DataFrame", *, emotio
     )
 
 
-def top_features(study: Evidence, table: "pl.DataFrame", per_emotion: int) -> "pl.DataFrame":
+def top_features(subject: Subject, table: "pl.DataFrame", per_emotion: int) -> "pl.DataFrame":
     """The best emotion features of each emotion, in the order of the study's emotions.
 
     Best is: those that reappear in enough other seeds to be called stable before the rest, then the highest AUROC on
@@ -103,46 +103,42 @@ def top_features(study: Evidence, table: "pl.DataFrame", per_emotion: int) -> "p
     """
     import polars as pl
 
-    stable = pl.col("stability").fill_null(0) >= study.settings.verdict.min_reappearance - 1e-9
+    stable = pl.col("stability").fill_null(0) >= subject.settings.verdict.min_reappearance - 1e-9
     order = [stable, pl.col("auroc_dev"), pl.col("feature")]
     ranked = table.filter(pl.col("emotion_feature")).sort(order, descending=[True, True, False])
-    return pl.concat([ranked.filter(pl.col("emotion") == e).head(per_emotion) for e in study.emotions])
+    return pl.concat([ranked.filter(pl.col("emotion") == e).head(per_emotion) for e in subject.emotions])
 
 
-def feature_name(study: Evidence, row: dict[str, Any]) -> str:
+def feature_name(subject: Subject, row: dict[str, Any]) -> str:
     """What a person read in the feature, else the name the machine gave it; empty where there is neither."""
-    reading = study.readings.get(row["feature"])
-    if reading is not None and reading["name"]:
-        doubt = "" if reading["state"] == "clear" else f", {plain_text(reading['state'])}"
-        return f"{cut(reading['name'], 80)} (read by a person{doubt})"
+    reading = subject.readings.get(row["feature"])
+    if reading is not None and reading.name:
+        doubt = "" if reading.clarity == "clear" else f", {reading.clarity}"
+        return f"{cut(reading.name, 80)} (read by a person{doubt})"
     return cut(row.get("name") or "", 80)
 
 
-@needs("prompts", "codes", absent="what the features fire on")
-def fires_on(
-    study: Evidence, emotion: int, top: "pl.DataFrame", prompts: "pl.DataFrame", codes: np.ndarray
-) -> Blocks:
+@needs(ROWS, CODES, absent="what the features fire on")
+def fires_on(subject: Subject, emotion: int, top: "pl.DataFrame", rows: Rows, codes: np.ndarray) -> Blocks:
     """Texts of each feature in ``top``: the strongest, a random one from each tenth of its firings, and misses."""
-    if not prompts["text"].str.len_chars().max():
+    if not any(rows.texts):
         yield Paragraph("The study has embeddings without texts, so what a feature fires on cannot be shown.")
         return
-
     yield Paragraph("What they fire on, among test and held-out texts that had no part in choosing them:")
     # Texts the feature was not chosen on: what it does there is evidence.
-    rows = Rows.from_frame(prompts, study.emotions)
     unseen = rows.where("test", "held_out", kinds=None)
     for row in top.iter_rows(named=True):
         feature = row["feature"]
         shown = top_texts(codes[unseen, feature], rows[unseen], emotion, seed=feature, n=PROMPTS_SHOWN)
-        name = feature_name(study, row)
+        name = feature_name(subject, row)
         yield Fold(
             f"F{feature}{f': {name}' if name else ''} (fires in {shown.n_active:,} of {shown.n_rows:,})",
-            tuple(_prompt_blocks(study, shown, row)),
+            tuple(_prompt_blocks(subject, shown, row)),
         )
 
 
-def _prompt_blocks(study: Evidence, shown: TopTexts, row: dict[str, Any]) -> Iterator[Block]:
-    notes = tuple(_name_evidence(study, row))
+def _prompt_blocks(subject: Subject, shown: TopTexts, row: dict[str, Any]) -> Iterator[Block]:
+    notes = tuple(_name_evidence(subject, row))
     if notes:
         yield Bullets(notes)
     kinds = [(f"top {place + 1}", text) for place, text in enumerate(shown.top)]
@@ -161,14 +157,14 @@ def _prompt_blocks(study: Evidence, shown: TopTexts, row: dict[str, Any]) -> Ite
     )
 
 
-def _name_evidence(study: Evidence, row: dict[str, Any]) -> Iterator[str]:
+def _name_evidence(subject: Subject, row: dict[str, Any]) -> Iterator[str]:
     if row.get("name") and row.get("name_score") is not None:
         yield (
             f"The machine's name: {cut(row['name'], 80)}. It predicts where the feature fires on held-out texts with "
             f"balanced accuracy {number(row['name_score'])}; shuffled names reach {number(row['name_control'])}."
         )
-    reading = study.readings.get(row["feature"])
+    reading = subject.readings.get(row["feature"])
     if reading is not None:
-        by = f" by {cut(reading['by'], 60)}" if reading["by"] else ""
-        note = f" Note: {cut(reading['note'])}" if reading["note"] else ""
-        yield f"Read{by}: {cut(reading['name'] or NONE, 80)} ({plain_text(reading['state'])}).{note}"
+        by = f" by {cut(reading.author, 60)}" if reading.author else ""
+        note = f" Note: {cut(reading.note)}" if reading.note else ""
+        yield f"Read{by}: {cut(reading.name or NONE, 80)} ({reading.clarity}).{note}"

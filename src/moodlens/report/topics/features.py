@@ -7,54 +7,50 @@ import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import (
-    Cell,
     Paragraph,
     Picture,
     Table,
     emotion_label,
 )
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, number
+from moodlens.report.subject import CODES, FEATURES, ROWS, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.feature_tables import all_features, emotion_by_emotion, top_features
 from moodlens.study.families import Families
+from moodlens.study.records.selection import Selection
+from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
 
-def counts(study: Evidence, _: "pl.DataFrame", selection: dict[str, Any]) -> Blocks:
+def counts(_: Subject, _features: "pl.DataFrame", selection: Selection) -> Blocks:
     """How many pass, and how many would by chance."""
-    shuffled, alone = selection["shuffled"], selection["threshold_only"]
-    mean, p95 = number(shuffled["mean"], 1), number(shuffled["p95"], 1)
+    shuffled, alone = selection.shuffled, selection.threshold_only
+    mean, p95 = number(shuffled.mean, 1), number(shuffled.p95, 1)
     yield Paragraph(
-        f"{selection['n_emotion_features']:,} emotion features among {selection['n_alive']:,} alive; under shuffled labels "
-        f"the same procedure finds {mean} on average (95th percentile {p95}, {len(shuffled['counts'])} full repeats). "
-        f"{selection['n_groups_test']:,} independent groups judged them. Each feature's emotion was fixed on train and "
+        f"{selection.n_emotion_features:,} emotion features among {selection.n_alive:,} alive; under shuffled labels the "
+        f"same procedure finds {mean} on average (95th percentile {p95}, {len(shuffled.counts)} full repeats). "
+        f"{selection.n_groups_test:,} independent groups judged them. Each feature's emotion was fixed on train and "
         "validation texts; every number below is from test texts, which had no part in that."
     )
-    rows: list[tuple[str | Cell, ...]] = [
+    rows = [
         (
-            f"Emotion features: q < {selection['q']:g} and selectivity > {selection['min_selectivity']:g} on test",
-            number(selection["n_emotion_features"]),
+            f"Emotion features: q < {selection.q:g} and selectivity > {selection.min_selectivity:g} on test",
+            number(selection.n_emotion_features),
             mean,
             p95,
         ),
         (
-            f"Threshold alone: selectivity > {alone['min_selectivity']:g}, {alone['min_firings']} firings, no test",
-            number(alone["count"]),
-            number(alone["shuffled_mean"], 1),
-            number(alone["shuffled_p95"], 1),
+            f"Threshold alone: selectivity > {alone.min_selectivity:g}, {alone.min_firings} firings, no test",
+            number(alone.count),
+            number(alone.shuffled_mean, 1),
+            number(alone.shuffled_p95, 1),
         ),
-        (
-            "of the emotion features, family-wise (max-T)",
-            number(selection["n_family_wise"]),
-            NONE,
-            NONE,
-        ),
+        ("of the emotion features, family-wise (max-T)", number(selection.n_family_wise), NONE, NONE),
     ]
-    for emotion, n in selection["per_emotion"].items():
+    for emotion, n in selection.per_emotion.items():
         rows.append((f"of the emotion features, {emotion_label(emotion)}", number(n), NONE, NONE))
     yield Table(
         "How many features pass, and how many would by chance",
@@ -64,43 +60,41 @@ def counts(study: Evidence, _: "pl.DataFrame", selection: dict[str, Any]) -> Blo
     )
 
 
-def pictures(study: Evidence, features: "pl.DataFrame", selection: dict[str, Any]) -> Blocks:
+def pictures(subject: Subject, features: "pl.DataFrame", selection: Selection) -> Blocks:
     """Where the best features fire, how strongly, and all of them by selectivity and AUROC."""
-    emotions = study.emotions
-    top = top_features(study, features, max(1, min(8, 48 // len(emotions))))
+    emotions = subject.emotions
+    top = top_features(subject, features, max(1, min(8, 48 // len(emotions))))
     yield Picture(
         "heatmap",
         "Share of test texts in which each of the best features fires, by the emotion of the text. Rows are grouped by "
         "the emotion a feature was chosen for; lines separate the groups.",
         "Heatmap of firing rates, best features by emotions.",
-        lambda: feature_heatmap(
-            top, emotions, {f: reading["name"] for f, reading in study.readings.items() if reading["name"]}
-        ),
+        lambda: feature_heatmap(top, emotions, {f: reading.name for f, reading in subject.readings.items()}),
     )
-    yield from distributions(study, features, selection)
+    yield from distributions(subject, features, selection)
     yield Picture(
         "selectivity-auroc",
         "All alive features on test texts. Selectivity compares firing rates, AUROC the whole ranking: a feature can "
         "have a high ratio from a handful of firings, and then its AUROC stays near 0.5.",
         "Scatter plot of selectivity against AUROC, emotion features coloured by emotion.",
-        lambda: selectivity_auroc(features, emotions, min_selectivity=selection["min_selectivity"]),
+        lambda: selectivity_auroc(features, emotions, min_selectivity=selection.min_selectivity),
     )
 
 
-@needs("prompts", "codes")
+@needs(ROWS, CODES)
 def distributions(
-    study: Evidence, features: "pl.DataFrame", _: Any, prompts: "pl.DataFrame", codes: np.ndarray
+    subject: Subject, features: "pl.DataFrame", _: Any, rows: Rows, codes: np.ndarray
 ) -> Blocks:
     """How strongly the best features fire."""
-    emotions = study.emotions
-    top = top_features(study, features, 2 if len(emotions) <= 6 else 1)
+    emotions = subject.emotions
+    top = top_features(subject, features, 2 if len(emotions) <= 6 else 1)
     fit = distribution_panels(len(emotions))
     if top.height > fit:
         best = top.sort(["auroc_dev", "feature"], descending=[True, False]).head(fit)["feature"]
         top = top.filter(top["feature"].is_in(best.implode()))
     if not top.height:
         return
-    test = np.flatnonzero((study.labels >= 0) & (prompts["split"] == "test").to_numpy())
+    test = rows.labelled("test")
     yield Picture(
         "distributions",
         "Activations of the best features where they fire (box: quartiles, whiskers: 5th to 95th percentile), by the "
@@ -109,14 +103,14 @@ def distributions(
         lambda: activation_distributions(
             codes[np.ix_(test, top["feature"].to_numpy())],
             dict(zip(top["feature"], top["emotion"], strict=True)),
-            study.labels[test],
+            rows.label[test],
             emotions,
         ),
     )
 
 
-@needs("families")
-def families(_: Evidence, _features: "pl.DataFrame", _selection: Any, found: Families) -> Blocks:
+@needs(Families)
+def families(_: Subject, _features: "pl.DataFrame", _selection: Any, found: Families) -> Blocks:
     """The members of every family with their weights."""
     rows = tuple(
         (
@@ -278,6 +272,6 @@ FEATURES = Topic(
     "features",
     "Emotion features",
     (counts, pictures, families, all_features, emotion_by_emotion),
-    needs=("features", "selection"),
+    needs=(FEATURES, Selection),
     absent="emotion features",
 )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.report import style
-from moodlens.report.document import Absent, Picture, Table, emotion_label, plain_text
-from moodlens.report.evidence import Evidence
+from moodlens.report.document import Absent, Paragraph, Picture, Table, emotion_label, plain_text
 from moodlens.report.numbers import NONE, interval, number
+from moodlens.report.subject import FEATURES, Subject, Transfer
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import verdict_says
 
@@ -25,25 +25,29 @@ DRAWN = {
 }
 
 
-@needs("judged_held_out", absent="generalization to held-out words and scenes")
-def features_held_out(study: Evidence, judged: "pl.DataFrame") -> Blocks:
+@needs(FEATURES, absent="generalization to held-out words and scenes")
+def features_held_out(subject: Subject, features: "pl.DataFrame") -> Blocks:
     """Each emotion feature on held-out texts."""
+    if not features["held_out_auroc"].count():
+        yield Paragraph("The study has no held-out emotion words, scenes and templates.")
+        return
+    judged = features.filter(features["emotion_feature"] & features["held_out_auroc"].is_not_null())
     yield Picture(
         "held-out",
         "Each emotion feature on test texts and on held-out emotion words, scenes and templates. On the diagonal "
         "nothing is lost.",
         "Scatter plot of held-out AUROC against test AUROC of the emotion features.",
-        lambda: held_out_drop(judged, study.emotions),
+        lambda: held_out_drop(judged, subject.emotions),
     )
 
 
-@needs("transfer", absent="negations, mixed emotions and texts of other people")
-def families_held_out(study: Evidence, transfer: dict[str, Any]) -> Blocks:
+@needs(Transfer, absent="negations, mixed emotions and texts of other people")
+def families_held_out(subject: Subject, transfer: dict[str, Any]) -> Blocks:
     """Families on held-out texts, and on negations, mixtures and neutral ones."""
     held_out = transfer["held_out"]
     if held_out["auroc"]:
         caption = "AUROC on held-out emotion words, scenes and templates"
-        yield _areas(study, caption, held_out)
+        yield _areas(subject, caption, held_out)
     rows = tuple(
         (
             SPECIAL[row["kind"]],
@@ -71,8 +75,8 @@ def families_held_out(study: Evidence, transfer: dict[str, Any]) -> Blocks:
         )  # fmt: skip
 
 
-@needs("transfer")
-def texts_of_others(study: Evidence, transfer: dict[str, Any]) -> Blocks:
+@needs(Transfer)
+def texts_of_others(subject: Subject, transfer: dict[str, Any]) -> Blocks:
     """Labelled texts that had no part in the study."""
     if not transfer["sets"]:
         yield Absent(
@@ -80,19 +84,19 @@ def texts_of_others(study: Evidence, transfer: dict[str, Any]) -> Blocks:
         )
     for place, texts in enumerate(transfer["sets"]):
         name = plain_text(texts["name"])
-        yield _areas(study, f"AUROC on {name}", texts, f", read {plain_text(texts['reading'])}")
+        yield _areas(subject, f"AUROC on {name}", texts, f", read {plain_text(texts['reading'])}")
         yield Picture(
             f"transfer-{place + 1}",
             "SAE families and single features beside two dense baselines that see the whole embedding.",
             f"AUROC with intervals on {name} for each method and emotion.",
-            lambda texts=texts: transfer_bars(texts["auroc"], study.emotions, n=texts["n"]),
+            lambda texts=texts: transfer_bars(texts["auroc"], subject.emotions, n=texts["n"]),
         )
 
 
-def _areas(study: Evidence, caption: str, texts: Mapping[str, Any], read: str = "") -> Table:
+def _areas(subject: Subject, caption: str, texts: Mapping[str, Any], read: str = "") -> Table:
     """AUROC of every method and emotion with its interval."""
     methods = {
-        "family": f"SAE family (up to {study.settings.features.family_size} features)",
+        "family": f"SAE family (up to {subject.settings.features.family_size} features)",
         "top_feature": "Best single SAE feature",
         "family_active": "SAE family, active features only",
         "top_feature_active": "Best single SAE feature, active only",
@@ -100,7 +104,7 @@ def _areas(study: Evidence, caption: str, texts: Mapping[str, Any], read: str = 
         "linear_probe": "Dense: linear probe",
     }
     auroc, seen = texts["auroc"], texts.get("n_seen") or 0
-    emotions = [emotion for emotion in study.emotions if any(emotion in areas for areas in auroc.values())]
+    emotions = [emotion for emotion in subject.emotions if any(emotion in areas for areas in auroc.values())]
     rows = []
     for method, name in methods.items():
         cells = [auroc[method].get(column) or {"value": None, "ci": None} for column in (*emotions, "mean")]

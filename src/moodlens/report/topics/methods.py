@@ -3,8 +3,8 @@
 import yaml
 
 from moodlens.report.document import Listing, Method, Paragraph, Table, cut, visible
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE
+from moodlens.report.subject import SAE_CONFIG, Subject
 from moodlens.report.topic import Blocks, Topic
 
 
@@ -46,10 +46,10 @@ _MEAN = '<msub><mover accent="true"><mi>x</mi><mo>¯</mo></mover><mtext>train</m
 _H = _i("h")
 
 
-def formulas(study: Evidence) -> Blocks:
+def formulas(subject: Subject) -> Blocks:
     """Formulas in words, symbols and sources, with the settings of this study."""
-    rules, causal = study.settings.features, study.settings.validation.causal
-    bar = study.settings.validation.stability.reappearance
+    rules, causal = subject.settings.features, subject.settings.validation.causal
+    bar = subject.settings.validation.stability.reappearance
     # fmt: off
     yield Method(
         "Sparse autoencoder",
@@ -162,24 +162,25 @@ def formulas(study: Evidence) -> Blocks:
     # fmt: on
 
 
-def reproducibility(study: Evidence) -> Blocks:
+def reproducibility(subject: Subject) -> Blocks:
     """Versions, seeds, hashes, settings, command."""
     yield Paragraph(
         "The folder's `study.yaml` holds every setting. The same file, versions and seed give the same result:"
     )
     yield Listing("moodlens run study.yaml --out DIR", "sh")
     facts = {
-        "seed": study.settings.seed,
-        "SAEs with other seeds": study.settings.seeds,
-        "encoder": study.encoder.get("encoder"),
-        "encoder revision": study.encoder.get("revision"),
+        "seed": subject.settings.seed,
+        "SAEs with other seeds": subject.settings.seeds,
+        "encoder": subject.encoder.get("encoder"),
+        "encoder revision": subject.encoder.get("revision"),
     }
-    if study.sae_config is not None:
-        facts["SAE weights, SHA-256"] = study.sae_config["metadata"]["weights_sha256"]
+    sae = subject.get(SAE_CONFIG)
+    if sae is not None:
+        facts["SAE weights, SHA-256"] = sae["metadata"]["weights_sha256"]
     rows = [(name, NONE if value is None else cut(value)) for name, value in facts.items()]
-    rows += [(cut(name), cut(version)) for name, version in study.provenance.items() if version is not None]
+    rows += [(cut(name), cut(version)) for name, version in subject.provenance.items() if version is not None]
     yield Table("Versions and seeds", ("What", "Value"), tuple(rows))
-    settings = study.settings.model_dump(mode="json")
+    settings = subject.settings.model_dump(mode="json")
     yield Listing(visible(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()), "yaml")
 
 

@@ -3,22 +3,23 @@
 from typing import TYPE_CHECKING
 
 from moodlens.report.document import Table, emotion_label
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import number
+from moodlens.report.subject import FEATURES, Subject
 from moodlens.report.topic import Blocks, Topic
 from moodlens.report.topics.opening import verdict_says
+from moodlens.study.records.names import Names
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-def by_emotion(study: Evidence, table: "pl.DataFrame") -> Blocks:
+def by_emotion(subject: Subject, _: Names, table: "pl.DataFrame") -> Blocks:
     """Names that hold, beside shuffled ones."""
     import polars as pl
 
     features = table.filter(pl.col("emotion_feature"))
     rows = []
-    for emotion in study.emotions:
+    for emotion in subject.emotions:
         of_emotion = features.filter(pl.col("emotion") == emotion)
         holds = int(of_emotion["interpretable"].cast(pl.Boolean).sum())
         score, control = of_emotion["name_score"].median(), of_emotion["name_control"].median()
@@ -37,6 +38,6 @@ NAMES = Topic(
     "names",
     "Names and what they cover",
     (verdict_says("interpretability", "monosemanticity"), by_emotion),
-    needs=("named",),
+    needs=(Names, FEATURES),
     absent="names",
 )

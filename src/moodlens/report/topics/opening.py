@@ -4,9 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from moodlens.report.document import Bullets, Cell, Paragraph, Table, Tone, cut, plain_text
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, interval, number, percent
+from moodlens.report.subject import Subject, Verdict
 from moodlens.report.topic import Blocks, Part, Topic, needs
+from moodlens.study.records.selection import Selection
 
 COMMANDS = {
     "reconstruction": "moodlens train DIR",
@@ -26,17 +27,17 @@ SHARES = frozenset(
 )
 
 
-def steers(study: Evidence) -> bool:
+def steers(subject: Subject) -> bool:
     """Whether the study's encoder is one that a MusicGen model conditions on."""
-    return str(study.encoder.get("encoder", "")).split(":")[0] in ("t5", "musicgen")
+    return str(subject.encoder.get("encoder", "")).split(":")[0] in ("t5", "musicgen")
 
 
-def first_line(study: Evidence) -> str:
+def first_line(subject: Subject) -> str:
     """Which encoder was used, and whether its features can steer MusicGen."""
-    encoder, width = str(study.encoder.get("encoder", "unknown")), study.encoder.get("d_in")
-    facts = (f"{width}-d" if width else None, study.encoder.get("pooling"), study.encoder.get("dtype"))
+    encoder, width = str(subject.encoder.get("encoder", "unknown")), subject.encoder.get("d_in")
+    facts = (f"{width}-d" if width else None, subject.encoder.get("pooling"), subject.encoder.get("dtype"))
     details = ", ".join(cut(fact, 40) for fact in facts if fact)
-    if steers(study):
+    if steers(subject):
         can = "these can, in a MusicGen model that conditions on this same encoder."
     elif encoder.split(":")[0] == "precomputed":
         can = "these can if the precomputed embeddings came from the model's own T5."
@@ -57,16 +58,17 @@ def status(criterion: dict[str, Any]) -> tuple[str, Tone]:
     return ("passed", "good") if criterion["passed"] else ("failed", "bad")
 
 
-def verdict_sentence(study: Evidence) -> tuple[str, Tone]:
+def verdict_sentence(subject: Subject) -> tuple[str, Tone]:
     """Go or no-go, and why, in one sentence."""
-    if study.verdict is None:
+    verdict = subject.get(Verdict)
+    if verdict is None:
         return "No verdict yet: the study has not been judged.", "warn"
-    must = [c for c in study.verdict["criteria"] if c["must"]]
-    prefix = "Control run with shuffled labels. " if study.is_control else ""
-    if study.verdict["go"]:
+    must = [c for c in verdict["criteria"] if c["must"]]
+    prefix = "Control run with shuffled labels. " if subject.is_control else ""
+    if verdict["go"]:
         return (
             f"{prefix}Go: all {len(must)} must-criteria pass, each beyond its control.",
-            "bad" if study.is_control else "good",
+            "bad" if subject.is_control else "good",
         )
     parts = []
     for word in ("failed", "uninformative", "not measured"):
@@ -77,20 +79,21 @@ def verdict_sentence(study: Evidence) -> tuple[str, Tone]:
     return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {'; '.join(parts)}.", "bad"
 
 
-def warning(study: Evidence) -> str:
+def warning(subject: Subject) -> str:
     """What must be read before anything else: that this is the control, and what it claimed all the same."""
-    if not study.is_control:
+    if not subject.is_control:
         return ""
     text = (
         "CONTROL STUDY. The emotion labels were shuffled before anything was fitted, so there is nothing to find and "
         "whatever is claimed below is a false claim."
     )
-    if study.selection is not None:
-        text += f" Emotion features claimed: {number(study.selection['n_emotion_features'])}."
+    selection = subject.get(Selection)
+    if selection is not None:
+        text += f" Emotion features claimed: {number(selection.n_emotion_features)}."
     return text
 
 
-def criteria(_: Evidence, verdict: dict[str, Any]) -> Blocks:
+def criteria(_: Subject, verdict: dict[str, Any]) -> Blocks:
     """The table of criteria: value, interval, threshold and control in every row."""
     yield Paragraph(
         "A criterion passes only if it meets its threshold and beats its control. Where the control meets the "
@@ -104,8 +107,8 @@ def criteria(_: Evidence, verdict: dict[str, Any]) -> Blocks:
 def verdict_says(*names: str) -> Part:
     """A part of other topics: the criteria that speak of them, repeated where they are proved."""
 
-    @needs("verdict")
-    def part(_: Evidence, *given: Any) -> Blocks:
+    @needs(Verdict)
+    def part(_: Subject, *given: Any) -> Blocks:
         judged = {c["id"]: c for c in given[-1]["criteria"] if status(c)[0] != "not measured"}
         rows = [judged[name] for name in names if name in judged]
         if rows:
@@ -160,16 +163,17 @@ def percent_1(share: Any) -> str:
     return percent(share, 1)
 
 
-def next_steps(study: Evidence) -> Blocks:
+def next_steps(subject: Subject) -> Blocks:
     """What to do about each criterion that does not pass."""
     from moodlens.settings.verdict import NOT_MEASURED
     from moodlens.validate.verdict import next_steps as advise
 
-    if study.verdict is None:
+    verdict = subject.get(Verdict)
+    if verdict is None:
         yield Bullets(("Judge the study: `moodlens report DIR`.",))
         return
     items = []
-    for c in study.verdict["criteria"]:
+    for c in verdict["criteria"]:
         word, _ = status(c)
         if word == "passed":
             continue
@@ -190,5 +194,5 @@ def next_steps(study: Evidence) -> Blocks:
     )
 
 
-VERDICT = Topic("verdict", "Verdict", (criteria,), needs=("verdict",), absent="the verdict")
+VERDICT = Topic("verdict", "Verdict", (criteria,), needs=(Verdict,), absent="the verdict")
 NEXT_STEPS = Topic("next", "What to do next", (next_steps,))

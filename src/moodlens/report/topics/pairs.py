@@ -3,13 +3,13 @@
 from typing import Any
 
 from moodlens.report.document import Cell, Table, emotion_label
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import NONE, interval, number, percent
+from moodlens.report.subject import Pairs, Subject
 from moodlens.report.topic import Blocks, Topic
 from moodlens.report.topics.opening import verdict_says
 
 
-def composed(study: Evidence, pairs: dict[str, Any]) -> Blocks:
+def composed(subject: Subject, pairs: dict[str, Any]) -> Blocks:
     """Two families added at once."""
     rows: list[tuple[str | Cell, ...]] = []
     for pair in pairs["compositionality"]["pairs"]:
@@ -20,7 +20,7 @@ def composed(study: Evidence, pairs: dict[str, Any]) -> Blocks:
         moved = Cell("both", "good") if pair["moved"] else Cell("not both", "bad")
         rows.append((" + ".join(emotion_label(emotion) for emotion in pair["emotions"]), moved, *effects))
     if rows:
-        beyond = study.settings.validation.pairs.control_quantile
+        beyond = subject.settings.validation.pairs.control_quantile
         yield Table(
             "Two families added at once: change of the log-odds of each",
             ("Pair", "Moved", "First emotion", "Second emotion"),
@@ -30,9 +30,9 @@ def composed(study: Evidence, pairs: dict[str, Any]) -> Blocks:
         )
 
 
-def independent(study: Evidence, pairs: dict[str, Any]) -> Blocks:
+def independent(subject: Subject, pairs: dict[str, Any]) -> Blocks:
     """Correlations of emotion features with each other."""
-    found, bar = pairs["orthogonality"], study.settings.validation.pairs.max_correlation
+    found, bar = pairs["orthogonality"], subject.settings.validation.pairs.max_correlation
     measures = (
         ("n_features", "", "Emotion features", number),
         ("n_pairs", "", "Pairs", number),
@@ -60,6 +60,6 @@ PAIRS = Topic(
     "orthogonality",
     "Orthogonality and compositionality",
     (verdict_says("orthogonality", "compositionality"), composed, independent),
-    needs=("pairs",),
+    needs=(Pairs,),
     absent="orthogonality and compositionality",
 )

@@ -6,9 +6,10 @@ import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import Picture, Table
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import number, p_value, percent
+from moodlens.report.subject import ROWS, Phase0, Subject
 from moodlens.report.topic import Blocks, Topic
+from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 MAX_POINTS = 1500
 
 
-def measures(study: Evidence, phase0: dict[str, Any]) -> Blocks:
+def measures(subject: Subject, phase0: dict[str, Any], rows: Rows) -> Blocks:
     """Every measure beside its control."""
     similarity, probe, noise = phase0["similarity"], phase0["linear_probe"], phase0["signal_to_noise"]
     within, between, permuted = similarity["within"], similarity["between"], similarity["permutation"]
     drawn = f"; on {probe['n']:,} texts, whole groups drawn at random" if probe["n"] < phase0["n"] else ""
-    rows = [
+    table = [
         (
             "Cosine within emotions",
             number(within["mean"]),
@@ -48,7 +49,7 @@ def measures(study: Evidence, phase0: dict[str, Any]) -> Blocks:
     ]
     shuffled, grouped = probe["shuffled"], probe["group_folds"]
     if grouped:
-        rows.append(
+        table.append(
             (
                 "Linear probe, folds of groups",
                 percent(grouped["mean"], 1),
@@ -57,7 +58,7 @@ def measures(study: Evidence, phase0: dict[str, Any]) -> Blocks:
                 "the figure to believe: new words and scenes",
             )
         )
-    rows.append(
+    table.append(
         (
             "Signal-to-noise, mean over dimensions",
             number(noise["mean"], 4),
@@ -69,7 +70,7 @@ def measures(study: Evidence, phase0: dict[str, Any]) -> Blocks:
     yield Table(
         f"Phase 0 on {phase0['n']:,} labelled texts in {phase0['n_groups']:,} groups, {phase0['d_in']} dimensions",
         ("Measure", "Value", "Control", "Control value", "Note"),
-        tuple(rows),
+        tuple(table),
         numeric=frozenset({1, 3}),
     )
     yield Picture(
@@ -86,23 +87,9 @@ def measures(study: Evidence, phase0: dict[str, Any]) -> Blocks:
         "dimensions. Right: how much variance the leading components hold.",
         "Scatter plot of the first two principal components coloured by emotion, and cumulative variance.",
         lambda: pca_scatter(
-            np.array(pca["coordinates"]), phase0_labels(study), study.emotions, pca["variance_share"]
+            np.array(pca["coordinates"]), rows.label[rows.labelled()], subject.emotions, pca["variance_share"]
         ),
     )
-
-
-def phase0_labels(study: Evidence) -> np.ndarray | None:
-    """Labels of the rows of phase 0: the labelled prompts, with or without the held-out ones, whichever fits."""
-    n = len((study.phase0 or {"pca": {"coordinates": ()}})["pca"]["coordinates"])
-    if study.prompts is None:
-        return None
-    known = study.labels >= 0
-    plain = (study.prompts["kind"] == "plain").to_numpy()
-    inside = (study.prompts["split"] != "held_out").to_numpy()
-    for mask in (known & plain, known, known & inside):
-        if int(mask.sum()) == n:
-            return study.labels[mask]
-    return None
 
 
 @style.look()
@@ -173,5 +160,5 @@ def pca_scatter(
 
 
 PHASE0 = Topic(
-    "phase0", "Phase 0: is emotion in the embeddings?", (measures,), needs=("phase0",), absent="phase 0"
+    "phase0", "Phase 0: is emotion in the embeddings?", (measures,), needs=(Phase0, ROWS), absent="phase 0"
 )

@@ -6,8 +6,8 @@ import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import Picture, Table, emotion_label
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import number
+from moodlens.report.subject import FEATURES, STABILITY, Agreement, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import verdict_says
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@needs("features")
-def reappearance(study: Evidence, stability: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
+@needs(FEATURES)
+def reappearance(subject: Subject, stability: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
     """Emotion features beside their matches in the SAEs of other seeds."""
-    bar = study.settings.validation.stability.reappearance
+    bar = subject.settings.validation.stability.reappearance
     rows = stability.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
     yield Picture(
         "stability",
@@ -31,8 +31,8 @@ def reappearance(study: Evidence, stability: "pl.DataFrame", features: "pl.DataF
     )
 
 
-@needs("agreement")
-def agreement(_: Evidence, _stability: "pl.DataFrame", found: dict[str, Any]) -> Blocks:
+@needs(Agreement)
+def agreement(_: Subject, _stability: "pl.DataFrame", found: dict[str, Any]) -> Blocks:
     """Families beside those of the other seeds."""
     rows = tuple(
         (
@@ -102,6 +102,6 @@ STABILITY = Topic(
     "stability",
     "Stability over seeds",
     (verdict_says("stability"), reappearance, agreement),
-    needs=("stability",),
+    needs=(STABILITY,),
     absent="stability over seeds",
 )

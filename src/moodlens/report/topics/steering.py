@@ -21,12 +21,13 @@ from moodlens.report.document import (
     cut,
     emotion_label,
 )
-from moodlens.report.evidence import Evidence
 from moodlens.report.numbers import interval, number, p_value, percent
-from moodlens.report.topic import Blocks, Need, Topic, needs
+from moodlens.report.subject import Need, Subject, command
+from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import steers
 from moodlens.study.records.judge import EffectRow, Results
 from moodlens.study.records.steer import CLIPS, ClipFacts, SteerRun
+from moodlens.study.study import Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,18 +57,9 @@ COLUMNS = (
 )
 
 
-def read_results(study: Evidence) -> Results | None:
-    """What the scores of the clips say; None where they are not judged."""
-    folder = study.folder / "steer"
-    return Results.read(folder) if (folder / Results.file).is_file() else None
-
-
-def read_clips(study: Evidence) -> list[ClipFacts] | None:
-    """Facts of the clips of the run that are there; None without a run."""
-    folder = study.folder / "steer"
-    if not (folder / SteerRun.file).is_file():
-        return None
-    clips = []
+def read_clips(study: Study) -> list[ClipFacts]:
+    """Facts of the clips of the steering run that are there."""
+    folder, clips = study.home / "steer", []
     for key in SteerRun.read(folder).clips:
         # The file's name follows from the key, so that a run cannot point outside its folder.
         path = folder / CLIPS / f"{Path(key).name}.json"
@@ -80,27 +72,28 @@ def read_clips(study: Evidence) -> list[ClipFacts] | None:
     return clips
 
 
-RUN = Need(read_clips, "moodlens steer DIR")
-JUDGED = Need(read_results, "moodlens judge DIR/steer")
+RUN = Need("steer/run.json", "steer", read_clips, living=True)
+JUDGED = Need("steer/results.json", "judge", lambda study: Results.read(study.home / "steer"), living=True)
 
 
-def introduction(study: Evidence) -> Blocks:
+def introduction(subject: Subject) -> Blocks:
     """What was added where; or that nobody steered yet, where the encoder can."""
-    if read_clips(study) is None and read_results(study) is None:
-        if steers(study):
-            yield Absent("steering", RUN.command)
+    clips, judged = subject.get(RUN), subject.get(JUDGED)
+    if clips is None and judged is None:
+        if steers(subject):
+            yield Absent("steering", command(RUN))
         return
     yield Paragraph(
         "A direction is added to the text encoder's output at every token of the prompt. Coefficients are in units of "
         "the difference-in-means norm; every method is compared at the same place and norm, beside no steering, prompt "
         "editing and random directions."
     )
-    if read_results(study) is None:
-        yield Absent("what the clips' scores say", JUDGED.command)
+    if judged is None:
+        yield Absent("what the clips' scores say", "moodlens judge DIR/steer")
 
 
 @needs(JUDGED)
-def results(study: Evidence, judged: Results) -> Blocks:
+def results(subject: Subject, judged: Results) -> Blocks:
     """What the scores say: in words, in a table, and over the coefficients."""
     for statement in judged.statements:
         yield Paragraph(cut(statement, 600))
@@ -133,12 +126,12 @@ def results(study: Evidence, judged: Results) -> Blocks:
                 f"Effect of each method on {name} over its coefficient. A direction that steers rises with its "
                 "coefficient, from below zero to above; random directions stay flat.",
                 f"Dose-response curves of the steering methods, read by {name}.",
-                lambda doses=doses: steering_dose(doses, study.emotions),
+                lambda doses=doses: steering_dose(doses, subject.emotions),
             )
 
 
 @needs(RUN)
-def players(_: Evidence, clips: list[ClipFacts]) -> Blocks:
+def players(_: Subject, clips: list[ClipFacts]) -> Blocks:
     """One prompt and seed, every main method, at its strongest coefficient towards each emotion."""
     plain = next((clip for clip in clips if clip.method == "none"), None)
     if plain is None:

@@ -1,44 +1,46 @@
 """The texts: how many of what kind, in which split, and how many independent groups stand behind them."""
 
-from typing import TYPE_CHECKING
+import numpy as np
 
-from moodlens.report.document import Paragraph, Table, emotion_label, plain_text
-from moodlens.report.evidence import Evidence
-from moodlens.report.topic import Blocks, Topic
+from moodlens.report.document import Bullets, Paragraph, Table, cut, emotion_label, plain_text
+from moodlens.report.subject import ROWS, Subject
+from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.study.records.prompts import Prompts
+from moodlens.study.rows import Rows
 
-if TYPE_CHECKING:
-    import polars as pl
-
-SPLITS = ("train", "val", "test", "held_out", "none")
+SPLITS = ("train", "val", "test", "held_out")
 
 
-def counts(study: Evidence, prompts: "pl.DataFrame") -> Blocks:
+def counts(subject: Subject, rows: Rows) -> Blocks:
     """Texts and groups by emotion and split."""
-    import polars as pl
-
-    frame = prompts.with_columns(
-        pl.col("emotion").fill_null("no emotion"), pl.col("split").replace("", "none")
-    )
-    kinds = frame.group_by("kind").len().sort("kind")
-    listed = ", ".join(f"{plain_text(kind)} {n:,}" for kind, n in kinds.iter_rows())
+    kinds = zip(*np.unique(rows.kind, return_counts=True), strict=True)
+    listed = ", ".join(f"{plain_text(kind)} {n:,}" for kind, n in kinds)
     yield Paragraph(
-        f"{frame.height:,} texts in {frame['group'].n_unique():,} groups ({listed}). A group (an emotion word, a "
+        f"{len(rows):,} texts in {len(np.unique(rows.group)):,} groups ({listed}). A group (an emotion word, a "
         "scene, an annotator) never straddles a split, and every p-value and interval counts groups, not texts."
     )
-    splits = [split for split in SPLITS if (frame["split"] == split).any()]
-    rows = []
-    for emotion in (*study.emotions, "no emotion"):
-        of_emotion = frame.filter(pl.col("emotion") == emotion)
-        if of_emotion.height:
-            parts = [of_emotion.filter(pl.col("split") == split) for split in splits]
-            cells = (f"{part.height:,} ({part['group'].n_unique():,})" for part in (*parts, of_emotion))
-            rows.append((emotion_label(emotion), *cells))
+    splits = [split for split in SPLITS if (rows.split == split).any()]
+    named = [(emotion, rows.label == place) for place, emotion in enumerate(subject.emotions)]
+    table = []
+    for name, of_emotion in (*named, ("no emotion", rows.label < 0)):
+        if of_emotion.any():
+            parts = (*(of_emotion & (rows.split == split) for split in splits), of_emotion)
+            cells = (f"{part.sum():,} ({len(np.unique(rows.group[part])):,})" for part in parts)
+            table.append((emotion_label(name), *cells))
     yield Table(
         "Texts (and groups) by emotion and split",
         ("Emotion", *(split.replace("_", "-") for split in splits), "all"),
-        tuple(rows),
+        tuple(table),
         numeric=frozenset(range(1, len(splits) + 2)),
     )
 
 
-TEXTS = Topic("texts", "Texts", (counts,), needs=("prompts",), absent="the texts")
+@needs(Prompts)
+def reading(_: Subject, _rows: Rows, prompts: Prompts) -> Blocks:
+    """What reading the user's tables found, and what is amiss with the splits."""
+    found = (*(table.line for table in prompts.tables), *prompts.remarks)
+    if found:
+        yield Bullets(tuple(f"{cut(line, 1000)}." for line in found))
+
+
+TEXTS = Topic("texts", "Texts", (counts, reading), needs=(ROWS,), absent="the texts")
