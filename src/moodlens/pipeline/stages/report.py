@@ -114,7 +114,7 @@ def _living_files(section: Settings, home: Path) -> list[Path]:
 @stage(
     "report",
     needs=("verdict", *MEASURED, "sweep", "embed", "prompts"),
-    section=lambda s: s,  # it lists them all
+    section=lambda s: s.model_copy(update={"steer": None}),  # it lists all that decided the study
     inputs=_living_files,
     summary=run_summary,
 )

@@ -180,7 +180,7 @@ def reproducibility(subject: Subject) -> Blocks:
     rows = [(name, NONE if value is None else cut(value)) for name, value in facts.items()]
     rows += [(cut(name), cut(version)) for name, version in subject.provenance.items() if version is not None]
     yield Table("Versions and seeds", ("What", "Value"), tuple(rows))
-    settings = subject.settings.model_dump(mode="json")
+    settings = subject.settings.model_dump(mode="json", exclude={"steer"})
     yield Listing(visible(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()), "yaml")
 
 
