@@ -112,7 +112,7 @@ class SAESettings(Frozen):
 
     @model_validator(mode="after")
     def _used(self) -> Self:
-        for name in UNUSED[self.architecture]:
+        for name in UNUSED.get(self.architecture, ()):
             if getattr(self, name) != type(self).model_fields[name].default:
                 users = ", ".join(other for other in UNUSED if name not in UNUSED[other])
                 raise ValueError(f"{name} is not used by architecture {self.architecture}, only by {users}")
