@@ -11,7 +11,7 @@ from moodlens.core import write_table
 from moodlens.embed.store import EmbeddingStore
 from moodlens.pipeline.run import expected_keys
 from moodlens.pipeline.stages import STAGES
-from moodlens.sae.checkpoint import save_sae
+from moodlens.sae.files import save_sae
 from moodlens.sae.model import SAE
 from moodlens.settings.base import to_yaml
 from moodlens.settings.study import read_study
