@@ -8,6 +8,7 @@ import pytest
 from pydantic import Field
 
 from moodlens.core.errors import BadInput
+from moodlens.settings.verdict import VerdictSettings
 from moodlens.study import formats
 from moodlens.study.record import Column, Part, Record, TableSchema
 
@@ -32,6 +33,7 @@ class Sample(Record):
     per_emotion: dict[str, Inner] = Field(description="one for each emotion")
     many: tuple[Inner, ...] = Field(description="more of them")
     only: Inner
+    set: VerdictSettings = Field(description="what was asked for")
 
 
 def test_the_document_is_what_the_code_says():
@@ -48,12 +50,9 @@ def test_inner_records_are_described_key_by_key():
         "| `per_emotion` | text -> object | one for each emotion |",
         "| `per_emotion.name` | text | what it is \\| called |",
         "| `per_emotion.pair` | [float, float] or null | low and high |",
-        "| `many` | list of object | more of them |",
-        "| `many.name` | text | what it is \\| called |",
-        "| `many.pair` | [float, float] or null | low and high |",
-        "| `only` | object | One of them |",
-        "| `only.name` | text | what it is \\| called |",
-        "| `only.pair` | [float, float] or null | low and high |",
+        "| `many` | list of object, as `per_emotion` | more of them |",
+        "| `only` | object, as `per_emotion` | One of them |",
+        "| `set` | object | what was asked for |",
     ]
 
 

@@ -57,18 +57,22 @@ def describe(what: type[Record] | TableSchema) -> str:
             (f"`{name}`", _TYPES.get(c.dtype, c.dtype), c.unit, c.meaning) for name, c in what.columns.items()
         ]
         return _table(("column", "type", "unit", "meaning"), rows)
-    rows = [(f"`{key}`", kind, meaning) for key, kind, meaning in _keys(what, "") if key != "version"]
+    rows = [(f"`{key}`", kind, meaning) for key, kind, meaning in _keys(what, "", {}) if key != "version"]
     return _table(("key", "type", "meaning"), rows)
 
 
-def _keys(part: type[BaseModel], start: str) -> Iterator[tuple[str, str, str]]:
-    """(key, type in words, meaning) of every field, those of inner records after the one that holds them."""
+def _keys(part: type[BaseModel], start: str, seen: dict[type, str]) -> Iterator[tuple[str, str, str]]:
+    """(key, type in words, meaning) of every field, those of inner records after the one that first holds them."""
     for name, field in part.model_fields.items():
         key, (kind, inner) = start + name, _kind(field.annotation)
         meaning = field.description or (inner.__doc__ or "" if inner else "")
+        known = seen.get(inner) if inner else None
+        kind += f", as `{known}`" if known else ""
         yield key, kind, " ".join(meaning.split()).removesuffix(".")
-        if inner is not None:
-            yield from _keys(inner, f"{key}.")
+        # Settings are described where they are set.
+        if inner is not None and known is None and not inner.__module__.startswith("moodlens.settings"):
+            seen[inner] = key
+            yield from _keys(inner, f"{key}.", seen)
 
 
 def _kind(annotation: Any) -> tuple[str, type[BaseModel] | None]:
