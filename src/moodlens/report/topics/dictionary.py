@@ -74,7 +74,7 @@ def _fit(method: str, fit: Metrics | Baseline, l0: float | None = None) -> tuple
 
 def read_histories(study: Study) -> dict[str, list[dict[str, Any]]]:
     """SAE -> its history; the study's own first."""
-    from moodlens.sae.history import read_history
+    from moodlens.sae.files import read_history
 
     return {
         name: read_history(study.path / "sae" / name / "history.jsonl") for name in (MAIN, *study.seed_names)
