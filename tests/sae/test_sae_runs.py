@@ -75,13 +75,15 @@ sys.path.insert(0, {tests!r})
 from helpers.sae_loop import planted_data, quick
 import torch
 torch.set_num_threads(1)
-from moodlens.sae import train
+import moodlens.sae.training as training
+training.CHECKPOINT_SECONDS = 0.0
+from moodlens.sae.training import train
 x, _ = planted_data(150, d_in=12, n_features=16)
 def die(entry):
     if entry["epoch"] == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 settings = quick({architecture!r}, epochs=9, dead_feature_threshold=1)
-train(x[:110], x[110:], settings, seed=5, checkpoint={path!r}, checkpoint_seconds=0.0, on_epoch=die)
+train(x[:110], x[110:], settings, seed=5, checkpoint={path!r}, on_epoch=die)
 """
 
 

@@ -14,8 +14,8 @@ import yaml
 
 from moodlens.core import BadInput, read_json
 from moodlens.embed import EmbeddingStore
-from moodlens.pipeline.opened import OpenStudy
-from moodlens.pipeline.run import run, stage_states
+from moodlens.pipeline.opened import OpenStudy, stage_states
+from moodlens.pipeline.run import run
 from moodlens.pipeline.stage import dependents
 from moodlens.pipeline.stages import STAGES
 from moodlens.sae import load_sae

@@ -13,8 +13,8 @@ import pytest
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json
 from moodlens.pipeline import transaction
-from moodlens.pipeline.opened import OpenStudy
-from moodlens.pipeline.run import run, stage_states
+from moodlens.pipeline.opened import OpenStudy, stage_states
+from moodlens.pipeline.run import run
 from moodlens.settings.study import read_study
 from moodlens.study.state import read_states
 

@@ -102,7 +102,7 @@ def verify(
     """Check the content of every file of a study against what its stage wrote, and say which stages stand."""
     from moodlens.core.errors import BadInput
     from moodlens.core.lines import table
-    from moodlens.pipeline.run import stage_states
+    from moodlens.pipeline.opened import stage_states
 
     found = stage_states(study, deep=True)
     faults = {file: fault for each in found.values() for file, fault in each.faults.items()}

@@ -1,3 +1,2 @@
 from .opened import OpenStudy as OpenStudy
-from .run import run as run
-from .run import stage_states as stage_states
+from .opened import stage_states as stage_states

@@ -1,6 +1,6 @@
 """A study as a person opens it: what it found, and what can be done with it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +9,8 @@ import numpy as np
 from moodlens.core.errors import BadInput
 from moodlens.core.progress import Progress, silent
 from moodlens.pipeline import transaction
-from moodlens.study.state import read_states
+from moodlens.pipeline.stage import plan
+from moodlens.study.state import Standing, read_states, standing
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from moodlens.features.inspect import Inspection
     from moodlens.settings.steer import SteerSettings
+    from moodlens.settings.study import Settings
     from moodlens.steer.run import SteerOutcome
 
 
@@ -33,8 +35,6 @@ class OpenStudy(Study):
         Raises:
             BadInput: it is not one.
         """
-        from moodlens.pipeline.run import expected_keys
-
         path = Path(path)
         if (path / transaction.COMMIT).is_dir():  # a run was killed while its results were moved into place
             with transaction.locked(path):
@@ -181,6 +181,30 @@ class OpenStudy(Study):
         done = "verdict" in states
         what = ("GO" if self.verdict["go"] else "NO-GO") if done else f"{len(states)} stages done"
         return f"<moodlens study {self.settings.name!r} in {self.path}: {what}>"
+
+
+def expected_keys(settings: "Settings", folder: Path) -> Mapping[str, str]:
+    """Stage -> the key that its record must have to be current."""
+    from moodlens.pipeline.stages import STAGES
+    from moodlens.settings.study import with_absolute_paths
+
+    return plan(with_absolute_paths(settings), folder, STAGES, read_states(folder)).keys
+
+
+def stage_states(folder: Path | str, *, deep: bool = False) -> dict[str, Standing]:
+    """How each stage of the study in ``folder`` stands, in order.
+
+    Args:
+        deep: compare the hash of every file, however unchanged it looks.
+
+    Raises:
+        BadInput: not a study folder, or its study.yaml cannot be read.
+    """
+    from moodlens.pipeline.stages import STAGES
+
+    study = OpenStudy.open(folder)
+    states, keys = read_states(study.path), expected_keys(study.settings, study.path)
+    return {each.name: standing(study.path, each.name, states, keys, deep=deep) for each in STAGES}
 
 
 def open(path: Path | str) -> OpenStudy:

@@ -7,19 +7,18 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import atomic_write
 from moodlens.core.progress import Progress, silent
 from moodlens.pipeline import transaction
+from moodlens.pipeline.opened import OpenStudy
 from moodlens.pipeline.schedule import run_all
 from moodlens.pipeline.stage import Plan, Stage, dependents, needed, plan
 from moodlens.settings.base import to_yaml
 from moodlens.settings.study import Settings, with_absolute_paths
 from moodlens.study.state import (
     StageRecord,
-    Standing,
     read_states,
     record_path,
     stamp_files,
@@ -27,9 +26,6 @@ from moodlens.study.state import (
     write_state,
 )
 from moodlens.study.study import Study
-
-if TYPE_CHECKING:
-    from moodlens.pipeline.opened import OpenStudy
 
 
 def provenance() -> dict[str, str | None]:
@@ -54,7 +50,7 @@ def run(
     until: str | None = None,
     force: bool = False,
     progress: Progress = silent,
-) -> "OpenStudy":
+) -> OpenStudy:
     """Run a study into the folder ``out`` and return it.
 
     Either all of it takes effect or, where a stage fails, the study in ``out`` stays as it was; what was finished
@@ -70,7 +66,6 @@ def run(
     Raises:
         BadInput: ``until`` is not a stage, another run is at work in ``out``, or some input cannot be used.
     """
-    from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.stages import STAGES
 
     names = [each.name for each in STAGES]
@@ -226,27 +221,3 @@ def _write_settings(folder: Path, text: str) -> None:
     if not path.is_file() or path.read_bytes() != text.encode():
         with atomic_write(path) as tmp:
             tmp.write_text(text, encoding="utf-8")
-
-
-def expected_keys(settings: Settings, folder: Path) -> Mapping[str, str]:
-    """Stage -> the key that its record must have to be current."""
-    from moodlens.pipeline.stages import STAGES
-
-    return plan(with_absolute_paths(settings), folder, STAGES, read_states(folder)).keys
-
-
-def stage_states(folder: Path | str, *, deep: bool = False) -> dict[str, Standing]:
-    """How each stage of the study in ``folder`` stands, in order.
-
-    Args:
-        deep: compare the hash of every file, however unchanged it looks.
-
-    Raises:
-        BadInput: not a study folder, or its study.yaml cannot be read.
-    """
-    from moodlens.pipeline.opened import OpenStudy
-    from moodlens.pipeline.stages import STAGES
-
-    study = OpenStudy.open(folder)
-    states, keys = read_states(study.path), expected_keys(study.settings, study.path)
-    return {each.name: standing(study.path, each.name, states, keys, deep=deep) for each in STAGES}

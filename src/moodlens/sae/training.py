@@ -54,6 +54,10 @@ class Trained:
     seconds: float
 
 
+CHECKPOINT_SECONDS = 30.0
+"""Least time between two checkpoints."""
+
+
 def train(
     x_train: np.ndarray | Rows,
     x_val: np.ndarray | Rows,
@@ -61,7 +65,6 @@ def train(
     *,
     seed: int,
     checkpoint: Path | str | None = None,
-    checkpoint_seconds: float = 30.0,
     on_epoch: OnEpoch | None = None,
     progress: Progress | None = None,
     device: str = "cpu",
@@ -76,7 +79,6 @@ def train(
         seed: decides the starting weights and the order of the data, both.
         checkpoint: file for the state of training. If it exists training goes on from it, with the same result to the
             last bit as if it had never stopped. It stays when training ends; delete it once the SAE is saved.
-        checkpoint_seconds: least time between two checkpoints.
         on_epoch: called with each epoch's entry of the history, such as :func:`jsonl_writer`.
         progress: called as ``progress("epochs", done, total)``.
         device: ``cpu`` or ``cuda``. On the CPU as many threads as torch is set to are used; the result is the same.
@@ -103,7 +105,7 @@ def train(
                 on_epoch(entry)
             (progress or silent)("epochs", trainer.state.epoch, trainer.epochs)
             if checkpoint is not None and (
-                trainer.finished or time.monotonic() - saved >= checkpoint_seconds
+                trainer.finished or time.monotonic() - saved >= CHECKPOINT_SECONDS
             ):
                 save_state(trainer.state, checkpoint, key)
                 saved = time.monotonic()
