@@ -84,11 +84,11 @@ def load(
     from transformers.models.bert.modeling_bert import BertModel
     from transformers.models.t5.modeling_t5 import T5EncoderModel
 
-    from moodlens.embed import get_encoder
-    from moodlens.embed.checkpoints import minilm_folder
+    from moodlens.embed import encoder_files, get_encoder
 
     if name == "minilm":
-        folder, ours = minilm_folder(), get_encoder("minilm", dtype=dtype, device="cpu")
+        folder = encoder_files("minilm")[0].parent
+        ours = get_encoder("minilm", dtype=dtype, device="cpu")
         peer, plain = SentenceTransformer(str(folder), device="cpu"), BertModel.from_pretrained(folder)
     else:
         folder = random_t5(scratch / name, data, [text for texts in sets.values() for text in texts])

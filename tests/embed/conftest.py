@@ -1,12 +1,10 @@
 """Encoders to test with: the bundled one, and a tiny random T5 with the real tokenizer."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from embed_tiny import TINY, t5_weights, write_checkpoint
+from helpers.tiny_t5 import TINY, t5_weights, write_checkpoint
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.embed import EmbeddingStore, embed_to_store
+from moodlens.embed import EmbeddingStore, embed_to_store, get_encoder
 
 INFO = {
     "encoder": "minilm",
@@ -67,6 +67,8 @@ def test_float16_rounds_and_says_so(tmp_path, rows):
     np.testing.assert_array_equal(store.array(), rows.astype(np.float16).astype(np.float32))
     with pytest.raises(BadInput, match="row 0, column 3 is 70000, too large for float16"):
         store.append(np.where(np.arange(8) == 3, 70000.0, 0.0)[None])
+    with pytest.raises(BadInput, match="row 1 is too small for float16"):
+        store.append(np.stack([rows[0], rows[0] * 1e-6]))
     assert store.rows == 50
 
 
@@ -151,21 +153,115 @@ def test_an_unlisted_shard_is_not_data(store, rows):
     np.testing.assert_array_equal(EmbeddingStore.open(store.folder).array(), np.concatenate([rows, rows[:4]]))
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"format": "other"}, "not the manifest"),
-        ({"version": 9}, "version 9"),
-        ({"rows": 51}, "rows is 51 but its shards add up to 50"),
-        ({"dtype": "int4"}, "incomplete manifest"),
-        ({"shards": [{"file": "../evil", "rows": 50, "sha256": "x"}]}, "shard 0 is listed wrongly"),
-    ],
-)
+HOSTILE = [
+    ({"format": "other"}, "not the manifest"),
+    ({"version": 9}, "version 9"),
+    ({"rows": 51}, "rows is 51 but its shards add up to 50"),
+    ({"dtype": "int4"}, "incomplete manifest"),
+    ({"dtype": ["float32"]}, "incomplete manifest"),
+    ({"info": []}, "incomplete manifest"),
+    ({"source": 3}, "incomplete manifest"),
+    ({"shards": {}}, "incomplete manifest"),
+    ({"shards": [], "rows": True}, "incomplete manifest"),
+    ({"d_in": None}, "incomplete manifest"),
+    ({"d_in": -8}, "incomplete manifest"),
+    ({"d_in": 10**30}, "incomplete manifest"),
+    ({"d_in": 9}, "truncated or not the shard"),
+    ({"rows": 10**400}, "incomplete manifest"),
+    ({"shards": [7]}, "shard 0 is listed wrongly"),
+    ({"shards": [{"file": "../evil", "rows": 50, "sha256": "x"}]}, "shard 0 is listed wrongly"),
+    ({"shards": [{"file": "/etc/passwd", "rows": 50, "sha256": "x"}]}, "shard 0 is listed wrongly"),
+    ({"shards": [{"file": "00000.safetensors", "rows": -50, "sha256": "x"}]}, "shard 0 is listed wrongly"),
+    ({"shards": [{"file": "00000.safetensors", "rows": 10**18, "sha256": "x"}]}, "shard 0 is listed wrongly"),
+    ({"shards": [{"file": "00000.safetensors", "rows": 50, "sha256": "x"}]}, "truncated or not the shard"),
+    ({"shards": [{"file": "00000.safetensors", "rows": 50, "sha256": None}]}, "shard 0 is listed wrongly"),
+]
+
+
+@pytest.mark.parametrize(("change", "says"), HOSTILE)
 def test_a_broken_manifest_is_named(store, change, says):
     path = store.folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(BadInput, match=says):
         EmbeddingStore.open(store.folder)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "null", "[" * 100_000, '{"rows": ' + "9" * 5000 + "}", "\ud800"]
+)
+def test_what_is_no_manifest_is_named(store, text):
+    (store.folder / "manifest.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(BadInput, match=r"manifest\.json"):
+        EmbeddingStore.open(store.folder)
+
+
+@pytest.mark.parametrize("header", [b"", b"{}", b"[]", b"[" * 60_000, b'{"embeddings": 3}', b"\xff" * 9])
+@pytest.mark.parametrize("length", [0, 1, 2**63, None])
+def test_a_hostile_shard_is_named(store, header, length):
+    path = store.folder / "00001.safetensors"
+    path.write_bytes((len(header) if length is None else length).to_bytes(8, "little") + header)
+    with pytest.raises(BadInput, match=r"00001\.safetensors"):
+        EmbeddingStore.open(store.folder)
+
+
+def test_swapped_shards_are_noticed_by_any_reader(tmp_path, rows):
+    store = EmbeddingStore.create(tmp_path / "s", INFO, "float32")
+    for part in np.split(rows, 2):
+        store.append(part)
+    names = [store.folder / f"0000{i}.safetensors" for i in range(2)]
+    first, second = (path.read_bytes() for path in names)
+    names[0].write_bytes(second)
+    names[1].write_bytes(first)
+    opened = EmbeddingStore.open(store.folder)
+    for read in (lambda: opened.batch(np.array([3])), opened.array, opened.verify, lambda: opened[:4]):
+        with pytest.raises(BadInput, match=r"00000\.safetensors: its SHA-256"):
+            read()
+
+
+def test_a_second_writer_is_told(store, rows):
+    """Both opened the same store; what the first adds stays, and the second is told before it writes."""
+    second = EmbeddingStore.open(store.folder)
+    store.append(rows[:5])
+    with pytest.raises(BadInput, match="another process is writing there"):
+        second.append(rows[5:9])
+    with pytest.raises(BadInput, match="another process is writing there"):
+        second.clean()
+    again = EmbeddingStore.open(store.folder)
+    again.verify()
+    np.testing.assert_array_equal(again.array(), np.concatenate([rows, rows[:5]]))
+
+
+TWO = """
+import sys, numpy as np
+from moodlens.core import BadInput
+from moodlens.embed import EmbeddingStore
+store = EmbeddingStore.open(sys.argv[1])
+sys.stdin.readline()
+try:
+    for _ in range(50):
+        store.append(np.full((3, 8), float(sys.argv[2]), np.float32))
+except BadInput as error:
+    assert "another process is writing there" in str(error), error
+"""
+
+
+def test_two_writers_at_once_leave_a_whole_store(store):
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO, str(store.folder), str(k)], stdin=subprocess.PIPE, text=True
+        )
+        for k in (1, 2)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write("go\n")
+        writer.stdin.flush()
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
+    again = EmbeddingStore.open(store.folder)
+    again.verify()
+    added = np.unique(again.array()[50:])
+    assert again.rows == 200
+    assert len(added) == 1, "one of the two wrote all of its shards"
 
 
 def test_folders_are_not_mixed_up(store, tmp_path):
@@ -221,7 +317,7 @@ def texts_of(n):
 def test_a_corpus_is_embedded_in_order(minilm, tmp_path):
     texts, calls = texts_of(10), []
     index = pl.DataFrame({"text": texts})
-    store = embed_to_store(
+    store, _ = embed_to_store(
         minilm,
         texts,
         tmp_path / "s",
@@ -239,11 +335,52 @@ def test_a_corpus_is_embedded_in_order(minilm, tmp_path):
 def test_a_finished_store_is_not_embedded_again(minilm, tmp_path, monkeypatch):
     embed_to_store(minilm, texts_of(5), tmp_path / "s")
     monkeypatch.setattr(minilm, "encode", lambda *_, **__: pytest.fail("embedded again"))
-    assert embed_to_store(minilm, texts_of(5), tmp_path / "s").rows == 5
+    assert embed_to_store(minilm, texts_of(5), tmp_path / "s")[0].rows == 5
     with pytest.raises(BadInput, match="other texts or settings"):
         embed_to_store(minilm, texts_of(6), tmp_path / "s")
     with pytest.raises(BadInput, match="other texts or settings"):
         embed_to_store(minilm, texts_of(5), tmp_path / "s", dtype="float32")
+
+
+def test_what_was_not_read_is_counted_and_named(tiny_t5, tmp_path):
+    encoder = get_encoder(f"t5:{tiny_t5}", dtype="float32", device="cpu", max_length=6, long_texts="cut")
+    texts = [
+        "sad piano",
+        "a calm slow piano song with strings",
+        "sad  piano",
+        "\u60b2\u3057\u3044\u66f2",
+        "a calm slow piano song with drums",
+        "\u697d\u3057\u3044",
+        "happy",
+    ]
+    _, report = embed_to_store(encoder, texts, tmp_path / "s", shard_rows=3)
+    n_tokens = [len(encoder._reader._tokenizer.encode(text).ids) for text in texts]
+    assert (report.max_length, report.long_texts) == (6, "cut")
+    assert report.n_distinct == 4, "two of the same words, two cut to the same, two of unknown words, one"
+    assert report.n_long == report.n_cut == 2
+    assert report.tokens_cut == sum(n - 6 for n in n_tokens if n > 6)
+    assert report.n_same_after_cutting == 1
+    assert report.n_without_known_token == 2
+    assert report.dtype == "float32"
+    assert [(example.what, example.row) for example in report.examples] == [
+        ("long", 1),
+        ("long", 4),
+        ("no known token", 3),
+        ("no known token", 5),
+        ("same after cutting", 4),
+    ]
+    assert report.examples[0].text == texts[1]
+
+    parts = get_encoder(f"t5:{tiny_t5}", dtype="float32", device="cpu", max_length=6)
+    _, report = embed_to_store(parts, texts, tmp_path / "parts", shard_rows=3)
+    assert (report.n_long, report.n_cut, report.tokens_cut, report.n_same_after_cutting) == (2, 0, 0, 0)
+    assert report.n_distinct == 5
+
+
+def test_embeddings_that_are_all_equal_are_refused(tiny_t5, tmp_path):
+    encoder = get_encoder(f"t5:{tiny_t5}", dtype="float32", device="cpu")
+    with pytest.raises(BadInput, match=r"all 3 texts are equal to rounding.* knows no token of 3 of them"):
+        embed_to_store(encoder, ["\u60b2\u3057\u3044", "\u697d", "\u5bc2\u3057\u3044"], tmp_path / "s")
 
 
 WRITER = """
@@ -280,13 +417,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(minilm, tmp_path):
     # Go on with fewer texts than the writer had by telling the manifest so; embedding all 4,000 would only take time.
     n = left + 12
     texts = texts_of(n)
-    straight = embed_to_store(minilm, texts, tmp_path / "straight", shard_rows=8)
+    straight, report = embed_to_store(minilm, texts, tmp_path / "straight", shard_rows=8)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["source"] = straight.source
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / ".00099.safetensors.1.tmp").write_bytes(b"half a shard")
-    resumed = embed_to_store(minilm, texts, folder, shard_rows=8)
+    resumed, again = embed_to_store(minilm, texts, folder, shard_rows=8)
     resumed.verify()
+    assert again == report, "the report is of all texts, also of those that were embedded before"
     assert not list(folder.glob(".*"))
     for number in range(-(-n // 8)):
         name = f"{number:05d}.safetensors"

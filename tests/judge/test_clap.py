@@ -106,7 +106,7 @@ def test_a_checkpoint_is_loaded_from_a_folder(tmp_path, clap):
     word_tokenizer().save(str(tmp_path / "tokenizer.json"))
     loaded = Clap.load(str(tmp_path), device="cpu")
     np.testing.assert_allclose(loaded.audio(tone(330), RATE), clap.audio(tone(330), RATE), atol=1e-6)
-    with pytest.raises(BadInput, match="cannot load"):
+    with pytest.raises(BadInput, match="no such folder"):
         Clap.load(str(tmp_path / "nothing"))
 
 

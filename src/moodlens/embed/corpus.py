@@ -4,17 +4,61 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
 from moodlens.core import BadInput, Progress, digest
 from moodlens.core.progress import silent
-from moodlens.embed.encoders import Encoder, check_texts
+from moodlens.embed.reading import check_texts
 from moodlens.embed.store import EmbeddingStore, StoreDType
+from moodlens.stats.equal import nearly_constant
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.reading import Reading
+
+EXAMPLES = 3
+"""Rows that a report names of each kind."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Example(_Frozen):
+    """A text of which the encoder read less than there is."""
+
+    row: int = Field(description="of the texts, from 0")
+    what: str = Field(description="long, same after cutting, or no known token")
+    text: str = Field(description="its first 80 characters")
+
+
+class EmbedReport(_Frozen):
+    """What an encoder read of its texts."""
+
+    max_length: int = Field(
+        description="tokens that the encoder reads at once, special ones included (count)"
+    )
+    long_texts: str = Field(description="what is done with more: read in parts, cut, or an error")
+    dtype: str = Field(description="what the encoder computed in")
+    dtype_note: str = Field(description="why `auto` gave up bfloat16; empty otherwise")
+    n_distinct: int = Field(description="texts that differ in the tokens that are read (count)")
+    n_long: int = Field(description="texts of more tokens than the encoder reads at once (count)")
+    n_cut: int = Field(description="texts of which something is not read (count)")
+    tokens_cut: int = Field(description="tokens that are not read (count)")
+    n_same_after_cutting: int = Field(
+        description="texts that differ from an earlier one only in what is not read (count)"
+    )
+    n_without_known_token: int = Field(
+        description="texts of which the encoder knows no token, so that their rows say nothing (count)"
+    )
+    examples: tuple[Example, ...] = Field(description="the first few texts of each kind")
+
 
 def embed_to_store(
-    encoder: Encoder,
+    encoder: "Encoder",
     texts: Sequence[str],
     folder: Path | str,
     *,
@@ -22,12 +66,12 @@ def embed_to_store(
     dtype: StoreDType = "float16",
     index: "pl.DataFrame | None" = None,
     progress: Progress | None = None,
-) -> EmbeddingStore:
+) -> tuple[EmbeddingStore, EmbedReport]:
     """Embed ``texts`` into a store in ``folder``, or finish what an earlier, killed run began there.
 
     Shard k holds ``texts[k * shard_rows : (k + 1) * shard_rows]`` and depends on nothing else, so a resumed store has the
-    same bytes as one written without interruption (on the same machine and number of threads). A finished store is
-    returned without loading anything.
+    same bytes as one written without interruption (on the same machine and number of threads). Of a finished store the
+    texts are only read again, for the report.
 
     Args:
         encoder: what embeds them; its ``info()`` goes into the manifest.
@@ -39,13 +83,15 @@ def embed_to_store(
         progress: called with the number of texts done.
 
     Raises:
-        BadInput: a text is blank, or the folder holds embeddings of other texts, another encoder or other settings.
+        BadInput: a text is blank, the folder holds embeddings of other texts, another encoder or other settings, or all
+            rows are equal to rounding.
     """
     check_texts(texts)
     if shard_rows < 1:
         raise BadInput(f"shard_rows {shard_rows}: expected at least 1")
     if index is not None and index.height != len(texts):
         raise BadInput(f"{folder}: an index of {index.height} rows for {len(texts)} texts")
+    encoder.settle(texts)
     folder, report = Path(folder), progress or silent
     source = {"texts": digest(list(texts)), "n": len(texts), "shard_rows": shard_rows}
     if (folder / "manifest.json").exists():
@@ -55,18 +101,68 @@ def embed_to_store(
             raise BadInput(
                 f"{folder}: holds embeddings of other texts or settings; name another folder, or delete this one"
             )
-        for left in folder.glob(".*.tmp"):  # a killed writer's half file
-            left.unlink()
+        store.clean()
     else:
         store = EmbeddingStore.create(folder, encoder.info(), dtype, source=source)
     report("embed", store.rows, len(texts))
-    while store.rows < len(texts):
-        begin = store.rows
-        shifted = _shifted(report, begin, len(texts))
-        store.append(encoder.encode(texts[begin : begin + shard_rows], progress=shifted))
+    counts = _Counts()
+    for begin in range(0, len(texts), shard_rows):
+        shard = texts[begin : begin + shard_rows]
+        reading = encoder.read(shard)
+        counts.add(begin, shard, reading, encoder.max_length)
+        if begin >= store.rows:
+            shifted = _shifted(report, begin, len(texts))
+            store.append(encoder.encode(reading, progress=shifted))
+    if nearly_constant(store):
+        raise BadInput(
+            f"{folder}: the embeddings of all {len(texts)} texts are equal to rounding, so nothing can be read from them: "
+            f"encoder {encoder.id} knows no token of {counts.n_unknown} of them; use one that knows their language"
+        )
     if index is not None:
         store.write_index(index)
-    return store
+    return store, counts.report(encoder)
+
+
+class _Counts:
+    """What is counted of the texts, shard by shard."""
+
+    def __init__(self) -> None:
+        self.n_unknown = self._n_long = self._n_cut = self._tokens_cut = self._n_same = 0
+        self._whole: set[int] = set()
+        self._read: set[int] = set()
+        self._examples: list[Example] = []
+
+    def add(self, begin: int, texts: Sequence[str], reading: "Reading", max_length: int) -> None:
+        long, same = reading.n_tokens > max_length, np.zeros(len(texts), dtype=bool)
+        for row, (whole, read) in enumerate(zip(reading.whole.tolist(), reading.read.tolist(), strict=True)):
+            if whole not in self._whole:
+                self._whole.add(whole)
+                same[row] = read in self._read
+                self._read.add(read)
+        self._n_long += int(long.sum())
+        self._n_cut += int((reading.n_cut > 0).sum())
+        self._tokens_cut += int(reading.n_cut.sum())
+        self._n_same += int(same.sum())
+        self.n_unknown += int((~reading.known).sum())
+        for what, rows in (("long", long), ("same after cutting", same), ("no known token", ~reading.known)):
+            room = EXAMPLES - sum(example.what == what for example in self._examples)
+            for row in map(int, np.flatnonzero(rows)[:room]):
+                self._examples.append(Example(row=begin + row, what=what, text=texts[row][:80]))
+
+    def report(self, encoder: "Encoder") -> EmbedReport:
+        return EmbedReport(
+            max_length=encoder.max_length,
+            long_texts=encoder.long_texts,
+            dtype=encoder.dtype,
+            dtype_note=encoder.dtype_note,
+            n_distinct=len(self._read),
+            n_long=self._n_long,
+            n_cut=self._n_cut,
+            tokens_cut=self._tokens_cut,
+            n_same_after_cutting=self._n_same,
+            n_without_known_token=self.n_unknown,
+            examples=tuple(sorted(self._examples, key=lambda example: (example.what, example.row))),
+        )
 
 
 def _shifted(report: Progress, begin: int, total: int) -> Progress:

@@ -1,196 +1,104 @@
-"""BERT and T5 encoders over texts laid end to end, without padding.
+"""What encoders over texts laid end to end share: products, attention inside each text, its mean.
 
 transformers pads a batch to its longest text and multiplies the padding too. Here the tokens of all texts are one
 (tokens, d) matrix, so every matrix product does useful work only; attention, which must not cross texts, runs once for
-each run of equally long texts. The arithmetic is that of ``BertModel`` (Devlin et al. 2019) and ``T5EncoderModel``
-(Raffel et al. 2020) in transformers, against which the tests hold it.
+each run of equally long texts.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import groupby
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
+from moodlens.core import BadInput
+from moodlens.core.cpu import packs_bfloat16
+
 KEY_UNIT = 16
 """Keys; a row of attention weights is padded to a multiple of the widest vector of float32 (AVX-512)."""
 
-Weights = Mapping[str, torch.Tensor]
 Run = tuple[int, int, int]
 """First token, number of texts and tokens in each, of neighbouring texts of equal length."""
 
 
-@dataclass(frozen=True)
-class BertShape:
-    """What the weights alone do not say about a BERT (names as in its ``config.json``)."""
+class Model(Protocol):
+    """An encoder over packed texts.
 
-    num_hidden_layers: int
-    num_attention_heads: int
-    layer_norm_eps: float
+    Attributes:
+        words: the table of token embeddings, (tokens known, d).
+        d_in: width of its states.
+    """
 
-
-@dataclass(frozen=True)
-class T5Shape:
-    """What the weights alone do not say about a T5 encoder (names as in its ``config.json``)."""
-
-    num_layers: int
-    num_heads: int
-    layer_norm_epsilon: float
-    relative_attention_num_buckets: int
-    relative_attention_max_distance: int
-    activation: str
-
-
-class PackedBert:
-    """BERT's encoder: post-norm layers, learned positions, GELU."""
-
-    def __init__(self, weights: Weights, shape: BertShape):
-        embeddings = "embeddings."
-        self._words = weights[embeddings + "word_embeddings.weight"]
-        types = weights[embeddings + "token_type_embeddings.weight"]
-        self._positions = (
-            weights[embeddings + "position_embeddings.weight"] + types[0]
-        )  # one sentence: always type 0
-        self._eps, self._heads = shape.layer_norm_eps, shape.num_attention_heads
-        self._norm = _pair(weights, embeddings + "LayerNorm")
-        self._layers = [
-            _BertLayer(weights, f"encoder.layer.{number}.") for number in range(shape.num_hidden_layers)
-        ]
-        self.d_in = self._words.shape[1]
+    words: torch.Tensor
+    d_in: int
 
     def __call__(self, ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        """Last hidden states.
+        """Last hidden states, (sum of lengths, d_in), in the weights' dtype or float32.
 
         Args:
             ids: token ids of all texts end to end, (sum of lengths,) int64.
             lengths: tokens of each text; texts of equal length must be neighbours to share an attention call.
-
-        Returns:
-            (sum of lengths, d_in), in the weights' dtype.
         """
-        runs = list(_runs(lengths))
-        x = self._words[ids]
-        for first, texts, tokens in runs:
-            x[first : first + texts * tokens].view(texts, tokens, -1).add_(self._positions[:tokens])
-        x = self._normed(x, self._norm)
-        for layer in self._layers:
-            context = _attention(layer.query_key_value(x), runs, self._heads)
-            x = self._normed(layer.attention_output(context).add_(x), layer.attention_norm)
-            hidden = F.gelu(layer.intermediate(x))
-            x = self._normed(layer.output(hidden).add_(x), layer.output_norm)
-        return x
-
-    def _normed(self, x: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        return F.layer_norm(x, (x.shape[1],), *norm, self._eps)
+        ...
 
 
-class _BertLayer:
-    def __init__(self, weights: Weights, prefix: str):
-        attention = prefix + "attention."
-        parts = [_pair(weights, f"{attention}self.{name}") for name in ("query", "key", "value")]
-        self.query_key_value = Linear(torch.cat([w for w, _ in parts]), torch.cat([b for _, b in parts]))
-        self.attention_output = Linear(*_pair(weights, attention + "output.dense"))
-        self.attention_norm = _pair(weights, attention + "output.LayerNorm")
-        self.intermediate = Linear(*_pair(weights, prefix + "intermediate.dense"))
-        self.output = Linear(*_pair(weights, prefix + "output.dense"))
-        self.output_norm = _pair(weights, prefix + "output.LayerNorm")
+class Weights:
+    """A checkpoint's tensors by name, as the model wants them: ``weights(name, 384, None)`` is 384 by any number."""
 
+    def __init__(self, label: str, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, device: str):
+        self._label, self._tensors = label, tensors
+        self._target = {"dtype": dtype, "device": device}
 
-class PackedT5:
-    """T5's encoder: pre-norm layers, relative position bias shared by all layers, no biases, unscaled attention."""
+    def __contains__(self, name: str) -> bool:
+        return name in self._tensors
 
-    def __init__(self, weights: Weights, shape: T5Shape):
-        self._shape = shape
-        # The table is tied; which of its two names a file keeps depends on who wrote it.
-        tied = "encoder.embed_tokens.weight"
-        self._words = weights[tied if tied in weights else "shared.weight"]
-        self._layers = [
-            _T5Layer(weights, f"encoder.block.{number}.layer.", shape) for number in range(shape.num_layers)
-        ]
-        bias = weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
-        self._bias = bias.t().contiguous()  # (heads, buckets)
-        self._norm = weights["encoder.final_layer_norm.weight"]
-        self.d_in = self._words.shape[1]
+    def __call__(self, name: str, *shape: int | None) -> torch.Tensor:
+        """The tensor in the model's dtype on its device.
 
-    def __call__(self, ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
-        """Last hidden states; arguments and result as for :class:`PackedBert`."""
-        runs = list(_runs(lengths))
-        biases = [self._position_bias(tokens) for _, _, tokens in runs]
-        # The residual stream is float32: in bfloat16 its 24 additions would each lose what is small beside T5's outliers.
-        x = self._words[ids].float()
-        for layer in self._layers:
-            normed = self._normed(x, layer.attention_norm)
-            x += layer.output(_attention(layer.query_key_value(normed), runs, self._shape.num_heads, biases))
-            x += layer.feed_forward(self._normed(x, layer.feed_forward_norm))
-        return self._normed(x, self._norm)
-
-    def _normed(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        # T5 normalises by the root mean square alone, computed in float32 whatever the dtype.
-        return (
-            F.rms_norm(x, (x.shape[1],), None, self._shape.layer_norm_epsilon).to(weight.dtype).mul_(weight)
+        Raises:
+            BadInput: there is none, or it has another shape.
+        """
+        if name not in self._tensors:
+            raise BadInput(f"{self._label}: the checkpoint lacks the weight {name}")
+        tensor = self._tensors[name]
+        fits = tensor.ndim == len(shape) and all(
+            want in (None, has) and has > 0 for want, has in zip(shape, tensor.shape, strict=True)
         )
+        wanted = " x ".join("any" if size is None else str(size) for size in shape)
+        self.require(fits, name, f"shape {wanted}")
+        return tensor.to(**self._target)
 
-    def _position_bias(self, tokens: int) -> torch.Tensor:
-        """Added to the attention logits: (heads, tokens, tokens)."""
-        place = torch.arange(tokens, device=self._bias.device)
-        return self._bias[:, self._buckets(place[None, :] - place[:, None])]
+    def pair(self, name: str, *shape: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """``NAME.weight`` of this shape and ``NAME.bias``, as long as its first side."""
+        weight = self(name + ".weight", *shape)
+        return weight, self(name + ".bias", len(weight))
 
-    def _buckets(self, offset: torch.Tensor) -> torch.Tensor:
-        """Bucket of key position minus query position: half for each sign, exact near zero, logarithmic further out."""
-        half = self._shape.relative_attention_num_buckets // 2
-        exact = half // 2
-        distance = offset.abs()
-        scale = (half - exact) / math.log(self._shape.relative_attention_max_distance / exact)
-        far = exact + (torch.log(distance.clamp(min=1).float() / exact) * scale).long()
-        bucket = torch.where(distance < exact, distance, far.clamp(max=half - 1))
-        return bucket + half * (offset > 0)
+    def require(self, fits: bool, name: str, what: str) -> None:
+        """Check something about a weight that the others or the configuration say.
 
-
-class _T5Layer:
-    def __init__(self, weights: Weights, prefix: str, shape: T5Shape):
-        attention = prefix + "0.SelfAttention."
-        self.query_key_value = Linear(
-            torch.cat([weights[f"{attention}{name}.weight"] for name in "qkv"]), None
-        )
-        self.output = Linear(weights[attention + "o.weight"], None)
-        self.attention_norm = weights[prefix + "0.layer_norm.weight"]
-        feed = prefix + "1.DenseReluDense."
-        self._gate = None
-        if feed + "wi.weight" in weights:
-            self._wide = Linear(weights[feed + "wi.weight"], None)
-        else:  # T5 1.1 and later: a gate and a linear half
-            self._gate = Linear(weights[feed + "wi_0.weight"], None)
-            self._wide = Linear(weights[feed + "wi_1.weight"], None)
-        self._narrow = Linear(weights[feed + "wo.weight"], None)
-        self._activation = ACTIVATIONS[shape.activation]
-        self.feed_forward_norm = weights[prefix + "1.layer_norm.weight"]
-
-    def feed_forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self._gate is None:
-            return self._narrow(self._activation(self._wide(x)))
-        return self._narrow(self._activation(self._gate(x)).mul_(self._wide(x)))
-
-
-ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "relu": torch.relu_,
-    "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu,
-}
+        Raises:
+            BadInput: it does not hold.
+        """
+        if not fits:
+            has = " x ".join(map(str, self._tensors[name].shape))
+            raise BadInput(f"{self._label}: the weight {name} is {has}; expected {what}")
 
 
 class Linear:
     """``x @ weight.T + bias`` with the weight laid out once for the processor.
 
     On a CPU, oneDNN's packed layout gives a quarter more float32 throughput than the plain product, and spares bfloat16
-    the reordering at every call. Where this build of torch has no oneDNN, and on a GPU, it is the plain product.
+    the reordering at every call. Where oneDNN cannot pack, and on a GPU, it is the plain product.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None):
         self._bias = bias
-        self._packed = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        self._packed = (
+            weight.device.type == "cpu"
+            and torch.backends.mkldnn.is_available()
+            and (weight.dtype == torch.float32 or packs_bfloat16())
+        )
         self._weight = (
             torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), None) if self._packed else weight
         )
@@ -201,19 +109,31 @@ class Linear:
         return F.linear(x, self._weight, self._bias)
 
 
-def _pair(weights: Weights, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-    return weights[name + ".weight"], weights[name + ".bias"]
-
-
-def _runs(lengths: list[int]) -> Iterator[Run]:
-    first = 0
+def runs_of(lengths: list[int]) -> list[Run]:
+    """Neighbouring texts of equal length."""
+    runs, first = [], 0
     for tokens, group in groupby(lengths):
         texts = sum(1 for _ in group)
-        yield first, texts, tokens
+        runs.append((first, texts, tokens))
         first += texts * tokens
+    return runs
 
 
-def _attention(
+def packed_sum(states: torch.Tensor, weights: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Weighted sum of each text's rows in a packed array, in float32. There is no padding to mask.
+
+    Args:
+        states: the token states of all texts one after another, (sum of lengths, d_in).
+        weights: of each token, (sum of lengths,) float32; where those of a text add up to 1 it is the mean.
+        lengths: tokens of each text, (n,) int64, each at least 1.
+
+    Returns:
+        (n, d_in) float32.
+    """
+    return torch.segment_reduce(states.float() * weights[:, None], "sum", lengths=lengths, axis=0)
+
+
+def attention(
     query_key_value: torch.Tensor, runs: list[Run], heads: int, biases: list[torch.Tensor] | None = None
 ) -> torch.Tensor:
     """Self-attention inside each text: (tokens, 3 * heads * d_head) to (tokens, heads * d_head).

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from moodlens.core import BadInput, atomic_write, read_json, write_json
+from moodlens.core import BadInput, atomic_write, read_json, read_text, write_json
+from moodlens.stats.equal import nearly_constant
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ def read_precomputed(folder: Path | str) -> Precomputed:
         raise BadInput(
             f"{folder}: no such folder; expected embeddings.npy, labels.npy and metadata.json in it"
         )
-    x = _embeddings(folder / "embeddings.npy")
+    x = _check_embeddings(str(folder / "embeddings.npy"), _load(folder / "embeddings.npy"))
     metadata = read_json(_present(folder / "metadata.json"))
     emotions = _emotions(folder / "metadata.json", metadata)
-    labels = _labels(folder / "labels.npy", len(x), emotions)
+    labels = _check_labels(str(folder / "labels.npy"), _load(folder / "labels.npy"), len(x), emotions)
     for key, value in (("num_prompts", len(x)), ("embedding_dim", x.shape[1])):
         if key in metadata and metadata[key] != value:
             raise BadInput(
@@ -117,33 +118,39 @@ def _present(path: Path) -> Path:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        array = np.load(_present(path), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BadInput(f"{path}: not a readable .npy array: {str(error).splitlines()[0]}") from error
+        # Mapped, so that a header that promises more than the file holds is found before memory is asked for.
+        array = np.load(_present(path), mmap_mode="r", allow_pickle=False)
+    except BadInput:
+        raise
+    except Exception as error:  # damaged headers end in errors of every kind
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "pickle" in why.lower() or "Python objects" in why:
+            why = "it holds pickled objects, which are never loaded; save a plain array of numbers"
+        raise BadInput(f"{path}: not a readable .npy array: {why}") from error
     if not isinstance(array, np.ndarray):
         raise BadInput(f"{path}: holds an .npz archive; save one array with numpy.save")
     return array
-
-
-def _embeddings(path: Path) -> np.ndarray:
-    return _check_embeddings(str(path), _load(path))
 
 
 def _check_embeddings(where: str, x: np.ndarray) -> np.ndarray:
     if x.ndim != 2 or not x.shape[0] or not x.shape[1]:
         raise BadInput(f"{where}: shape {x.shape}; expected (n, d_in), one row a text")
     if x.dtype.kind != "f":
-        raise BadInput(f"{where}: dtype {x.dtype}; expected floating-point embeddings")
+        raise BadInput(
+            f"{where}: dtype {x.dtype}; expected floating-point embeddings (float16, float32, float64)"
+        )
     with np.errstate(over="ignore"):
-        x = np.ascontiguousarray(x, dtype=np.float32)
-    bad = ~np.isfinite(x)
+        floats = np.ascontiguousarray(x, dtype=np.float32)
+    bad = ~np.isfinite(floats)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise BadInput(
-            f"{where}: row {row}, column {column} is {x[row, column]} ({int(bad.any(1).sum())} such rows); "
-            "remove or re-embed them"
+            f"{where}: row {row}, column {column} is {x[row, column]} ({int(bad.any(1).sum())} such rows): not finite "
+            "in float32; remove or re-embed them"
         )
-    return x
+    if nearly_constant(floats):
+        raise BadInput(f"{where}: all {len(x)} rows are equal to rounding, so nothing can be read from them")
+    return floats
 
 
 def _emotions(path: Path, metadata: Any) -> tuple[str, ...]:
@@ -159,10 +166,6 @@ def _emotions(path: Path, metadata: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _labels(path: Path, n: int, emotions: tuple[str, ...]) -> np.ndarray:
-    return _check_labels(str(path), _load(path), n, emotions)
-
-
 def _check_labels(where: str, labels: np.ndarray, n: int, emotions: tuple[str, ...]) -> np.ndarray:
     if labels.shape != (n,):
         raise BadInput(
@@ -170,11 +173,7 @@ def _check_labels(where: str, labels: np.ndarray, n: int, emotions: tuple[str, .
         )
     if labels.dtype.kind not in "iu":
         raise BadInput(f"{where}: dtype {labels.dtype}; expected integers that index the emotions")
-    bad = (
-        np.flatnonzero((labels < -1) | (labels >= len(emotions)))
-        if labels.dtype.kind == "i"
-        else np.flatnonzero(labels >= len(emotions))
-    )
+    bad = np.flatnonzero((labels.astype(np.float64) < -1) | (labels >= len(emotions)))
     if len(bad):
         raise BadInput(
             f"{where}: row {bad[0]} has label {labels[bad[0]]}; expected 0 to {len(emotions) - 1}, or -1 for none"
@@ -183,20 +182,16 @@ def _check_labels(where: str, labels: np.ndarray, n: int, emotions: tuple[str, .
 
 
 def _texts(path: Path, labels: np.ndarray, emotions: tuple[str, ...]) -> list[str]:
-    texts = []
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: cannot read: {error}") from error
-    if lines[-1] == "":
+    texts, lines = [], read_text(path).split("\n")
+    while lines and not lines[-1].strip():
         lines.pop()
     if len(lines) != len(labels):
         raise BadInput(f"{path}: {len(lines)} lines for {len(labels)} embeddings; expected one prompt a row")
     for number, (line, label) in enumerate(zip(lines, labels, strict=True), start=1):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path}: line {number} is not JSON (column {error.colno})") from error
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{path}: line {number} is not JSON") from error
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise BadInput(f'{path}: line {number} has no "text"')
         expected = emotions[label] if label >= 0 else None

@@ -6,29 +6,45 @@ configuration, the tokenizer and the encoder's weights are wanted.
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moodlens.core import BadInput, digest, file_sha256, read_json
+from moodlens.settings.study import expand_path
 
 if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", re.ASCII)
+
 
 @dataclass(frozen=True)
 class Source:
-    """One checkpoint: ``spec`` is how the user named it (for messages), ``name`` a folder or a hub repository."""
+    """One checkpoint; :func:`find_source` makes one of what a user typed.
 
-    spec: str
-    name: str
+    Attributes:
+        label: what messages call it, such as ``"encoder t5:google-t5/t5-base"``.
+        folder: where it lies; None for a repository of the hub.
+        hub: the repository.
+        revision: of the repository: commit, tag or branch.
+        wanted: what the names of the tensors begin with that are read.
+    """
+
+    label: str
+    folder: Path | None
+    hub: str = ""
     revision: str | None = None
+    wanted: tuple[str, ...] = ("",)
 
     @property
-    def is_folder(self) -> bool:
-        return Path(self.name).is_dir()
+    def name(self) -> str:
+        """The folder as the operating system knows it, or the repository: the same however it was typed."""
+        return self.hub if self.folder is None else str(self.folder)
 
     def config(self) -> dict[str, Any]:
         """``config.json`` as it is written; keys at their default may be absent.
@@ -36,110 +52,200 @@ class Source:
         Raises:
             BadInput: it cannot be found or read.
         """
-        config = read_json(self._file("config.json"))
+        path = self._file("config.json")
+        config = read_json(path)
         if not isinstance(config, dict):
-            raise BadInput(f"encoder {self.spec}: config.json holds no object")
+            raise BadInput(f"{path}: holds no object")
         return config
 
     def tokenizer(self) -> "Tokenizer":
-        return read_tokenizer(self._file("tokenizer.json"))
+        """Its ``tokenizer.json``, which adds the special tokens itself; no padding, no truncation.
 
-    def weights(self, prefix: str, parts: tuple[str, ...]) -> dict[str, "torch.Tensor"]:
-        """The tensors whose names start with ``prefix`` and one of ``parts``, without the prefix, in float32.
+        Raises:
+            BadInput: there is none, or it is broken.
+        """
+        from tokenizers import Tokenizer
+
+        path = self._file("tokenizer.json")
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises no other
+            raise BadInput(f"{path}: not a readable tokenizer: {_why(error)}") from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
+
+    def tensors(self) -> dict[str, "torch.Tensor"]:
+        """The wanted tensors by name, in float32.
 
         Raises:
             BadInput: there are no weights, or a file of theirs is broken.
         """
-        wanted = tuple(prefix + part for part in parts)
-        found: dict[str, torch.Tensor] = {}
-        for path in self._weight_files(wanted):
-            with self._reading(path):
-                found |= _tensors(path, wanted)
-        return {name.removeprefix(prefix): tensor.float() for name, tensor in found.items()}
+        tensors: dict[str, torch.Tensor] = {}
+        for path in self._weight_files():
+            if path.suffix != ".json":
+                with reading(self, str(path)):
+                    tensors |= _tensors(path, self.wanted)
+        return tensors
 
     def commit(self) -> str:
-        """The hub's commit, or for a folder the digest of its weight files."""
-        if not self.is_folder:
+        """The hub's commit, or for a folder the digest of the files that decide what it computes."""
+        if self.folder is None:
             return self._file("config.json").parent.name  # .../snapshots/<commit>/config.json
-        files = sorted(path for path in Path(self.name).iterdir() if path.suffix in (".safetensors", ".bin"))
-        return "sha256:" + digest([[path.name, file_sha256(path)] for path in files])
+        return "sha256:" + digest([[path.name, file_sha256(path)] for path in self.local_files()])
 
-    def _weight_files(self, wanted: tuple[str, ...]) -> list[Path]:
-        if path := self._optional("model.safetensors"):
-            return [path]
-        if index := self._optional("model.safetensors.index.json"):
-            shards = read_json(index)["weight_map"]
-            return [self._file(name) for name in sorted({shards[k] for k in shards if k.startswith(wanted)})]
-        if path := self._optional("pytorch_model.bin"):
-            return [path]
+    def local_files(self) -> list[Path]:
+        """The files that decide what it computes: weights, configuration, tokenizer; of the hub, those in the cache.
+
+        Nothing is downloaded, and torch is not imported.
+        """
+        try:
+            weights = self._weight_files(download=False)
+        except BadInput:
+            weights = []
+        others = (self._find(name, download=False) for name in ("config.json", "tokenizer.json"))
+        return [*weights, *(path for path in others if path is not None)]
+
+    def _weight_files(self, *, download: bool = True) -> list[Path]:
+        """The files that hold the wanted weights, their index first if they have one."""
+        for name in _WEIGHTS:
+            path = self._find(name, download=download)
+            if path is None:
+                continue
+            if path.suffix != ".json":
+                return [path]
+            index = read_json(path)
+            places = index.get("weight_map") if isinstance(index, dict) else None
+            if not isinstance(places, dict) or not all(_is_file_name(place) for place in places.values()):
+                raise BadInput(
+                    f"{path}: needs weight_map, which says of each tensor in which file beside it it is"
+                )
+            shards = sorted({places[key] for key in places if key.startswith(self.wanted)})
+            found = [self._file(shard) if download else self._find(shard, download=False) for shard in shards]
+            return [path, *(shard for shard in found if shard is not None)]
+        hint = "" if self.folder is not None else f"; {hub_hint()}"
         raise BadInput(
-            f"encoder {self.spec}: no weights; expected model.safetensors, its index, or pytorch_model.bin"
+            f"{self.label}: no weights; expected model.safetensors, its index, or pytorch_model.bin{hint}"
         )
 
     def _file(self, name: str) -> Path:
-        if self.is_folder:
-            path = Path(self.name) / name
-            if not path.is_file():
-                raise BadInput(f"{path}: no such file; copy the checkpoint's {name} there")
+        if self.folder is not None:
+            path = self._find(name)
+            if path is None:
+                raise BadInput(f"{self.folder / name}: no such file; copy the checkpoint's {name} there")
             return path
         from huggingface_hub import hf_hub_download
 
-        with self._reading(name):
-            return Path(hf_hub_download(self.name, name, revision=self.revision))
+        with reading(self, name):
+            return Path(hf_hub_download(self.hub, name, revision=self.revision))
 
-    def _optional(self, name: str) -> Path | None:
-        if self.is_folder:
-            path = Path(self.name) / name
-            return path if path.is_file() else None
-        from huggingface_hub import hf_hub_download
+    def _find(self, name: str, *, download: bool = True) -> Path | None:
+        """A file of the checkpoint, or None where it has none (or, without network, the cache)."""
+        if self.folder is not None:
+            path = self.folder / name
+            return path if os.path.isfile(path) else None
+        import huggingface_hub
         from huggingface_hub.errors import EntryNotFoundError
 
+        if not download:
+            cached = huggingface_hub.try_to_load_from_cache(self.hub, name, revision=self.revision)
+            return Path(cached) if isinstance(cached, str) else None
         try:
-            return Path(hf_hub_download(self.name, name, revision=self.revision))
-        except EntryNotFoundError:  # the repository has none (or, offline, the cache)
-            return None
-
-    @contextlib.contextmanager
-    def _reading(self, file: Path | str) -> Iterator[None]:
-        """Turn what the hub and the file readers raise into one line that says what to do."""
-        from safetensors import SafetensorError
-
-        try:
-            yield
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            if self.is_folder:
-                raise BadInput(f"{file}: cannot read: {why}") from error
-            offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-            hint = (
-                "HF_HUB_OFFLINE is set and the file is not in the local cache: unset it once, or name a folder"
-                if offline
-                else "check the name and the network, or name a folder that holds the checkpoint"
-            )
-            raise BadInput(f"encoder {self.spec}: cannot load {file} ({why}); {hint}") from error
+            with reading(self, name):
+                return Path(huggingface_hub.hf_hub_download(self.hub, name, revision=self.revision))
+        except BadInput as error:
+            if isinstance(error.__cause__, EntryNotFoundError):
+                return None
+            raise
 
 
-def read_tokenizer(path: Path) -> "Tokenizer":
-    """A ``tokenizer.json``.
+def find_source(
+    label: str, name: str, *, revision: str | None = None, wanted: tuple[str, ...] = ("",)
+) -> Source:
+    """The checkpoint that a user named: a folder (``~`` and ``${NAME}`` are expanded), else a repository of the hub.
 
     Raises:
-        BadInput: it is not one.
+        BadInput: it is neither.
     """
-    from tokenizers import Tokenizer
+    path = expand_path(name)
+    if os.path.isdir(path):
+        return Source(label, Path(os.path.realpath(path)), wanted=wanted)
+    if os.path.exists(path) or not _HUB_NAME.fullmatch(name):
+        what = "is a file" if os.path.isfile(path) else "no such folder, and not a name of the hub"
+        raise BadInput(
+            f"{label}: {what}; name a folder with config.json, weights and tokenizer.json, or a repository of the hub"
+        )
+    return Source(label, None, name, revision, wanted)
 
+
+@contextlib.contextmanager
+def reading(source: Source, what: str) -> Iterator[None]:
+    """Turn what the hub and the readers of files raise about ``what`` into one line that says what to do."""
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise BadInput(f"{path}: not a readable tokenizer: {error}") from error
+        yield
+    except BadInput:
+        raise
+    except Exception as error:  # the hub's client and the readers of damaged files raise of every kind
+        if source.folder is not None:
+            raise BadInput(f"{what}: cannot read: {_why(error)}") from error
+        raise BadInput(f"{source.label}: cannot load {what} ({_why(error)}); {hub_hint()}") from error
+
+
+def pick_device(device: str) -> str:
+    """``auto`` -> cuda where there is one, else cpu; another name is tried out.
+
+    Raises:
+        BadInput: this machine has no such device.
+    """
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it computes nothing")
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise BadInput(
+            f"device {device}: cannot be used here ({_why(error).rstrip('.')}); known: auto, cpu, cuda, cuda:1 ..."
+        ) from error
+    return device
+
+
+def hub_hint() -> str:
+    """What to do when a repository of the hub cannot be read."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return "HF_HUB_OFFLINE is set and the file is not in the local cache: unset it once, or name a folder"
+    return "check the name and the network, or name a folder that holds the checkpoint"
+
+
+def _why(error: BaseException) -> str:
+    """The first line of what an exception says."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _is_file_name(value: Any) -> bool:
+    return isinstance(value, str) and value not in ("", ".", "..") and not {"/", "\\", "\0"} & set(value)
 
 
 def _tensors(path: Path, wanted: tuple[str, ...]) -> dict[str, "torch.Tensor"]:
     import torch
 
     if path.suffix == ".bin":
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return {name: tensor for name, tensor in loaded.items() if name.startswith(wanted)}
-    from safetensors import safe_open
+        try:
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except RuntimeError:  # written before torch 1.6: cannot be mapped
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(loaded, dict):
+            raise ValueError(f"holds a {type(loaded).__name__}, not tensors by name")
+    else:
+        from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys() if name.startswith(wanted)}  # noqa: SIM118
+        with safe_open(path, framework="pt") as file:
+            loaded = {name: file.get_tensor(name) for name in file.keys() if name.startswith(wanted)}  # noqa: SIM118
+    # Whole numbers, such as positions, are no weights; of quantised ones it is said that they are missing.
+    return {
+        name: tensor.float()
+        for name, tensor in loaded.items()
+        if str(name).startswith(wanted) and isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    }

@@ -8,11 +8,14 @@ Layout of a store folder (version 1):
 - ``index.parquet``: optional, ids, texts and labels, row i of which is row i of the store.
 
 A shard is written under a temporary name, synced, renamed and only then listed, so a killed writer loses at most one
-shard. Readers trust the manifest alone: an unlisted file is not data. One writer at a time.
+shard. Readers trust the manifest alone: an unlisted file is not data. One writer at a time: a second one is told so.
 """
 
+import contextlib
 import json
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -27,6 +30,11 @@ StoreDType = Literal["float16", "float32"]
 
 FORMAT, VERSION = "moodlens-embeddings", 1
 _SAFETENSORS = {"float16": "F16", "float32": "F32"}
+_LARGEST_HEADER = 2**16  # bytes; a shard's own takes about 100
+_MOST = 2**40  # rows or columns that a manifest may claim, so that no product of them overflows
+_ROUGH = (
+    0.01  # relative error of a row in float16 past which it is refused; without underflow it is below 0.0005
+)
 
 
 class EmbeddingStore:
@@ -71,9 +79,11 @@ class EmbeddingStore:
             raise BadInput(f"{folder}: already holds an embedding store; open it, or name an empty folder")
         if dtype not in get_args(StoreDType):
             raise BadInput(f"{folder}: dtype {dtype!r}; expected {' or '.join(get_args(StoreDType))}")
-        manifest = {"info": json.loads(json.dumps(info)), "dtype": dtype, "d_in": info.get("d_in")}
-        store = cls(folder, {**manifest, "source": source, "shards": []})
-        store._write_manifest()
+        info, source = json.loads(json.dumps([info, source]))
+        store = cls(
+            folder, {"info": info, "dtype": dtype, "d_in": info.get("d_in"), "source": source, "shards": []}
+        )
+        write_json(folder / "manifest.json", store._manifest())
         return store
 
     @classmethod
@@ -96,12 +106,26 @@ class EmbeddingStore:
             store._data_offset(number)
         return store
 
+    def clean(self) -> None:
+        """Remove what a killed writer left half written."""
+        with self._writing():
+            for left in self.folder.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+
     @property
     def rows(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows, self.d_in or 0
+
     def __len__(self) -> int:
         return self.rows
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        """Rows as float32, by number or by slice; see :meth:`batch`."""
+        return self.batch(np.arange(self.rows)[rows] if isinstance(rows, slice) else rows)
 
     def require(self, info: dict[str, Any]) -> None:
         """Check that rows made by ``info`` may stand beside these.
@@ -144,19 +168,21 @@ class EmbeddingStore:
             )
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(rows, dtype=self.dtype)
-        self._refuse_non_finite(rows, stored)
-        number = len(self._shards)
-        path = self._path(number)
-        with atomic_write(path) as tmp:
-            try:
-                save_file({"embeddings": stored}, tmp)
-            except SafetensorError as error:  # how it reports a full disk
-                raise OSError(str(error)) from error
-            sha256 = file_sha256(tmp)
-        self.d_in = stored.shape[1]
-        self._shards.append({"file": path.name, "rows": len(stored), "sha256": sha256})
-        self._count()
-        self._write_manifest()
+        self._refuse_what_does_not_fit(rows, stored)
+        with self._writing():
+            number = len(self._shards)
+            path = self._path(number)
+            with atomic_write(path) as tmp:
+                try:
+                    save_file({"embeddings": stored}, tmp)
+                except SafetensorError as error:  # how it reports a full disk
+                    raise OSError(str(error)) from error
+                sha256 = file_sha256(tmp)
+            shards = [*self._shards, {"file": path.name, "rows": len(stored), "sha256": sha256}]
+            changed = {"d_in": stored.shape[1], "rows": self.rows + len(stored), "shards": shards}
+            write_json(self.folder / "manifest.json", self._manifest() | changed)
+            self.d_in, self._shards = stored.shape[1], shards
+            self._count()
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
         """The given rows in the given order, (len(rows), d_in) float32; only the pages they lie on are read.
@@ -223,20 +249,48 @@ class EmbeddingStore:
     def _count(self) -> None:
         self._ends = np.cumsum([shard["rows"] for shard in self._shards], dtype=np.int64)
 
-    def _write_manifest(self) -> None:
-        manifest = {
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Keep other writers out, and see that none has written since this one looked."""
+        import fcntl
+
+        try:
+            handle = os.open(self.folder, os.O_RDONLY)
+        except OSError as error:
+            raise BadInput(f"{self.folder}: cannot write: {error.strerror}") from error
+        try:
+            with contextlib.suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if read_json(self.folder / "manifest.json") != self._manifest():
+                raise BadInput(
+                    f"{self.folder}: another process is writing there; wait for it and run again, or name another folder"
+                )
+            yield
+        finally:
+            os.close(handle)
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
             "format": FORMAT,
             "version": VERSION,
             "info": self.info,
             "dtype": self.dtype,
             "d_in": self.d_in,
+            "rows": self.rows,
+            "source": self.source,
+            "shards": self._shards,
         }
-        manifest |= {"rows": self.rows, "source": self.source, "shards": self._shards}
-        write_json(self.folder / "manifest.json", manifest)
 
-    def _refuse_non_finite(self, rows: np.ndarray, stored: np.ndarray) -> None:
+    def _refuse_what_does_not_fit(self, rows: np.ndarray, stored: np.ndarray) -> None:
         finite = np.isfinite(stored)
         if finite.all():
+            if self.dtype == "float16":
+                error = np.linalg.norm(stored - rows.astype(np.float32), axis=1)
+                small = error > _ROUGH * np.linalg.norm(rows.astype(np.float32), axis=1)
+                if small.any():
+                    raise BadInput(
+                        f"{self.folder}: row {np.argmax(small)} is too small for float16; use float32"
+                    )
             return
         row, column = np.argwhere(~finite)[0]
         value = rows[row, column]
@@ -253,12 +307,12 @@ class EmbeddingStore:
             size = path.stat().st_size
             with open(path, "rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(min(length, size)))
+                header = json.loads(file.read(min(length, _LARGEST_HEADER)))
         except FileNotFoundError as error:
             raise BadInput(
                 f"{path}: the shard is missing; restore it or embed into an empty folder"
             ) from error
-        except (OSError, struct.error, ValueError) as error:
+        except (OSError, struct.error, ValueError, RecursionError) as error:
             raise BadInput(
                 f"{path}: not a readable safetensors shard; restore it or embed into an empty folder"
             ) from error
@@ -298,24 +352,27 @@ def _check_manifest(path: Path, manifest: Any) -> None:
         raise BadInput(f"{path}: not the manifest of an embedding store")
     if manifest.get("version") != VERSION:
         raise BadInput(f"{path}: version {manifest.get('version')}; this moodlens reads version {VERSION}")
-    shards, d_in = manifest.get("shards"), manifest.get("d_in")
-    whole = (
-        isinstance(manifest.get("info"), dict)
-        and manifest.get("dtype") in _SAFETENSORS
-        and isinstance(manifest.get("rows"), int)
-        and "source" in manifest
-        and isinstance(shards, list)
-        and (isinstance(d_in, int) or (d_in is None and not shards))
-    )
-    if not whole or not isinstance(shards, list):
+    shards, source = manifest.get("shards"), manifest.get("source", 0)
+    if (
+        not isinstance(manifest.get("info"), dict)
+        or not isinstance(manifest.get("dtype"), str)
+        or manifest["dtype"] not in _SAFETENSORS
+        or not isinstance(shards, list)
+        or not (_is_count(manifest.get("d_in")) or (manifest.get("d_in", 0) is None and not shards))
+        or not (_is_count(manifest.get("rows")) or (manifest.get("rows") == 0 and not shards))
+        or not (source is None or isinstance(source, dict))
+    ):
         raise BadInput(f"{path}: incomplete manifest; expected info, dtype, d_in, rows, source and shards")
     for number, shard in enumerate(shards):
         # The name is fixed by the place, so a manifest cannot point outside its folder.
         if (
             not isinstance(shard, dict)
             or shard.get("file") != f"{number:05d}.safetensors"
-            or not isinstance(shard.get("rows"), int)
-            or shard["rows"] < 1
+            or not _is_count(shard.get("rows"))
             or not isinstance(shard.get("sha256"), str)
         ):
             raise BadInput(f"{path}: shard {number} is listed wrongly; expected file, rows and sha256")
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 < value < _MOST

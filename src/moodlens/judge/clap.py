@@ -88,16 +88,17 @@ class Clap:
         """
         from transformers import AutoConfig, ClapFeatureExtractor, ClapModel
 
-        from moodlens.steer.checkpoints import load_tokenizer, loading, pick_device
+        from moodlens.embed.sources import pick_device
+        from moodlens.steer.checkpoints import loading
 
         where = revision or "main"
-        with loading("CLAP", name):
-            config = AutoConfig.from_pretrained(name, revision=where)
+        with loading("CLAP", name, revision) as source:
+            config = AutoConfig.from_pretrained(source.name, revision=where)
             if config.model_type != "clap":
                 raise BadInput(f"CLAP {name}: is a {config.model_type} checkpoint, not a clap one")
-            model: Any = ClapModel.from_pretrained(name, revision=where)
-            extractor = ClapFeatureExtractor.from_pretrained(name, revision=where)
-            tokenizer = load_tokenizer(name, revision)
+            model: Any = ClapModel.from_pretrained(source.name, revision=where)
+            extractor = ClapFeatureExtractor.from_pretrained(source.name, revision=where)
+            tokenizer = source.tokenizer()
         return cls(model.to(pick_device(device)), tokenizer, extractor, name)
 
     def check(self, threshold: float = COLLAPSED) -> dict[str, float]:

@@ -17,7 +17,7 @@ from moodlens.study.rows import DEV, UNKNOWN
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
-    from moodlens.embed.encoders import Encoder
+    from moodlens.embed.encoder import Encoder
     from moodlens.validate.baselines import DenseBaselines
 
 
@@ -76,7 +76,7 @@ def score_frame(
     progress: Progress = silent,
 ) -> Scored:
     """As :func:`score_table`, for texts that are read already (columns id, text, emotion, group)."""
-    from moodlens.embed.encoders import encode_segments
+    from moodlens.embed.segments import encode_segments
     from moodlens.sae.model import encode_rows, pre_activation_rows
     from moodlens.validate.transfer import max_over_segments, transfer_set
 
@@ -155,7 +155,7 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
             f"{study.path}: its embeddings were made elsewhere, so new texts cannot be embedded; "
             "set encoder.id to the encoder that made them, such as t5:google-t5/t5-base"
         )
-    encoder = get_encoder(settings.id, dtype=settings.dtype)
+    encoder = get_encoder(settings.id, dtype=settings.dtype, long_texts=settings.long_texts)
     mine = encoder.info()
     for key in ("encoder", "revision", "pooling", "d_in"):
         if info.get(key) != mine.get(key):

@@ -115,7 +115,13 @@ class EncoderSettings(Frozen):
         default="minilm", description="minilm, t5:NAME_OR_PATH, musicgen:NAME_OR_PATH or precomputed"
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="auto: bfloat16 only where it is fast"
+        default="auto",
+        description="auto: bfloat16 only where it is fast and agrees with float32 on the first texts",
+    )
+    long_texts: Literal["parts", "cut", "error"] = Field(
+        default="parts",
+        description="texts of more tokens than the encoder reads at once: read in parts whose tokens are averaged; "
+        "cut; or an error",
     )
     shard_rows: int = Field(default=65_536, ge=1, description="rows in one shard of the embedding store")
 

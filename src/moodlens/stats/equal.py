@@ -1,5 +1,7 @@
 """Rows that are one observation: equal to rounding, at any scale."""
 
+from typing import Any, Protocol
+
 import numpy as np
 
 TOLERANCE = 1e-5
@@ -10,7 +12,16 @@ _PROJECTIONS = 8
 _CHUNK = 4096
 
 
-def equal_rows(x: np.ndarray, *, tolerance: float = TOLERANCE) -> np.ndarray:
+class Rows(Protocol):
+    """Rows by number: an array, a memory map, an ``EmbeddingStore``."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
+def equal_rows(x: Rows, *, tolerance: float = TOLERANCE) -> np.ndarray:
     """Which rows are equal to rounding.
 
     Multiplying all of ``x`` by a number changes nothing. Rows are sorted along a random direction, where equal ones lie
@@ -61,19 +72,20 @@ def equal_rows(x: np.ndarray, *, tolerance: float = TOLERANCE) -> np.ndarray:
     return rank[codes]
 
 
-def nearly_constant(x: np.ndarray, *, tolerance: float = TOLERANCE) -> bool:
+def nearly_constant(x: Rows, *, tolerance: float = TOLERANCE) -> bool:
     """Whether all rows of ``x`` (n, d) are one row to rounding: no statistic of them means anything."""
-    if len(x) < 2:
+    n, d = x.shape
+    if n < 2:
         return False
-    mean = np.zeros(x.shape[1])
-    for begin in range(0, len(x), _CHUNK):
-        mean += np.asarray(x[begin : begin + _CHUNK], dtype=np.float64).sum(axis=0) / len(x)
-    parts = (x[begin : begin + _CHUNK] - mean for begin in range(0, len(x), _CHUNK))
-    spread = sum(float(np.square(part).sum()) for part in parts) / len(x)
+    mean = np.zeros(d)
+    for begin in range(0, n, _CHUNK):
+        mean += np.asarray(x[begin : begin + _CHUNK], dtype=np.float64).sum(axis=0) / n
+    parts = (x[begin : begin + _CHUNK] - mean for begin in range(0, n, _CHUNK))
+    spread = sum(float(np.square(part).sum()) for part in parts) / n
     return spread**0.5 <= tolerance * float(np.linalg.norm(mean))
 
 
-def _equal_pairs(x: np.ndarray, a: np.ndarray, b: np.ndarray, within: np.ndarray) -> np.ndarray:
+def _equal_pairs(x: Rows, a: np.ndarray, b: np.ndarray, within: np.ndarray) -> np.ndarray:
     equal = np.empty(len(a), dtype=bool)
     for begin in range(0, len(a), _CHUNK):
         part = slice(begin, begin + _CHUNK)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from moodlens.core import BadInput
-from moodlens.steer.checkpoints import load_tokenizer, loading, pick_device, revision_of
+from moodlens.embed.sources import pick_device
+from moodlens.steer.checkpoints import loading
 from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
 from moodlens.steer.conditioning import explicit, factors, hooked, private_seed, project, scheduled
@@ -80,8 +81,8 @@ class MusicGen:
             _keep_in_fp32_modules_strict = {"audio_encoder"}  # noqa: RUF012
 
         where = pick_device(device)
-        with loading("MusicGen", name):
-            config = AutoConfig.from_pretrained(name, revision=revision or "main")
+        with loading("MusicGen", name, revision) as source:
+            config = AutoConfig.from_pretrained(source.name, revision=revision or "main")
             if config.model_type != "musicgen":
                 raise BadInput(f"MusicGen {name}: is a {config.model_type} checkpoint, not a musicgen one")
             width = config.text_encoder.hidden_size
@@ -91,10 +92,9 @@ class MusicGen:
                     "another encoder do not steer it; study MusicGen's own, t5:google-t5/t5-base"
                 )
             model: Any = WithWholeCodec.from_pretrained(
-                name, revision=revision or "main", dtype=getattr(torch, dtype)
+                source.name, revision=revision or "main", dtype=getattr(torch, dtype)
             )
-            tokenizer = load_tokenizer(name, revision)
-            commit = revision_of(name, config)
+            tokenizer, commit = source.tokenizer(), source.commit()
             model = model.to(where)
         return cls(model, tokenizer, name, commit)
 

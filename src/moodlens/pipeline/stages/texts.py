@@ -17,6 +17,8 @@ from moodlens.prompts.tables import TableReport
 from moodlens.settings.base import Frozen
 from moodlens.settings.study import EncoderSettings, PromptSettings, Settings, expand_path
 from moodlens.settings.validation import Phase0Settings
+from moodlens.stats.equal import equal_rows
+from moodlens.study.records.embed import Embeddings
 from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.rows import Rows
 from moodlens.study.study import Study
@@ -203,34 +205,69 @@ def shuffle_labels(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
 
 
 def _encoder_files(section: EmbedSection, home: Path) -> list[Path]:
-    """The files whose content decides the embeddings."""
+    """The files whose content decides the embeddings: weights replaced in place make them anew."""
+    from moodlens.embed.encoders import encoder_files
+
     if section.prompts.precomputed is not None:
         return [expand_path(section.prompts.precomputed) / "embeddings.npy"]
-    return []
+    return encoder_files(section.encoder.id)
+
+
+def _one_name(settings: EncoderSettings) -> EncoderSettings:
+    """The settings with the folder's own path, however it was typed; left alone where there is no such folder."""
+    from moodlens.embed.encoders import encoder_id
+
+    try:
+        return settings.model_copy(update={"id": encoder_id(settings.id)})
+    except BadInput:
+        return settings
 
 
 def embed_summary(study: Study) -> Summary:
-    """What the store holds."""
-    value = {"rows": len(study.rows), **study.encoder_info, "store": str(study.path / "embeddings")}
-    return value, describe(value)
+    """What the store holds, and what of the texts is not in it."""
+    record = study.read(Embeddings)
+    value = {"rows": record.n, **study.encoder_info, "store": str(study.path / "embeddings")}
+    lines = [*describe(value), *_not_read(record)]
+    return value | {"n_equal": record.n_equal, "texts": record.texts and record.texts.model_dump()}, lines
+
+
+def _not_read(record: Embeddings) -> list[str]:
+    """Sentences on rows that are not what they seem."""
+    texts, lines = record.texts, []
+    if texts is not None and texts.n_cut:
+        lines.append(
+            f"{texts.n_cut} texts were cut at {texts.max_length} tokens: {texts.tokens_cut} tokens were not read, and "
+            f"{texts.n_same_after_cutting} texts differ from another only in these"
+        )
+    elif texts is not None and texts.n_long:
+        lines.append(f"{texts.n_long} texts of more than {texts.max_length} tokens were read in parts")
+    if texts is not None and texts.n_without_known_token:
+        row = next(example for example in texts.examples if example.what == "no known token")
+        lines.append(
+            f"{texts.n_without_known_token} texts have no token that the encoder knows, the first in row {row.row}: "
+            f"{row.text!r}"
+        )
+    if record.n_equal:
+        lines.append(f"{record.n_equal} rows are equal to an earlier one to rounding")
+    return [*lines, texts.dtype_note] if texts is not None and texts.dtype_note else lines
 
 
 @stage(
     "embed",
     needs=("prompts",),
-    section=lambda s: EmbedSection(encoder=s.encoder, prompts=s.prompts),
+    section=lambda s: EmbedSection(encoder=_one_name(s.encoder), prompts=s.prompts),
     inputs=_encoder_files,
     wide=True,
     summary=embed_summary,
 )
 def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[str]:
-    """Encode every prompt -> embeddings/."""
+    """Encode every prompt -> embeddings/, embed.json."""
     from moodlens.embed.corpus import embed_to_store
     from moodlens.embed.encoders import get_encoder
     from moodlens.embed.precomputed import read_precomputed
     from moodlens.embed.store import EmbeddingStore
 
-    target = study.path / "embeddings"
+    target, report = study.path / "embeddings", None
     if section.prompts.precomputed is not None:
         data = read_precomputed(expand_path(section.prompts.precomputed))
         shutil.rmtree(target, ignore_errors=True)
@@ -240,14 +277,21 @@ def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[s
             "pooling": "mean",
             "d_in": int(data.x.shape[1]),
         }
-        EmbeddingStore.create(target, info, "float32").append(data.x)
+        store = EmbeddingStore.create(target, info, "float32")
+        store.append(data.x)
     else:
-        encoder = get_encoder(section.encoder.id, dtype=section.encoder.dtype)
-        texts, shard_rows = study.rows.texts.tolist(), section.encoder.shard_rows
-        _drop_other(target, encoder.info(), texts, shard_rows)
-        embed_to_store(encoder, texts, target, shard_rows=shard_rows, dtype="float32", progress=progress)
+        settings, texts = section.encoder, study.rows.texts.tolist()
+        encoder = get_encoder(settings.id, dtype=settings.dtype, long_texts=settings.long_texts)
+        encoder.settle(texts)
+        _drop_other(target, encoder.info(), texts, settings.shard_rows)
+        store, report = embed_to_store(
+            encoder, texts, target, shard_rows=settings.shard_rows, dtype="float32", progress=progress
+        )
+    n_distinct = int(equal_rows(store).max(initial=-1)) + 1
+    record = Embeddings(n=len(store), n_equal=len(store) - n_distinct, texts=report)
     shards = read_json(target / "manifest.json")["shards"]
-    return ["embeddings/manifest.json", *(f"embeddings/{shard['file']}" for shard in shards)]
+    files = ["embeddings/manifest.json", *(f"embeddings/{shard['file']}" for shard in shards)]
+    return [*files, study.write(record)]
 
 
 def _drop_other(target: Path, info: dict[str, Any], texts: list[str], shard_rows: int) -> None:

@@ -1,0 +1,276 @@
+"""A text encoder at work: texts in, one vector or one row per token out, whatever the batch they ride in."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+
+from moodlens.core import BadInput, Progress
+from moodlens.core.cpu import has_fast_bfloat16
+from moodlens.core.progress import silent
+from moodlens.embed.packed import Model, Weights, packed_sum
+from moodlens.embed.reading import Part, Reader, Reading
+from moodlens.embed.sources import pick_device
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+# Measured with MiniLM and T5-base shapes: products reach the processor's ceiling from about 512 rows on, and larger
+# batches spread what Python costs over more tokens; past 1,024 nothing is gained.
+CPU_TOKENS = 1024
+# Few texts are cut finer, so that every core has some, but not finer than this.
+CPU_TOKENS_LEAST = 128
+# A GPU wants its batches large; 16,384 tokens of T5-base take about 1 GB of activations.
+GPU_TOKENS = 16_384
+# Beyond this many threads that feed batches, Python itself is the limit; each then gets several of torch's.
+MAX_WORKERS = 8
+
+CHECKED_TEXTS = 32
+"""Distinct texts on which ``auto`` compares bfloat16 with float32 before it believes it."""
+LEAST_COSINE = 0.999
+"""Between the two embeddings of each of them."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A text encoder as it was read.
+
+    Attributes:
+        build: makes the model of its weights.
+        tensors: by name, float32.
+        tokenizer: without padding and truncation.
+        revision: the hub's commit, or a digest of the files.
+        max_length: tokens that it reads at once, special ones included, unless the user says otherwise.
+        longest: most tokens it can read at all; None: any number.
+    """
+
+    build: Callable[[Weights], Model]
+    tensors: Mapping[str, torch.Tensor]
+    tokenizer: "Tokenizer"
+    revision: str
+    max_length: int
+    longest: int | None = None
+
+
+class Encoder:
+    """A frozen text encoder with masked mean pooling; make one with :func:`moodlens.get_encoder`.
+
+    Attributes:
+        id: such as ``"minilm"`` or ``"t5:google-t5/t5-base"``; a folder stands as the operating system knows it.
+        revision: the hub's commit, or a digest of the checkpoint's files.
+        d_in: width of the embeddings.
+        pooling: always ``"mean"``: the mean of the last hidden states over real tokens, not normalised.
+        max_length: tokens read at once, special ones included.
+        long_texts: what is done with more: ``"parts"``: read in parts, and the mean is over all tokens; ``"cut"``;
+            ``"error"``.
+        dtype: ``"float32"`` or ``"bfloat16"``, what the model computes in; results are always float32. Where ``auto``
+            took bfloat16, the first texts may yet change it (:meth:`settle`).
+        dtype_note: why ``auto`` gave up bfloat16; empty otherwise.
+    """
+
+    pooling = "mean"
+
+    def __init__(
+        self,
+        spec: str,
+        checkpoint: Checkpoint,
+        *,
+        max_length: int | None,
+        long_texts: str,
+        dtype: str,
+        device: str,
+    ):
+        self.id, self.revision, self.long_texts = spec, checkpoint.revision, long_texts
+        self.max_length = checkpoint.max_length if max_length is None else max_length
+        if self.max_length > (checkpoint.longest or self.max_length):
+            raise BadInput(f"max_length {max_length}: {spec} has {checkpoint.longest} positions")
+        self.device = pick_device(device)
+        fast = dtype == "auto" and _has_fast_bfloat16(self.device)
+        self.dtype = "bfloat16" if fast else dtype.replace("auto", "float32")
+        self.dtype_note = ""
+        self._model = self._build(checkpoint, self.dtype)
+        self._unsettled = checkpoint if fast else None
+        self.d_in = self._model.d_in
+        n_words = len(self._model.words)
+        self._reader = Reader(f"encoder {spec}", checkpoint.tokenizer, n_words, self.max_length, long_texts)
+
+    def info(self) -> dict[str, Any]:
+        """What makes two embeddings comparable: stored with every array and SAE, and compared before use."""
+        return {
+            "encoder": self.id,
+            "revision": self.revision,
+            "d_in": self.d_in,
+            "pooling": self.pooling,
+            "max_length": self.max_length,
+            "long_texts": self.long_texts,
+            "dtype": self.dtype,
+        }
+
+    def read(self, texts: Sequence[str]) -> Reading:
+        """The texts in tokens: what of them is read, known and the same.
+
+        Raises:
+            BadInput: a text is not a string or is blank, or is too long (``long_texts`` is ``"error"``).
+        """
+        return self._reader.read(texts)
+
+    def settle(self, texts: Sequence[str]) -> None:
+        """Hold the bfloat16 that ``auto`` took against float32 on the first of ``texts``, once; else go to float32.
+
+        Real checkpoints have outliers that bfloat16 may lose; whether they do can only be seen on the user's texts.
+        """
+        checkpoint, self._unsettled = self._unsettled, None
+        if checkpoint is None or not len(texts):
+            self._unsettled = checkpoint
+            return
+        first = list(dict.fromkeys(texts[: 4 * CHECKED_TEXTS]))[:CHECKED_TEXTS]
+        reading = self.read(first)
+        fast = self._encode(reading, silent)
+        quick, self._model = self._model, self._build(checkpoint, "float32")
+        exact = self._encode(reading, silent)
+        norms = np.linalg.norm(fast, axis=1) * np.linalg.norm(exact, axis=1)
+        least = float(((fast * exact).sum(axis=1) / norms).min())
+        if least >= LEAST_COSINE:
+            self._model = quick
+        else:
+            self.dtype = "float32"
+            self.dtype_note = (
+                f"bfloat16 would be faster here, but on the first {len(first)} texts its embeddings agree with float32's "
+                f"to a cosine of {least:.4f} only ({LEAST_COSINE} is asked for): float32 was taken"
+            )
+
+    def encode(self, texts: Sequence[str] | Reading, *, progress: Progress | None = None) -> np.ndarray:
+        """Masked token means, (n, d_in) float32, not normalised; row i belongs to ``texts[i]``.
+
+        Texts of the same tokens are encoded once. A row does not depend on the other texts: in float32 to 1e-6 of its
+        norm, in bfloat16 to 1e-2 (only the order of sums differs).
+
+        Raises:
+            BadInput: a text is not a string or is blank, or its embedding is not finite.
+        """
+        if not isinstance(texts, Reading):
+            self.settle(texts)
+            texts = self.read(texts)
+        return self._encode(texts, progress or silent)
+
+    def encode_tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Last hidden states of every real token, special ones included.
+
+        A token of a long text that is in two of its parts has the mean of its two states.
+
+        Returns:
+            states: (sum of tokens, d_in) float32, the texts one after another.
+            offsets: (n + 1,) int64; text i has ``states[offsets[i]:offsets[i + 1]]``, whose mean is its embedding.
+
+        Raises:
+            BadInput: a text is not a string or is blank.
+        """
+        self.settle(texts)
+        reading = self.read(texts)
+
+        def token_rows(parts: list[Part]) -> list[np.ndarray]:
+            states, lengths = self._states(parts)
+            return [part.numpy() for part in states.float().cpu().split(lengths.tolist())]
+
+        n_read = (reading.n_tokens - reading.n_cut)[np.unique(reading.distinct, return_index=True)[1]]
+        by_text = [np.zeros((n, self.d_in), dtype=np.float32) for n in n_read]
+        for rows, result in self._each_batch(token_rows, reading.parts):
+            for row, states in zip(rows, result, strict=True):
+                part, text = reading.parts[row], reading.owner[row]
+                by_text[text][part.places] += states * (part.weights * n_read[text])[:, None]
+        states = [by_text[text] for text in reading.distinct]
+        offsets = np.cumsum([0, *map(len, states)], dtype=np.int64)
+        return np.concatenate([*states, np.empty((0, self.d_in), dtype=np.float32)]), offsets
+
+    def _build(self, checkpoint: Checkpoint, dtype: str) -> Model:
+        label = f"encoder {self.id}"
+        return checkpoint.build(Weights(label, checkpoint.tensors, getattr(torch, dtype), self.device))
+
+    def _encode(self, reading: Reading, report: Progress) -> np.ndarray:
+        parts, owner = reading.parts, reading.owner
+
+        def pooled_rows(batch: list[Part]) -> np.ndarray:
+            states, lengths = self._states(batch)
+            weights = torch.from_numpy(np.concatenate([part.weights for part in batch])).to(self.device)
+            return packed_sum(states, weights, lengths).cpu().numpy()
+
+        n_texts, n_distinct = len(reading.distinct), int(owner[-1]) + 1 if len(owner) else 0
+        pooled = np.zeros((n_distinct, self.d_in), dtype=np.float32)
+        copies = np.bincount(reading.distinct, minlength=n_distinct)
+        parts_left = np.bincount(owner, minlength=n_distinct)
+        report("embed", 0, n_texts)
+        for rows, sums in self._each_batch(pooled_rows, parts):
+            np.add.at(pooled, owner[rows], sums)
+            np.subtract.at(parts_left, owner[rows], 1)
+            report("embed", int(copies[parts_left == 0].sum()), n_texts)
+        finite = np.isfinite(np.abs(pooled).max(axis=1, initial=0))[reading.distinct]
+        if not finite.all():
+            raise BadInput(
+                f"encoder {self.id}: the embedding of text {np.argmin(finite)} is not finite: the weights are damaged, or "
+                f"too large for {self.dtype}"
+            )
+        return pooled[reading.distinct]
+
+    def _states(self, parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Last hidden states of parts end to end, (sum of lengths, d_in), and the lengths, (n,)."""
+        lengths = [len(part.ids) for part in parts]
+        with torch.inference_mode():
+            flat = torch.tensor([token for part in parts for token in part.ids], device=self.device)
+            return self._model(flat, lengths), torch.tensor(lengths, device=self.device)
+
+    def _each_batch(
+        self, work: Callable[[list[Part]], Result], parts: list[Part]
+    ) -> Iterator[tuple[list[int], Result]]:
+        """The numbers of the parts of every batch, with what ``work`` makes of them.
+
+        On a CPU each of torch's threads works on a batch of its own. Sharing every product among the threads instead
+        makes them wait for each other hundreds of times a batch, which costs a tenth on idle cores and far more on busy
+        ones. The result of a batch does not depend on how many threads there are (up to ``MAX_WORKERS``).
+        """
+        on_gpu = torch.device(self.device).type != "cpu"
+        lengths = [len(part.ids) for part in parts]
+        batches = list(_batches(lengths, GPU_TOKENS if on_gpu else _cpu_tokens(sum(lengths))))
+        batched = [[parts[row] for row in rows] for rows in batches]
+        threads = torch.get_num_threads()
+        workers = 1 if on_gpu else min(threads, MAX_WORKERS, len(batches))
+        if workers <= 1:
+            yield from zip(batches, map(work, batched), strict=True)
+            return
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
+        try:
+            yield from zip(batches, pool.map(work, batched), strict=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            # The setting is each thread's own, but new threads inherit the last one made.
+            torch.set_num_threads(threads)
+
+
+def _has_fast_bfloat16(device: str) -> bool:
+    """Whether bfloat16 products are native here; emulated on AVX2 they are three times slower than float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return has_fast_bfloat16()
+
+
+def _cpu_tokens(total: int) -> int:
+    """Tokens a batch; follows the texts alone, so that their results do not depend on the number of threads."""
+    return min(CPU_TOKENS, max(CPU_TOKENS_LEAST, total // 4))
+
+
+def _batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Rows, longest first, in batches of at most ``max_tokens`` tokens (or of one text that is longer)."""
+    batch: list[int] = []
+    total = 0
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if batch and total + lengths[row] > max_tokens:
+            yield batch
+            batch, total = [], 0
+        batch.append(row)
+        total += lengths[row]
+    if batch:
+        yield batch
