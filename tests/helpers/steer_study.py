@@ -9,7 +9,7 @@ import torch
 
 from moodlens.core import write_table
 from moodlens.embed.store import EmbeddingStore
-from moodlens.pipeline.run import expected_keys
+from moodlens.pipeline.opened import expected_keys
 from moodlens.pipeline.stages import STAGES
 from moodlens.sae.files import save_sae
 from moodlens.sae.model import SAE

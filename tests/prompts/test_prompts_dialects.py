@@ -230,6 +230,15 @@ def test_names_are_names(tmp_path, name, monkeypatch):
     assert pairs(name) == ROWS
 
 
+def test_the_home_folder_is_meant_by_a_tilde_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write(tmp_path / "a b.csv", ROWS)
+    assert pairs("~/a b.csv") == ROWS
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "~nobody.csv", ROWS[::-1])
+    assert pairs("~nobody.csv") == ROWS[::-1]
+
+
 def write(path, rows):
     frame = pl.DataFrame(rows, schema=["caption", "mood"], orient="row")
     path.write_bytes(frame.write_csv().encode()) if path.suffix == ".csv" else frame.write_parquet(path)
