@@ -59,7 +59,8 @@ def small(dtype: torch.dtype, device: str) -> MusicGen:
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return MusicGen(model.to(device, dtype), tokenizer, "musicgen-small, random weights", "random")
+    model.to(device, dtype).audio_encoder.float()  # as it is loaded
+    return MusicGen(model, tokenizer, "musicgen-small, random weights", "random")
 
 
 def main() -> None:

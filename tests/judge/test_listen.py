@@ -12,7 +12,7 @@ from scipy.io import wavfile
 from helpers.clips import put_clip
 from moodlens.core import BadInput, read_json, write_json
 from moodlens.judge.answers import analyse_answers, fleiss_kappa, krippendorff_alpha, wilson
-from moodlens.judge.clips import read_clips
+from moodlens.judge.clips import folder_clips
 from moodlens.judge.listen import choose_trials, make_listening_test
 from moodlens.settings.judge import ListenSettings
 from moodlens.steer.clips import rms_dbfs
@@ -42,8 +42,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(folder):
-    return read_clips(folder)
+def clips(folder):
+    return [clip.facts for clip in folder_clips(folder)]
 
 
 def answers_of(key, listener, steered, *, skip=()):
@@ -67,21 +67,17 @@ def answers_of(key, listener, steered, *, skip=()):
 # -- the choice of trials --------------------------------------------------------------------------------------------------
 
 
-def test_every_method_and_emotion_has_its_pairs(table):
-    trials = choose_trials(table, ListenSettings(pairs=4, repeats=5), "clips")
+def test_every_method_and_emotion_has_its_pairs(clips):
+    trials = choose_trials(clips, ListenSettings(pairs=4, repeats=5), "clips")
     first = [t for t in trials if t.repeat is None]
     assert Counter((t.method, t.emotion) for t in first) == {(m, e): 4 for m in METHODS for e in EMOTIONS}
     assert len(trials) == 4 * 3 * 4 + 5
-    files = {row["file"]: row for row in table.iter_rows(named=True)}
+    files = {clip.file: clip for clip in clips}
     for t in trials:
         steered, plain = files[t.steered], files[t.plain]
-        assert (plain["method"], plain["prompt"], plain["seed"]) == (
-            "none",
-            steered["prompt"],
-            steered["seed"],
-        )
-        assert steered["coefficient"] in (1.0, None)
-        assert steered["emotion"] in (t.emotion, None)
+        assert (plain.method, plain.prompt, plain.seed) == ("none", steered.prompt, steered.seed)
+        assert steered.coefficient in (1.0, None)
+        assert steered.emotion in (t.emotion, None)
     for m in METHODS:
         own = [t for t in first if t.method == m]
         assert sum(t.swap for t in own) * 2 == len(own)  # balanced sides
@@ -99,32 +95,30 @@ def test_every_method_and_emotion_has_its_pairs(table):
 
 
 @given(st.integers(0, 10_000))
-def test_the_seed_decides_all(table, seed):
+def test_the_seed_decides_all(clips, seed):
     settings = ListenSettings(seed=seed, pairs=1)
-    assert choose_trials(table, settings, "") == choose_trials(table, settings, "")
+    assert choose_trials(clips, settings, "") == choose_trials(clips, settings, "")
 
 
-def test_another_seed_is_another_test(table):
-    assert choose_trials(table, ListenSettings(seed=0), "") != choose_trials(
-        table, ListenSettings(seed=1), ""
+def test_another_seed_is_another_test(clips):
+    assert choose_trials(clips, ListenSettings(seed=0), "") != choose_trials(
+        clips, ListenSettings(seed=1), ""
     )
 
 
-def test_what_is_not_there_is_said(table, tmp_path):
+def test_what_is_not_there_is_said(clips, tmp_path):
     with pytest.raises(
         BadInput, match=r"no difference_in_means clip for calm at coefficient 7 \(the run has -1, 0, 1\)"
     ):
         choose_trials(
-            table, ListenSettings(coefficient=7, methods=("difference_in_means",), emotions=("calm",)), "run"
+            clips, ListenSettings(coefficient=7, methods=("difference_in_means",), emotions=("calm",)), "run"
         )
     wavfile.write(tmp_path / "a.wav", 8000, np.zeros(100, np.int16))
     with pytest.raises(BadInput, match="JSON file for each clip"):
         make_listening_test(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match="must hold"):
         ListenSettings(question="which one?")
-    import polars as pl
-
-    lone = table.filter((pl.col("method") != "none") | (pl.col("prompt") != "prompt 1"))
+    lone = [clip for clip in clips if clip.method != "none" or clip.prompt != "prompt 1"]
     with pytest.raises(BadInput, match="has no unsteered clip of 'prompt 1'"):
         choose_trials(lone, ListenSettings(pairs=8), "run")
 
@@ -144,7 +138,7 @@ def test_clips_are_played_at_the_right_level(folder, tmp_path, embed, match):
     sources = json.loads(re.search(r"const SOURCES = (.*);\n", page)[1])
     key = {t["trial"]: t for t in read_json(made.key)["trials"]}
     assert len(sources) == made.clips
-    table = {row["file"]: row for row in read_clips(folder).iter_rows(named=True)}
+    table = {clip.facts.file for clip in folder_clips(folder)}
     for trial in test["trials"]:
         levels = {}
         for side in trial["pair"]:
@@ -260,6 +254,10 @@ def test_one_file_twice_counts_once(key, tmp_path):
     value = answers_of(key, "a", lambda t: True)
     files = send(tmp_path, value, value)
     assert analyse_answers(files, key["folder"]).n_answers == 48
+    # Saved before the end, and again at the end: the whole counts.
+    part = answers_of(key, "A ", lambda t: True, skip={key["trials"][0]["trial"]})
+    for files in (send(tmp_path, part, value), send(tmp_path, value, part)):
+        assert analyse_answers(files, key["folder"]).n_answers == 48
     with pytest.raises(BadInput, match="with other answers; keep one"):
         analyse_answers(send(tmp_path, value, answers_of(key, "a", lambda t: False)), key["folder"])
 
@@ -273,6 +271,12 @@ def test_one_file_twice_counts_once(key, tmp_path):
         (lambda v: v | {"answers": [{**v["answers"][0], "trial": "t999"}]}, r"answers\[0\]: names no trial"),
         (lambda v: v | {"answers": [{**v["answers"][0], "chose": "c999"}]}, "not those of trial"),
         (lambda v: v | {"answers": []}, "no answer at all"),
+        (lambda v: v | {"answers": {}}, r"not answers of a listening test \(answers: "),
+        (lambda v: v | {"answers": ["t000"]}, r"not answers of a listening test \(answers.0: "),
+        (lambda v: v | {"answers": [{**v["answers"][0], "first": ["c000"]}]}, r"\(answers.0.first: "),
+        (lambda v: v | {"listener": 7}, r"\(listener: "),
+        (lambda v: [v], "all of it"),
+        (lambda v: "text", "all of it"),
     ],
 )
 def test_bad_answers_name_the_file(key, tmp_path, spoil, message):

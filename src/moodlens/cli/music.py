@@ -21,6 +21,7 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
     "model": ("--model", str),
     "dtype": ("--dtype", str),
     "device": ("--device", str),
+    "prompts": ("--prompts", Path),
     "emotions": ("--emotion", list[str]),
     "methods": ("--method", list[str]),
     "controls": ("--control", list[str]),
@@ -54,7 +55,7 @@ def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
             f"{fields[name].description}{'; none: no such clips' if name in ('methods', 'controls') else ''}."
         )
         info = typer.Option(flag, help=text[0].upper() + text[1:])
-        many = kind not in (str, float, int)
+        many = kind not in (str, float, int, Path)
         wanted = Annotated[kind, info] if many else Annotated[kind | None, info]
         return inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=[] if many else None, annotation=wanted
@@ -86,9 +87,6 @@ def steer(
         Path | None,
         typer.Option("--settings", metavar="FILE", help="A study file with a steer: section; none: DIR's."),
     ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option("--prompts", metavar="FILE", help="Prompts to steer, one a line.")
-    ] = None,
     changes: Set = [],  # noqa: B006
     clap: ClapName = None,
     acoustics: Acoustics = True,
@@ -107,8 +105,9 @@ def steer(
     n_random = flags.pop("n_random")
     few = [] if n_random is None else [f"directions.n_random={n_random}"]
     given = {name: _chosen(name, value) for name, value in flags.items()}
-    texts = None if prompts is None else read_prompts(prompts)
-    chosen = read_steer_settings(where, [*few, *changes], prompts=texts, **given)
+    if given["prompts"] is not None:
+        given["prompts"] = read_prompts(given["prompts"])
+    chosen = read_steer_settings(where, [*few, *changes], **given)
     out = source / "steer" if out is None else out
     check_folder(out, source)
     study = OpenStudy.open(source) if (source / "study.yaml").is_file() else source

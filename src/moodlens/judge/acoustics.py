@@ -8,7 +8,7 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.judge.audio import resample
-from moodlens.judge.clips import Clip
+from moodlens.judge.clips import Clip, Values
 from moodlens.steer.clips import rms_dbfs
 
 MEASURES = {
@@ -51,7 +51,7 @@ class AcousticScore:
 
     gate: float = 0.4
 
-    def __call__(self, clip: Clip) -> dict[str, Any]:
+    def __call__(self, clip: Clip) -> Values:
         """Measure one clip.
 
         Raises:
@@ -62,12 +62,11 @@ class AcousticScore:
         except BadInput as error:
             raise BadInput(f"{clip.path}: {error}") from error
         raw = clip.facts.loudness.rms_dbfs
-        if raw is not None:
-            measured["loudness"] = raw
-        return measured | {"loudness_raw": raw is not None}
+        loudness = measured["loudness"] if raw is None else raw
+        return {**measured, "loudness": loudness, "loudness_raw": raw is not None}
 
 
-def acoustics(audio: np.ndarray, rate: int, gate: float) -> dict[str, Any]:
+def acoustics(audio: np.ndarray, rate: int, gate: float) -> Values:
     """Measures of ``audio`` (samples,); see :class:`AcousticScore`. Loudness is that of the samples given.
 
     Raises:

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from moodlens.core import BadInput
 from moodlens.core.text import read_text
-from moodlens.judge.listen import FORMAT
 from moodlens.settings.steer import CONTROLS
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.study.records.judge import (
@@ -97,7 +97,7 @@ def _cells(cells: Mapping[tuple[str, str], list[Answer]]) -> tuple[Cell, ...]:
         for method, emotion in sorted(cells)
     ]
     q = benjamini_hochberg(np.array([row.p for row in rows])).tolist()
-    return tuple(row.model_copy(update={"q": one}) for row, one in zip(rows, q, strict=True))
+    return tuple(row.model_copy(update={"q": value}) for row, value in zip(rows, q, strict=True))
 
 
 def _method(name: str, answers: list[Answer], pooled: list[Answer]) -> MethodShare:
@@ -224,56 +224,79 @@ def _read_key(key: Path | str) -> tuple[str, dict[str, Trial]]:
     return read.test, {trial.trial: trial for trial in read.trials}
 
 
-def _distinct(files: Iterable[Path | str]) -> list[tuple[Path, dict[str, Any]]]:
-    """Files read; one that was sent twice counts once."""
-    by_listener: dict[str, tuple[Path, dict[str, Any]]] = {}
+class _Item(BaseModel):
+    """One answer as the page saves it."""
+
+    trial: str
+    first: str
+    second: str
+    chose: str
+
+
+class _Sent(BaseModel):
+    """What a listener sends."""
+
+    format: Literal["moodlens-listen"]
+    test: str
+    listener: str
+    answers: tuple[_Item, ...]
+
+    @property
+    def choices(self) -> set[tuple[str, str]]:
+        """Trial and clip chosen, of every answer."""
+        return {(item.trial, item.chose) for item in self.answers}
+
+
+def _distinct(files: Iterable[Path | str]) -> list[tuple[Path, _Sent]]:
+    """Files read; what was sent twice, or once more when it was finished, counts once."""
+    by_listener: dict[str, tuple[Path, _Sent]] = {}
     for file in map(Path, files):
-        value = _read_file(file)
-        listener = " ".join(unicodedata.normalize("NFC", value["listener"]).split())
-        before = by_listener.get(listener.casefold())
-        if before is not None and before[1]["answers"] != value["answers"]:
-            raise BadInput(
-                f"{file}: listener {listener!r} also sent {before[0]}, with other answers; keep one"
-            )
-        by_listener.setdefault(listener.casefold(), (file, {**value, "listener": listener}))
+        sent = _read_sent(file)
+        name = " ".join(unicodedata.normalize("NFC", sent.listener).split())
+        before = by_listener.get(name.casefold())
+        if before is not None and not (
+            sent.choices <= before[1].choices or before[1].choices <= sent.choices
+        ):
+            raise BadInput(f"{file}: listener {name!r} also sent {before[0]}, with other answers; keep one")
+        if before is None or len(sent.answers) > len(before[1].answers):
+            by_listener[name.casefold()] = file, sent.model_copy(update={"listener": name})
     if not by_listener:
         raise BadInput("answers: no files given")
     return list(by_listener.values())
 
 
-def _read_file(file: Path) -> dict[str, Any]:
+def _read_sent(file: Path) -> _Sent:
     try:
         value = json.loads(read_text(file))
     except (json.JSONDecodeError, RecursionError) as error:
         raise BadInput(
             f"{file}: not answers of a listening test (not valid JSON); ask for the file again"
         ) from error
-    fits = (
-        isinstance(value, dict) and value.get("format") == FORMAT and isinstance(value.get("answers"), list)
-    )
-    if not fits or not isinstance(value.get("listener"), str):
-        raise BadInput(f"{file}: not answers of a listening test")
-    return value
+    try:
+        return _Sent.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadInput(
+            f"{file}: not answers of a listening test ({place or 'all of it'}: {first['msg']})"
+        ) from error
 
 
-def _read_answers(given: tuple[Path, dict[str, Any]], test: str, trials: Mapping[str, Trial]) -> list[Answer]:
-    file, value = given
-    if value.get("test") != test:
-        raise BadInput(f"{file}: answers to another test ({value.get('test')}), this key is of {test}")
+def _read_answers(given: tuple[Path, _Sent], test: str, trials: Mapping[str, Trial]) -> list[Answer]:
+    file, sent = given
+    if sent.test != test:
+        raise BadInput(f"{file}: answers to another test ({sent.test}), this key is of {test}")
     out: dict[str, Answer] = {}
-    for i, item in enumerate(value["answers"]):
+    for i, item in enumerate(sent.answers):
         where = f"{file}: answers[{i}]"
-        trial = trials.get(str(item.get("trial"))) if isinstance(item, dict) else None
+        trial = trials.get(item.trial)
         if trial is None:
             raise BadInput(f"{where}: names no trial of this test")
-        two = [trial.steered_clip, trial.plain_clip]
-        if (
-            sorted(map(str, (item.get("first"), item.get("second")))) != sorted(two)
-            or item.get("chose") not in two
-        ):
+        two = {trial.steered_clip, trial.plain_clip}
+        if {item.first, item.second} != two or item.chose not in two:
             raise BadInput(f"{where}: its clips are not those of trial {trial.trial}")
         if trial.trial in out:
             raise BadInput(f"{where}: trial {trial.trial} is answered twice")
-        steered, first = item["chose"] == trial.steered_clip, item["chose"] == item["first"]
-        out[trial.trial] = Answer(value["listener"], trial.trial, steered, first)
+        steered, first = item.chose == trial.steered_clip, item.chose == item.first
+        out[trial.trial] = Answer(sent.listener, trial.trial, steered, first)
     return list(out.values())

@@ -106,8 +106,8 @@ def resample(audio: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 def read_mono(path: Path | str, rate: int) -> np.ndarray:
     """A sound file as mono ``(samples,)`` float32 at ``rate`` Hz."""
-    audio, own = read_sound(path)
-    return resample(audio.mean(axis=0), own, rate)
+    audio, given_rate = read_sound(path)
+    return resample(audio.mean(axis=0), given_rate, rate)
 
 
 def _ending(path: Path) -> str:
@@ -164,11 +164,11 @@ def _read_other(path: Path) -> tuple[np.ndarray, int]:
     try:
         with _quiet(), soundfile.SoundFile(path) as sound:
             audio = sound.read(dtype="float32", always_2d=True).T
-            promised, rate, said = sound.frames, sound.samplerate, sound.extra_info
+            promised, rate, remarks = sound.frames, sound.samplerate, sound.extra_info
     except (soundfile.LibsndfileError, ValueError, RuntimeError) as error:
         why = str(error).split(": ")[-1].strip().rstrip(".")
         raise BadInput(f"{path}: not a sound file that can be read, or damaged: {why}") from error
-    sizes = [(int(a), int(b)) for a, b in re.findall(r": (\d+) \(should be (\d+)\)", said)]
+    sizes = [(int(a), int(b)) for a, b in re.findall(r": (\d+) \(should be (\d+)\)", remarks)]
     if audio.shape[1] < promised or any(b + 8 < a < _STREAMED for a, b in sizes):
         raise BadInput(f"{path}: cut off: the file is shorter than its header says")
     return audio, int(rate)

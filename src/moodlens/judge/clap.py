@@ -13,13 +13,13 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.judge.audio import resample
-from moodlens.judge.clips import Clip
+from moodlens.judge.clips import Clip, Values
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import ClapFeatureExtractor, ClapModel
 
-TEMPLATES = ("this is {emotion} music", "a {emotion} song", "music that sounds {emotion}")
+TEMPLATES = ("this is {emotion} music", "{a} {emotion} song", "music that sounds {emotion}")
 """An emotion's text embedding is the mean over these: one wording alone has its quirks."""
 
 UNLIKE_TEXTS = (
@@ -113,17 +113,17 @@ class Clap:
             0.1 * np.random.default_rng(0).standard_normal(len(time)),
             np.where(time % 0.5 < 0.005, 0.8, 0.0),
         )
-        found = {
+        cosines = {
             "text": mean_cosine(self.texts(UNLIKE_TEXTS)),
             "audio": mean_cosine(np.stack([self.audio(sound, self.rate) for sound in sounds])),
         }
-        for what, cosine in found.items():
+        for what, cosine in cosines.items():
             if not cosine <= threshold:
                 raise BadInput(
                     f"CLAP {self.name}: collapsed: unlike {what}s have a mean cosine of {cosine:.4f} (over "
                     f"{threshold:g}), so it cannot tell emotions apart; use another, such as laion/clap-htsat-unfused"
                 )
-        return found
+        return cosines
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """``(n, d)`` unit embeddings."""
@@ -180,7 +180,7 @@ class Clap:
         """
         if len(texts) < 2:
             raise BadInput("CLAP: a softmax needs the texts of two emotions or more")
-        rows = np.stack([self.texts(own).mean(axis=0) for own in texts.values()])
+        rows = np.stack([self.texts(wordings).mean(axis=0) for wordings in texts.values()])
         cosine = mean_cosine(rows)
         if not cosine <= COLLAPSED:
             raise BadInput(
@@ -196,6 +196,12 @@ def _unit(out: Any) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True).clip(1e-12)
 
 
+def wordings(emotion: str) -> tuple[str, ...]:
+    """The texts of an emotion: :data:`TEMPLATES` filled in."""
+    article = "an" if emotion[:1].lower() in "aeiou" else "a"
+    return tuple(template.format(emotion=emotion, a=article) for template in TEMPLATES)
+
+
 class ClapScore:
     """The softmax over emotions, as a score of clips.
 
@@ -208,11 +214,11 @@ class ClapScore:
 
     def __init__(self, clap: Clap, emotions: Sequence[str] | Mapping[str, Sequence[str]]) -> None:
         if not isinstance(emotions, Mapping):
-            emotions = {e: tuple(t.format(emotion=e) for t in TEMPLATES) for e in emotions}
+            emotions = {e: wordings(e) for e in emotions}
         self.clap, self.names = clap, tuple(emotions)
         self.rows = clap.emotions(emotions)
 
-    def __call__(self, clip: Clip) -> dict[str, Any]:
+    def __call__(self, clip: Clip) -> Values:
         """Score one clip."""
         share = softmax(self.clap.scale * (self.rows @ self.clap.clip(clip)))
         return {f"clap_{name}": float(p) for name, p in zip(self.names, share, strict=True)}

@@ -1,7 +1,7 @@
 """The clips of a folder, of a steering run or from anywhere: what they are, and their samples."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,10 @@ from moodlens.study.records.steer import CLIP_COLUMNS, CLIPS, SteerRun
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+Values = Mapping[str, Any]
+"""Named numbers, words or vectors of a clip; None where undefined."""
 
 
 class Levels(BaseModel):
@@ -48,7 +52,7 @@ class Facts(BaseModel):
     sampling_rate: int | None = None
     samples: int | None = None
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> Values:
         """The columns of :data:`moodlens.study.records.steer.CLIP_COLUMNS`."""
         return self.model_dump(exclude={"loudness"}) | self.loudness.model_dump()
 
@@ -154,14 +158,14 @@ def _facts(folder: Path) -> list[Facts]:
     facts = []
     for file in files:
         beside = file.with_name(f"{file.stem}.json")
-        said = _read_facts(beside, file) if beside.is_file() else Facts()
-        if stems[file.stem] > 1 and beside.is_file() and said.file != file.name:
-            if not said.file:
+        known = _read_facts(beside, file) if beside.is_file() else Facts()
+        if stems[file.stem] > 1 and beside.is_file() and known.file != file.name:
+            if not known.file:
                 raise BadInput(
                     f"{beside}: may be about {stems[file.stem]} sound files; name one of them in it (file)"
                 )
-            said = Facts()
-        facts.append(said.model_copy(update={"file": file.name}))
+            known = Facts()
+        facts.append(known.model_copy(update={"file": file.name}))
     return facts
 
 

@@ -7,13 +7,12 @@ arXiv:2502.15602).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.judge.clap import Clap
-from moodlens.judge.clips import Clip
+from moodlens.judge.clips import Clip, Values
 from moodlens.stats.pvalues import upper_p
 
 
@@ -32,15 +31,15 @@ class PreservationScore:
     def __init__(self, clap: Clap) -> None:
         self.clap = clap
 
-    def __call__(self, clip: Clip) -> dict[str, Any]:
+    def __call__(self, clip: Clip) -> Values:
         """Score one clip."""
-        own = self.clap.clip(clip)
+        heard = self.clap.clip(clip)
         adherence = kept = None
         if clip.prompt is not None:
-            adherence = float(self.clap.texts([clip.prompt])[0] @ own)
+            adherence = float(self.clap.texts([clip.prompt])[0] @ heard)
         if clip.reference is not None:
-            kept = float(self.clap.clip(clip.reference) @ own)
-        return {"adherence": adherence, "kept": kept, "clap_embedding": own.tolist()}
+            kept = float(self.clap.clip(clip.reference) @ heard)
+        return {"adherence": adherence, "kept": kept, "clap_embedding": heard.tolist()}
 
 
 def embedding_preservation(

@@ -7,22 +7,21 @@ method, and flipped and shuffled anew for every listener.
 
 import base64
 import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, digest
 from moodlens.judge.audio import read_sound
-from moodlens.judge.clips import is_run, read_clips, run_clips
+from moodlens.judge.clips import Facts, folder_clips, is_run, run_clips
 from moodlens.settings.judge import ListenSettings
 from moodlens.steer.clips import rms_dbfs
 from moodlens.steer.run import check_folder
 from moodlens.study.records.judge import ListeningKey, Trial
-
-if TYPE_CHECKING:
-    import polars as pl
 
 FORMAT, VERSION = "moodlens-listen", 1
 PAGE, CLIPS = "listen.html", "clips"
@@ -76,7 +75,8 @@ def make_listening_test(
     folder, keys = run_clips(clips) if is_run(clips) else (Path(clips), None)
     for taken in (Path(clips), folder):
         check_folder(out, taken)
-    trials = choose_trials(read_clips(folder, keys), settings, str(clips))
+    facts = [clip.facts for clip in folder_clips(folder, keys)]
+    trials = choose_trials(facts, settings, str(clips))
     asked = [t.model_dump(exclude={"steered_clip", "plain_clip"}) for t in trials]
     test = digest(FORMAT, VERSION, asked, settings.model_dump(mode="json"))[:12]
     names = sorted({name for trial in trials for name in (trial.steered, trial.plain)})
@@ -114,7 +114,7 @@ def make_listening_test(
     return ListeningTest(out / PAGE, out / key.write(out), len(trials), len(names), size)
 
 
-def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -> list[Trial]:
+def choose_trials(clips: Sequence[Facts], settings: ListenSettings, where: str) -> list[Trial]:
     """The trials of a test, in order of method and emotion; the page shuffles them.
 
     For each method and emotion ``pairs`` clips at the coefficient, over as many prompts and seeds as there are, each
@@ -122,48 +122,66 @@ def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -
     unsteered clip first; it is true in half of each method's trials (to within one).
 
     Args:
-        table: from :func:`moodlens.judge.clips.read_clips`.
+        clips: what is known of each clip.
         where: named in errors.
 
     Raises:
         BadInput: nothing fits the settings, or an unsteered partner is missing.
     """
-    import polars as pl
-
     rng = np.random.default_rng([settings.seed, 6])
-    if table["method"].null_count() or "none" not in table["method"]:
+    plain = {(clip.prompt, clip.seed): clip.file for clip in clips if clip.method == "none"}
+    if not plain or not all(clip.method for clip in clips):
         raise BadInput(
             f"{where}: needs a JSON file for each clip, and unsteered clips (method none) to compare with"
         )
-    plain = {
-        (row["prompt"], row["seed"]): row["file"]
-        for row in table.filter(pl.col("method") == "none").iter_rows(named=True)
-    }
-    fits = (pl.col("coefficient") == settings.coefficient) | (pl.col("method") == "prompt_editing")
-    steered = table.filter((pl.col("method") != "none") & fits)
-    methods = settings.methods or tuple(sorted(steered["method"].unique()))
-    emotions = settings.emotions or tuple(sorted(steered["emotion"].drop_nulls().unique()))
+    steered = [
+        clip
+        for clip in clips
+        if clip.method != "none"
+        and (clip.coefficient == settings.coefficient or clip.method == "prompt_editing")
+    ]
+    methods = settings.methods or tuple(sorted({str(clip.method) for clip in steered}))
+    emotions = settings.emotions or tuple(
+        sorted({clip.emotion for clip in steered if clip.emotion is not None})
+    )
     trials: list[Trial] = []
     for method in methods:
-        asked: list[dict[str, Any]] = []
-        rows = steered.filter(pl.col("method") == method)
-        controls = list(rows.filter(pl.col("emotion").is_null()).iter_rows(named=True))
+        asked: list[tuple[Facts, str]] = []
+        by_method = [clip for clip in steered if clip.method == method]
+        controls = [clip for clip in by_method if clip.emotion is None]
         controls = _spread(controls, settings.pairs * len(emotions), rng) if controls else []
         for e, emotion in enumerate(emotions):
-            towards = list(rows.filter(pl.col("emotion") == emotion).iter_rows(named=True))
+            towards = [clip for clip in by_method if clip.emotion == emotion]
             chosen = _spread(towards, settings.pairs, rng) if towards else controls[e :: len(emotions)]
             if not chosen:
-                known = sorted(table["coefficient"].drop_nulls().unique())
+                known = sorted({clip.coefficient for clip in clips if clip.coefficient is not None})
                 raise BadInput(
                     f"{where}: no {method} clip for {emotion} at coefficient {settings.coefficient:g} (the run has "
                     f"{', '.join(f'{c:g}' for c in known)}); choose another coefficient, methods or emotions"
                 )
-            asked += [_trial(row, emotion, plain, where) for row in chosen]
+            asked += [(clip, emotion) for clip in chosen]
         sides = rng.permutation(np.arange(len(asked)) % 2 == 0)
-        trials += [
-            Trial(**trial, trial=f"t{n:03d}", repeat=None, swap=bool(swap))
-            for n, (trial, swap) in enumerate(zip(asked, sides, strict=True), len(trials))
-        ]
+        for (clip, emotion), swap in zip(asked, sides, strict=True):
+            partner = plain.get((clip.prompt, clip.seed))
+            if partner is None:
+                raise BadInput(
+                    f"{where}: {clip.file} has no unsteered clip of {clip.prompt!r} and seed {clip.seed}"
+                )
+            trials.append(
+                Trial(
+                    trial=f"t{len(trials):03d}",
+                    repeat=None,
+                    swap=bool(swap),
+                    method=method,
+                    direction=clip.direction,
+                    emotion=emotion,
+                    prompt=clip.prompt,
+                    coefficient=clip.coefficient,
+                    seed=clip.seed,
+                    steered=clip.file,
+                    plain=partner,
+                )
+            )
     again = rng.permutation(len(trials))[: settings.repeats]
     for n, i in enumerate(again, len(trials)):
         first = trials[int(i)]
@@ -172,25 +190,14 @@ def choose_trials(table: "pl.DataFrame", settings: ListenSettings, where: str) -
     return trials
 
 
-def _spread(rows: list[dict[str, Any]], n: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """``n`` of the rows, or all if there are fewer: another prompt each time, as long as there are others."""
-    order = [rows[i] for i in rng.permutation(len(rows))]
-    turn: dict[str, int] = {}
-    for row in order:  # how many clips of its prompt came before it
-        turn[row["prompt"]] = row["turn"] = turn.get(row["prompt"], -1) + 1
-    return sorted(order, key=lambda row: row["turn"])[:n]
-
-
-def _trial(
-    row: dict[str, Any], emotion: str, plain: dict[tuple[str, int], str], where: str
-) -> dict[str, Any]:
-    partner = plain.get((row["prompt"], row["seed"]))
-    if partner is None:
-        raise BadInput(
-            f"{where}: {row['file']} has no unsteered clip of {row['prompt']!r} and seed {row['seed']}"
-        )
-    shared = {name: row[name] for name in ("method", "direction", "prompt", "coefficient", "seed")}
-    return {**shared, "emotion": emotion, "steered": row["file"], "plain": partner}
+def _spread(clips: Sequence[Facts], n: int, rng: np.random.Generator) -> list[Facts]:
+    """``n`` of the clips, or all if there are fewer: another prompt each time, as long as there are others."""
+    before: Counter[str | None] = Counter()
+    turns: list[tuple[int, Facts]] = []
+    for clip in (clips[i] for i in rng.permutation(len(clips))):
+        turns.append((before[clip.prompt], clip))  # how many clips of its prompt came before it
+        before[clip.prompt] += 1
+    return [clip for _, clip in sorted(turns, key=lambda turn: turn[0])[:n]]
 
 
 @dataclass(frozen=True)
@@ -228,7 +235,7 @@ def _gains(pair: list[_Sound], match: bool) -> list[float]:
     return [round(v / max(*volume, 1.0), 6) for v in volume]
 
 
-def _render(test: dict[str, Any], sources: dict[str, str]) -> str:
+def _render(test: Mapping[str, object], sources: Mapping[str, str]) -> str:
     import json
 
     from jinja2 import Environment, PackageLoader, StrictUndefined

@@ -17,7 +17,7 @@ import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
 from moodlens.judge.audio import read_mono, resample
-from moodlens.judge.clips import Clip
+from moodlens.judge.clips import Clip, Values
 
 if TYPE_CHECKING:
     import polars as pl
@@ -144,8 +144,8 @@ class Offline:
             part = slice(start, min(start + self.batch, n))
             steps = vectors[part] * amounts[part, None]
             for i, asked in enumerate(self._asked):
-                found, change[part, i] = asked.compare(steps)
-                kl[part] += found / len(self._asked)
+                divergence, change[part, i] = asked.compare(steps)
+                kl[part] += divergence / len(self._asked)
             progress("directions", part.stop, n)
         return Effects(kl.mean(axis=1), kl, self._by_emotion(change), self.emotions)
 
@@ -290,8 +290,10 @@ def rank_features(
             lead = rough.kl
         kept = np.sort(np.argsort(-lead, kind="stable")[:exact])
         vectors, names = vectors[kept], names[kept]
-    found = offline.effects(vectors, amount, progress)
-    values = np.concatenate([found.kl[:, None], found.kl_codebook, found.gain], axis=1)[:, : len(columns)]
+    exactly = offline.effects(vectors, amount, progress)
+    values = np.concatenate([exactly.kl[:, None], exactly.kl_codebook, exactly.gain], axis=1)[
+        :, : len(columns)
+    ]
     frame = pl.DataFrame({"feature": names}).with_columns(
         pl.Series(name, values[:, i]) for i, name in enumerate(columns)
     )
@@ -329,7 +331,7 @@ class OfflineScore:
         self.emotions = tuple(vectors)
         self.vectors = np.stack([np.asarray(v, dtype=np.float32) for v in vectors.values()])
 
-    def __call__(self, clip: Clip) -> dict[str, Any]:
+    def __call__(self, clip: Clip) -> Values:
         """Score one clip.
 
         Raises:

@@ -1,19 +1,16 @@
 """What a score is, and scoring every clip of a folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from moodlens.core import BadInput, Progress, silent, write_table
-from moodlens.judge.clips import Clip, clip_table, folder_clips, run_clips
+from moodlens.judge.clips import Clip, Values, clip_table, folder_clips, run_clips
 
 if TYPE_CHECKING:
     import polars as pl
 
 SCORES = "scores.parquet"
-
-Values = Mapping[str, Any]
-"""Named numbers, words or vectors; None where undefined."""
 
 
 class Score(Protocol):
@@ -50,17 +47,17 @@ def score_folder(
         raise BadInput("score_folder: give at least one score")
     clips = folder_clips(folder, keys)
     facts = clip_table(clips)
-    rows: list[dict[str, Any]] = []
+    rows: list[Values] = []
     for done, clip in enumerate(clips):
         progress("clips scored", done, len(clips))
-        row: dict[str, Any] = {}
+        row: Values = {}
         fresh = Clip(clip.path, clip.facts, clip.reference)  # whose samples go when its row is done
         for score in scores:
             values = score(fresh)
             taken = set(values) & {*row, *facts.columns}
             if taken:
                 raise BadInput(f"score_folder: two scores, or a score and a fact, are called {min(taken)}")
-            row |= values
+            row = {**row, **values}
         rows.append(row)
     progress("clips scored", len(clips), len(clips))
     return pl.concat([facts, pl.DataFrame(rows, infer_schema_length=None)], how="horizontal")

@@ -109,8 +109,8 @@ class Shifts:
 
     def methods(self, emotions: Sequence[str]) -> list[str]:
         """Methods with a direction of an emotion, in order of appearance."""
-        own = self.frame.filter(pl.col("emotion").is_in(list(emotions)))
-        return own["method"].unique(maintain_order=True).to_list()
+        steered = self.frame.filter(pl.col("emotion").is_in(list(emotions)))
+        return steered["method"].unique(maintain_order=True).to_list()
 
     def controls(self) -> list[str]:
         """Methods whose directions have no emotion."""

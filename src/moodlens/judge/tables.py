@@ -353,7 +353,7 @@ def with_q(rows: Sequence[T]) -> tuple[T, ...]:
         return ()
     p = np.array([np.nan if row.p is None else row.p for row in rows])
     q = benjamini_hochberg(p).tolist()
-    return tuple(row.model_copy(update={"q": _or_none(one)}) for row, one in zip(rows, q, strict=True))
+    return tuple(row.model_copy(update={"q": _or_none(value)}) for row, value in zip(rows, q, strict=True))
 
 
 def _or_none(value: Any) -> Any:
