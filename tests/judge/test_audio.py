@@ -124,17 +124,17 @@ BAD = {
     "four bytes": (wav()[:4], "not a sound file"),
     "never closed": (patched(DATA + 4, bytes(4)), "its header says it is empty, but 32,000 bytes follow"),
     "no samples": (wav(TONE[:0]), "holds no samples"),
-    "one sample": (wav(TONE[:1]), "are no clip"),
+    "one sample": (wav(TONE[:1]), "too short for a clip"),
     "rate 0": (patched(24, bytes(4)), "sampling rate|not a sound file"),
     "rate of 4 GHz": (patched(24, b"\xff\xff\xff\xff"), "sampling rate|not a sound file"),
     "no channels": (patched(22, bytes(2)), "not a sound file"),
     "unknown coding": (patched(20, b"\x99\x99"), "not a sound file"),
     "NaN": (
         wav(np.r_[TONE[:5], np.nan, TONE[6:]], subtype="FLOAT"),
-        r"1 samples are not numbers, .* sample 5",
+        r"not a number, first as sample 5 \(at 0\.000 s\), 1 times in all",
     ),
-    "infinity": (wav(np.r_[TONE[:5], np.inf, TONE[6:]], subtype="FLOAT"), "not numbers"),
-    "float64 beyond float32": (wav(TONE.astype(float) * 1e300, subtype="DOUBLE"), "not numbers"),
+    "infinity": (wav(np.r_[TONE[:5], np.inf, TONE[6:]], subtype="FLOAT"), "not a number"),
+    "float64 beyond float32": (wav(TONE.astype(float) * 1e300, subtype="DOUBLE"), "not a number"),
     "integers as floats": (wav(TONE * 32767, subtype="FLOAT"), "9830 times full scale"),
 }
 
@@ -144,10 +144,12 @@ def test_broken_files_are_one_line_that_names_them(tmp_path, name):
     data, message = BAD[name]
     path = tmp_path / "x.wav"
     path.write_bytes(data)
-    with pytest.raises(BadInput, match=message) as caught:
-        score_folder(tmp_path, [lambda clip: {"mean": float(clip.mono.mean())}])
-    assert str(caught.value).startswith(f"{path}: ")
-    assert "\n" not in str(caught.value)
+    for score in (lambda clip: {"mean": float(clip.mono.mean())}, AcousticScore()):
+        with pytest.raises(BadInput, match=message) as caught:
+            score_folder(tmp_path, [score])
+        assert str(caught.value).startswith(f"{path}: ")
+        assert str(caught.value).count(str(path)) == 1
+        assert "\n" not in str(caught.value)
 
 
 def test_what_is_no_file_at_all(tmp_path):
@@ -202,9 +204,9 @@ def test_without_soundfile_wav_files_are_read_and_others_say_what_to_install(tmp
         ("[1, 2]", "says nothing of x.wav"),
         ('"text"', "says nothing of x.wav"),
         ("{", "not valid JSON"),
-        ('{"loudness": "loud"}', "loudness: "),
-        ('{"seed": "three"}', "seed: "),
-        ('{"prompt": {"text": "music"}}', "prompt: "),
+        ('{"loudness": "loud"}', "loudness of x.wav should be a valid dictionary;"),
+        ('{"seed": "three"}', "seed of x.wav should be a valid integer"),
+        ('{"prompt": {"text": "music"}}', "prompt of x.wav should be a valid string"),
     ],
 )
 def test_a_json_file_that_is_none_of_a_clips(tmp_path, text, message):

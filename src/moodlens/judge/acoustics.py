@@ -57,8 +57,9 @@ class AcousticScore:
         Raises:
             BadInput: librosa is not installed, or the clip is shorter than half a second.
         """
+        audio, rate = clip.mono, clip.rate
         try:
-            measured = acoustics(clip.mono, clip.rate, self.gate)
+            measured = acoustics(audio, rate, self.gate)
         except BadInput as error:
             raise BadInput(f"{clip.path}: {error}") from error
         raw = clip.facts.loudness.rms_dbfs

@@ -84,13 +84,15 @@ def read_sound(path: Path | str) -> tuple[np.ndarray, int]:
     if len(bad):
         first = int(bad[0])
         raise BadInput(
-            f"{path}: {len(bad)} samples are not numbers, the first of them sample {first} (at {first / rate:.3f} s)"
+            f"{path}: holds what is not a number, first as sample {first} (at {first / rate:.3f} s), {len(bad)} times in all"
         )
     peak = float(np.abs(audio).max())
     if peak > LOUDEST:
         raise BadInput(f"{path}: samples reach {peak:.4g} times full scale; floats must lie within -1 and 1")
     if audio.shape[1] < SHORTEST * rate:
-        raise BadInput(f"{path}: {audio.shape[1]} samples ({audio.shape[1] / rate:.4f} s) are no clip")
+        raise BadInput(
+            f"{path}: {audio.shape[1] / rate:.4f} s ({audio.shape[1]} samples) is too short for a clip"
+        )
     return audio, rate
 
 

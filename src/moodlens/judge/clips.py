@@ -184,4 +184,5 @@ def _read_facts(path: Path, sound: Path) -> Facts:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise BadInput(f"{path}: {place}: {first['msg']}, of {sound.name}; {cure}") from error
+        message = first["msg"].removeprefix("Input ").removesuffix(" or instance of Levels")
+        raise BadInput(f"{path}: {place} of {sound.name} {message}; {cure}") from error
