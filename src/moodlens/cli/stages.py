@@ -62,7 +62,7 @@ def run_stage(
     if stage == "probe":
         alone = embeddings_alone(data, out, changes, columns)
         if alone is not None:
-            from moodlens.pipeline.stages.texts import phase0_lines, probe_precomputed
+            from moodlens.pipeline.stages.embedding import phase0_lines, probe_precomputed
 
             value, lines = phase0_lines(probe_precomputed(alone))
             emit(value, as_json, lines)

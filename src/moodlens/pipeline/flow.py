@@ -5,8 +5,8 @@ Nothing heavy is imported here, so the command line makes its verbs from this ta
 
 FLOW: dict[str, tuple[str, str]] = {
     "prompts": ("texts", "Make or read the prompts and split them by group."),
-    "embed": ("texts", "Encode the prompts into the embedding store."),
-    "probe": ("texts", "Phase 0: is the emotion in the embeddings at all?"),
+    "embed": ("embedding", "Encode the prompts into the embedding store."),
+    "probe": ("embedding", "Phase 0: is the emotion in the embeddings at all?"),
     "sweep": ("sae", "Train SAEs over a grid of settings and choose one."),
     "train": ("sae", "Train the chosen SAE and its twins with other seeds."),
     "stability": ("discovery", "Which features reappear in SAEs of other seeds?"),

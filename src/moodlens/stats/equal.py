@@ -105,3 +105,22 @@ def _root(leader: np.ndarray, row: int) -> int:
     while leader[row] != row:
         row = int(leader[row])
     return row
+
+
+def parted_rows(codes: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Rows that equal a row of another group, which would count as two independent observations.
+
+    Args:
+        codes: (n,) of :func:`equal_rows`.
+        groups: (n,) int.
+
+    Returns:
+        (m,) row numbers, those of one code together.
+    """
+    if not len(codes):
+        return np.zeros(0, dtype=np.int64)
+    order = np.lexsort((groups, codes))
+    last = np.flatnonzero(np.diff(codes[order], append=-1))
+    first = np.concatenate([[0], last[:-1] + 1])
+    parted = groups[order[first]] != groups[order[last]]
+    return order[np.repeat(parted, last - first + 1)]
