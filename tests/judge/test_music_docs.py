@@ -47,6 +47,29 @@ def test_the_clips_and_hours_of_the_cost_table(directions, musicgen, changes, ho
     assert re.search(rf"\| {n:,} \| {hours[0]} hours \| {hours[1]} hours \|", PAGE)
 
 
+def test_the_small_start_of_the_readme_is_as_small_as_it_says(tiny):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    clips, hours, command = re.search(
+        r"one coefficient, (\d+) clips in (\d+) hours:\n`moodlens steer DIR (.*?)`", readme
+    ).groups()
+    assert command == "--emotion happy --coefficient 1 --seed 0 --control random --n-random 5"
+    settings = read_steer_settings(
+        STUDY,
+        ["directions.n_random=5"],
+        emotions=("happy",),
+        coefficients=(1.0,),
+        seeds=(0,),
+        controls=("random",),
+    )
+    methods = tuple(
+        m for m in settings.methods if m != "prompt_difference"
+    )  # one more direction for each prompt
+    n = len(plan(settings.model_copy(update={"methods": methods}), tiny.directions(settings.directions)))
+    n += len(settings.prompts)
+    assert n == int(clips)
+    assert round(n * 78 / 3600) == int(hours)
+
+
 def test_its_code_runs(study_folder, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(study_folder, tmp_path / "runs" / "t5")

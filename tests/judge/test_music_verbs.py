@@ -187,6 +187,27 @@ def test_out_is_no_input_and_no_file(refused, run, study, small, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_features_are_ranked_beside_random_directions(moodlens, refused, study, checkpoint, tmp_path):
+    rng = np.random.default_rng(0)
+    for emotion in ("happy", "sad"):
+        put_clip(tmp_path / emotion, "x [1]", 0.1 * rng.standard_normal(16000), 16000)
+    options = ["--model", checkpoint, "--seconds", 0.3, "--top", 2]
+    ranked = moodlens("rank", study, "--clips", tmp_path / "happy", *options)["features"]
+    assert len(ranked) == 2
+    assert {row["feature"] for row in ranked} <= {0, 1, 50}
+    assert ranked[0]["kl"] >= ranked[1]["kl"] > 0
+    for row in ranked:
+        assert (row["kl"] > row["random_p95"]) == (row["random_p"] <= 2 / 21)  # 20 random directions
+    folders = [f"happy={tmp_path / 'happy'}", f"sad={tmp_path / 'sad'}"]
+    both = moodlens("rank", study, "--clips", folders[0], "--clips", folders[1], *options)["features"]
+    assert both[0]["gain_happy"] == pytest.approx(-both[0]["gain_sad"])
+    assert "angry not among" in refused("rank", study, "--clips", f"angry={tmp_path / 'sad'}", *options)
+    assert "a second folder of happy" in refused(
+        "rank", study, "--clips", folders[0], "--clips", folders[0], *options
+    )
+    assert "no such folder" in refused("rank", study, "--clips", tmp_path / "nothing", *options)
+
+
 def test_a_folder_of_sounds_is_scored_into_a_table(moodlens, refused, tmp_path):
     sounds = tmp_path / "so[u]nds"
     for name, hz in (("one [1]", 220), ("zwei ü", 880)):
