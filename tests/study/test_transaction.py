@@ -73,7 +73,7 @@ def test_new_settings_take_effect_when_the_last_stage_is_done(copy, small_settin
 
 def test_old_families_are_not_read_with_a_new_sae(copy, small_settings):
     run(read_study(small_settings, ["sae.epochs=2"]), copy, until="train")
-    with pytest.raises(BadInput, match=r"features .*moodlens features"):
+    with pytest.raises(BadInput, match=r"was made for other settings.*moodlens features"):
         OpenStudy.open(copy).score(["a happy tune"])
     with pytest.raises(BadInput, match="moodlens features"):
         OpenStudy.open(copy).inspect()
@@ -245,6 +245,7 @@ def test_what_a_stage_took_is_kept(small_study):
     states = read_states(small_study)
     assert all(record.seconds >= 0 and record.began > 0 for record in states.values())
     assert read_json(small_study / ".stages" / "embed.json")["files"].keys() == {
+        "embed.json",
         "embeddings/manifest.json",
         "embeddings/00000.safetensors",
     }

@@ -203,7 +203,8 @@ def probe_precomputed(settings: Settings) -> dict[str, Any]:
     assert settings.prompts.precomputed is not None
     data = read_precomputed(expand_path(settings.prompts.precomputed))
     # As in a study: nothing is known of how these prompts were built, so each row is its own group.
-    rows = Rows.of(data.labels, emotions=settings.emotions, group=equal_rows(data.x))
+    group = [f"row-{i}" for i in equal_rows(data.x)]
+    rows = Rows.of(data.labels, emotions=settings.emotions, group=group)
     labelled = rows.labelled()
     return _phase0(data.x[labelled], rows[labelled], settings.validation.phase0, settings.seed)
 
