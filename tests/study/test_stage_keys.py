@@ -85,6 +85,8 @@ def test_a_setting_changes_the_keys_of_what_depends_on_it_and_no_other(path, tmp
     new = (Table(path="a.csv", text_column="other"),) if path == "transfer" else other(value)
     if path == "prompts.precomputed":
         pytest.skip("where it is decides nothing; what it holds does")
+    if path == "encoder.id":
+        new = "t5:nobody/nothing"
     if path == "prompts.tables":
         new = (Table(path="b.csv", text_column="text"),)
     full = FULL
