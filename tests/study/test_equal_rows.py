@@ -51,7 +51,10 @@ def test_rows_that_are_all_the_same_are_refused(tmp_path):
 def test_texts_that_the_encoder_cannot_tell_apart_are_named(tmp_path):
     path = tmp_path / "own.csv"
     # The bundled encoder knows no character of the last word: it reads all of these alike.
-    lines = [f"{('a tune', 'the song', 'rain')[i % 3]} {chr(0x13000 + i)},{('up', 'down')[i % 2]}" for i in range(80)]
+    lines = [
+        f"{('a tune', 'the song', 'rain')[i % 3]} {chr(0x13000 + i)},{('up', 'down')[i % 2]}"
+        for i in range(80)
+    ]
     path.write_text("text,mood\n" + "\n".join(lines) + "\n", encoding="utf-8")
     values = {
         "emotions": ["up", "down"],

@@ -1,6 +1,8 @@
 """What a stage reads of the settings is its key, no less and no more: which stages run again for each setting."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from moodlens.settings.names import NamerSettings
 from moodlens.settings.sae import SAESettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.settings.study import QUICKSTART_SAE, Settings, Table
+from moodlens.study.state import StageRecord
 
 FIRST = {
     "name": ("report",),
@@ -114,6 +117,38 @@ def test_where_a_table_lies_decides_nothing_and_what_it_holds_does(tmp_path):
         keys.append(plan(settings, tmp_path, STAGES, {}).keys)
     assert keys[0] == keys[1]
     assert {name for name in keys[0] if keys[0][name] != keys[2][name]} == {"transfer", "verdict", "report"}
+
+
+def test_what_lies_in_an_encoders_folder_decides_and_not_how_it_is_typed(tmp_path, monkeypatch):
+    folder = tmp_path / "t5"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_text(name)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+
+    def keys(typed, states):
+        settings = changed(FULL, ["encoder", "id"], f"t5:{typed}")
+        planned = plan(settings, tmp_path, STAGES, states)
+        del planned.keys["report"]  # it prints the settings as they were typed
+        return planned.keys, planned.inputs["embed"]
+
+    first, inputs = keys(folder, {})
+    assert {Path(path).name for path in inputs} == {"config.json", "tokenizer.json", "model.safetensors"}
+    for typed in ("t5", "./t5/", "link", f"{folder}/"):
+        assert keys(typed, {})[0] == first
+    states = {
+        "embed": StageRecord(key=first["embed"], needs={}, files={}, inputs=inputs, seconds=0.0, began=0.0)
+    }
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (folder / name).write_text("other")
+        again = keys(folder, states)[0]
+        assert {stage for stage in first if first[stage] != again[stage]} == {
+            *dependents(STAGES, "embed")
+        } - {"report"}
+        (folder / name).write_text(name)
+    shutil.rmtree(folder)
+    assert keys(folder, states)[0] == first, "a finished study does without its encoder"
 
 
 def test_a_section_is_hashed_without_what_decides_nothing():

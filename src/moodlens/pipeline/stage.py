@@ -101,16 +101,17 @@ def plan(
 ) -> Plan:
     """The key of every stage: a hash of its section, its outside files and the keys of its needs.
 
-    An outside file that is gone counts as it was when the stage read it: a finished study does not fall when a
-    table is moved away.
+    An outside file that is gone counts as it was when the stage read it, and so do all of them where none is left: a
+    finished study does not fall when a table or an encoder is moved away.
     """
     keys: dict[str, str] = {}
     inputs: dict[str, dict[str, Stamp]] = {}
     for each in stages:  # needs come first
         section = each.section(settings)
         known = states[each.name].inputs if each.name in states else {}
-        stamps: dict[str, Stamp] = {}
-        for path in each.inputs(section, home):
+        paths = each.inputs(section, home)
+        stamps: dict[str, Stamp] = {} if any(map(Path.is_file, paths)) else dict(known)
+        for path in paths:
             seen = known.get(str(path))
             if path.is_file():
                 stamps[str(path)] = stamp(path, seen)

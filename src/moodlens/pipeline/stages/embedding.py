@@ -34,10 +34,13 @@ def _encoder_files(section: EmbedSection, home: Path) -> list[Path]:
 
     if section.prompts.precomputed is not None:
         return [expand_path(section.prompts.precomputed) / "embeddings.npy"]
-    return encoder_files(section.encoder.id)
+    try:
+        return encoder_files(section.encoder.id)
+    except BadInput:  # said when it is loaded; a finished study does without
+        return []
 
 
-def _one_name(settings: EncoderSettings) -> EncoderSettings:
+def one_name(settings: EncoderSettings) -> EncoderSettings:
     """The settings with the folder's own path, however it was typed; left alone where there is no such folder."""
     from moodlens.embed.encoders import encoder_id
 
@@ -79,7 +82,7 @@ def _not_read(record: Embeddings) -> list[str]:
 @stage(
     "embed",
     needs=("prompts",),
-    section=lambda s: EmbedSection(encoder=_one_name(s.encoder), prompts=s.prompts),
+    section=lambda s: EmbedSection(encoder=one_name(s.encoder), prompts=s.prompts),
     inputs=_encoder_files,
     wide=True,
     summary=embed_summary,

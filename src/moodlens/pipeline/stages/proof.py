@@ -9,6 +9,7 @@ from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.score import auroc_lines, dense_baselines, score_table
 from moodlens.pipeline.stage import Summary, stage
+from moodlens.pipeline.stages.embedding import one_name
 from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.study import EncoderSettings, Table, expand_path
@@ -151,7 +152,7 @@ def transfer_summary(study: Study) -> Summary:
     "transfer",
     needs=("features", "stability", "train", "embed", "prompts"),
     section=lambda s: TransferSection(
-        transfer=s.validation.transfer, tables=s.transfer, encoder=s.encoder, features=s.features
+        transfer=s.validation.transfer, tables=s.transfer, encoder=one_name(s.encoder), features=s.features
     ),
     inputs=_tables,
     summary=transfer_summary,
