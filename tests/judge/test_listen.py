@@ -113,6 +113,8 @@ def test_what_is_not_there_is_said(clips, tmp_path):
         choose_trials(
             clips, ListenSettings(coefficient=7, methods=("difference_in_means",), emotions=("calm",)), "run"
         )
+    with pytest.raises(BadInput, match=r"no clip at coefficient 7 \(the run has -1, 0, 1\)"):
+        choose_trials(clips, ListenSettings(coefficient=7), "run")
     wavfile.write(tmp_path / "a.wav", 8000, np.zeros(100, np.int16))
     with pytest.raises(BadInput, match="JSON file for each clip"):
         make_listening_test(tmp_path, tmp_path / "out")
@@ -164,6 +166,12 @@ def rms_dbfs_of(folder, table, file):
     rate, audio = wavfile.read(folder / file)
     assert rate == 8000
     return rms_dbfs(audio)
+
+
+def test_methods_without_clips_at_the_coefficient_are_told(folder, tmp_path):
+    made = make_listening_test(folder, tmp_path, ListenSettings(coefficient=-1))
+    assert made.left_out == ("random",)  # made at 1 alone
+    assert make_listening_test(folder, tmp_path, ListenSettings(pairs=1)).left_out == ()
 
 
 def test_the_same_settings_write_the_same_bytes(folder, tmp_path):

@@ -13,7 +13,8 @@ from helpers.clips import put_clip
 pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
 
 from moodlens.cli import main as entry
-from moodlens.core import read_json, read_table
+from moodlens.core import BadInput, read_json, read_table
+from moodlens.judge.results import judge_run
 from moodlens.steer.directions import save_directions
 
 
@@ -140,6 +141,7 @@ def test_other_clips_make_old_results_void_and_are_told(moodlens, run, study, sm
         (["--coefficient", 2, "--control-coefficient", 1], "share no positive coefficient (2 and 1)"),
         (["--clap", "no/such-clap"], "CLAP no/such-clap: cannot load"),
         (["--no-acoustics"], "add CLAP"),
+        (["--seconds", 0.3], "acoustics need clips of 0.5 s or more, not 0.3"),
         (["--seconds", 31], "seconds: should be less than or equal to 30"),
         (["--set", "secnds=3"], "unknown setting 'secnds'; did you mean 'seconds'"),
         (["--emotion", "angry"], "angry not among happy, sad, calm, energetic"),
@@ -201,6 +203,10 @@ def test_features_are_ranked_beside_random_directions(moodlens, refused, study, 
     folders = [f"happy={tmp_path / 'happy'}", f"sad={tmp_path / 'sad'}"]
     both = moodlens("rank", study, "--clips", folders[0], "--clips", folders[1], *options)["features"]
     assert both[0]["gain_happy"] == pytest.approx(-both[0]["gain_sad"])
+    for seconds in (0, -1, 1e-5, "nan", "inf"):
+        assert "seconds: " in refused(
+            "rank", study, "--clips", tmp_path / "sad", *options[:2], "--seconds", seconds
+        )
     assert "angry not among" in refused("rank", study, "--clips", f"angry={tmp_path / 'sad'}", *options)
     assert "a second folder of happy" in refused(
         "rank", study, "--clips", folders[0], "--clips", folders[0], *options
@@ -234,6 +240,15 @@ def test_a_damaged_run_says_how_to_make_it_anew(refused, run, tmp_path, value):
         line = refused(*verb)
         assert str(out / "run.json") in line
         assert f"moodlens steer DIR --out {out}" in line
+
+
+def test_what_cannot_be_judged_leaves_scores_and_results_as_they_were(run, tmp_path):
+    out = tmp_path / "steer"
+    shutil.copytree(run, out)
+    before = files(out)
+    with pytest.raises(BadInput, match="no score has a column for every emotion"):
+        judge_run(out, [lambda clip: {"peak_level": float(clip.mono.max())}])
+    assert files(out) == before
 
 
 def test_a_clip_that_is_not_as_it_was_written_is_not_scored(refused, run, tmp_path):

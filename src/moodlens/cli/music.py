@@ -45,6 +45,9 @@ Acoustics = Annotated[
 ]
 
 
+Device = Annotated[str, typer.Option("--device", help="auto (CUDA if there is one), cpu, cuda ...")]
+
+
 def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
     """Give ``verb`` an option for every one of :data:`FLAGS`; what they are for, the settings say."""
     fields = SteerSettings.model_fields | {"n_random": DirectionSettings.model_fields["n_random"]}
@@ -114,8 +117,8 @@ def steer(
     directions = source_directions(study, chosen)
     scores = None
     if judge:  # whatever the judge lacks is said before the first clip, not after the last
-        check_judgeable(chosen)
-        scores = scorers(directions.emotions, clap=clap, acoustics=acoustics)
+        check_judgeable(chosen, acoustics=acoustics)
+        scores = scorers(directions.emotions, clap=clap, acoustics=acoustics, device=chosen.device)
     with progress_bars(as_json) as progress:
         made = run_steer(directions, out, chosen, progress)
         results = None if scores is None else judge_run(out, scores, progress=progress)
@@ -148,13 +151,15 @@ def judge(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Scores of a folder of sound files, as .csv or .parquet."),
     ] = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Score clips: acoustics, CLAP. Of a steering run it also writes the result table."""
     from moodlens.judge.clips import is_run
-    from moodlens.judge.results import clip_scores, judge_run, result_lines
+    from moodlens.judge.results import clip_scores, judge_run, result_lines, scorers
     from moodlens.judge.score import score_folder
     from moodlens.pipeline.score import check_target, records, write_frame
+    from moodlens.steer.run import run_directions
 
     if is_run(clips):
         if emotion or out is not None:
@@ -163,13 +168,14 @@ def judge(
                 f"{clips}: is a steering run, which has its own emotions and files; leave out {what}"
             )
         with progress_bars(as_json) as progress:
-            results = judge_run(clips, clap=clap, acoustics=acoustics, progress=progress)
+            scores = scorers(run_directions(clips).emotions, clap=clap, acoustics=acoustics, device=device)
+            results = judge_run(clips, scores, progress=progress)
         emit(results.model_dump(), as_json, result_lines(results))
         return
     if out is not None:
         check_target(out, clips)
     with progress_bars(as_json) as progress:
-        scores = clip_scores(emotion or EMOTIONS, clap=clap, acoustics=acoustics)
+        scores = clip_scores(emotion or EMOTIONS, clap=clap, acoustics=acoustics, device=device)
         frame = score_folder(clips, scores, progress=progress)
     if out is not None:
         write_frame(frame, out)
@@ -195,9 +201,7 @@ def rank(
         bool, typer.Option("--all", help="Rank every live feature, not only emotion features.")
     ] = False,
     seconds: Annotated[float, typer.Option("--seconds", help="Read from the start of each clip.")] = 2.0,
-    device: Annotated[
-        str, typer.Option("--device", help="auto (CUDA if there is one), cpu, cuda ...")
-    ] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Rank features by how much they change MusicGen's predictions, without sampling any music."""

@@ -27,6 +27,7 @@ RATE = 16000
 
 _SILENT = -120.0  # dBFS
 _ALL_ABOVE = -40.0  # dB: of what is left below 8 kHz, where it is the filter's leakage and no sound
+SHORTEST = 0.5  # s
 _SLOWEST, _FASTEST = 40.0, 240.0  # BPM
 _KEY_SECONDS = 2  # shorter clips do not hold the waves of the lowest octave
 _ONSET_RISE = 1.0  # dB, mean over bands: below, a flickering pad counts ten onsets a second
@@ -74,7 +75,7 @@ def acoustics(audio: np.ndarray, rate: int, gate: float) -> Values:
         BadInput: librosa is not installed, or the clip is shorter than half a second.
     """
     librosa = import_librosa()
-    if len(audio) < rate // 2:
+    if len(audio) < round(SHORTEST * rate):
         raise BadInput(f"acoustics: a clip of {len(audio) / rate:.2f} s is too short to measure")
     audio = audio - audio.mean(dtype=np.float64)  # a constant cannot be heard
     loudness = float(rms_dbfs(audio))

@@ -37,6 +37,7 @@ class ListeningTest:
         trials: number of them, with repeats.
         clips: distinct ones.
         megabytes: of the page.
+        left_out: methods of the run that have no clip at the coefficient.
     """
 
     page: Path
@@ -44,6 +45,7 @@ class ListeningTest:
     trials: int
     clips: int
     megabytes: float
+    left_out: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """What to tell people, JSON-able."""
@@ -53,6 +55,7 @@ class ListeningTest:
             "trials": self.trials,
             "clips": self.clips,
             "megabytes": round(self.megabytes, 1),
+            "left_out": list(self.left_out),
         }
 
 
@@ -111,7 +114,15 @@ def make_listening_test(
     )
     key = ListeningKey(format=FORMAT, test=test, settings=settings, trials=tuple(coded))
     size = (out / PAGE).stat().st_size / 1e6
-    return ListeningTest(out / PAGE, out / key.write(out), len(trials), len(names), size)
+    left_out = {str(clip.method) for clip in facts} - {"none", *(trial.method for trial in trials)}
+    return ListeningTest(
+        out / PAGE,
+        out / key.write(out),
+        len(trials),
+        len(names),
+        size,
+        () if settings.methods else tuple(sorted(left_out)),
+    )
 
 
 def choose_trials(clips: Sequence[Facts], settings: ListenSettings, where: str) -> list[Trial]:
@@ -140,7 +151,13 @@ def choose_trials(clips: Sequence[Facts], settings: ListenSettings, where: str) 
         if clip.method != "none"
         and (clip.coefficient == settings.coefficient or clip.method == "prompt_editing")
     ]
+    known = sorted({clip.coefficient for clip in clips if clip.coefficient is not None})
+    there = f"(the run has {', '.join(f'{c:g}' for c in known)})"
     methods = settings.methods or tuple(sorted({str(clip.method) for clip in steered}))
+    if len(known) > 1 and set(methods) <= {"prompt_editing"} and not settings.methods:
+        raise BadInput(
+            f"{where}: no clip at coefficient {settings.coefficient:g} {there}; choose another coefficient"
+        )
     emotions = settings.emotions or tuple(
         sorted({clip.emotion for clip in steered if clip.emotion is not None})
     )
@@ -154,10 +171,9 @@ def choose_trials(clips: Sequence[Facts], settings: ListenSettings, where: str) 
             towards = [clip for clip in by_method if clip.emotion == emotion]
             chosen = _spread(towards, settings.pairs, rng) if towards else controls[e :: len(emotions)]
             if not chosen:
-                known = sorted({clip.coefficient for clip in clips if clip.coefficient is not None})
                 raise BadInput(
-                    f"{where}: no {method} clip for {emotion} at coefficient {settings.coefficient:g} (the run has "
-                    f"{', '.join(f'{c:g}' for c in known)}); choose another coefficient, methods or emotions"
+                    f"{where}: no {method} clip for {emotion} at coefficient {settings.coefficient:g} {there}; choose "
+                    "another coefficient, methods or emotions"
                 )
             asked += [(clip, emotion) for clip in chosen]
         sides = rng.permutation(np.arange(len(asked)) % 2 == 0)

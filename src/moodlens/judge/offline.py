@@ -56,8 +56,11 @@ def read_references(
         seconds: read from the start of each clip.
 
     Raises:
-        BadInput: nothing is given, or a clip is shorter than the codebooks' delay.
+        BadInput: nothing is given, or ``seconds`` or a clip is shorter than the codebooks' delay.
     """
+    shortest = model.n_codebooks / model.frame_rate
+    if not shortest <= seconds < float("inf"):
+        raise BadInput(f"seconds: {seconds:g} is too short; {model.name} needs {shortest:.2g} s of each clip")
     out = []
     for emotion, paths in clips.items():
         for path in paths:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from moodlens.core import BadInput, Progress, read_table, silent
+from moodlens.core import BadInput, Progress, read_table, silent, write_table
+from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
 from moodlens.judge.clips import run_clips
 from moodlens.judge.hypotheses import HYPOTHESES
-from moodlens.judge.score import SCORES, Score, score_run
+from moodlens.judge.score import SCORES, Score, score_folder
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
 from moodlens.judge.tables import EDITING, Judge
 from moodlens.settings.judge import ResultSettings
@@ -79,19 +80,22 @@ def write_results(
     return results
 
 
-def scorers(emotions: Sequence[str], *, clap: str | None, acoustics: bool = True) -> list[Score]:
+def scorers(
+    emotions: Sequence[str], *, clap: str | None, acoustics: bool = True, device: str = "auto"
+) -> list[Score]:
     """The scores of a run, ready to use: what they lack is said here, before any clip is made.
 
     Args:
         emotions: of the run.
         clap: checkpoint (hub name or folder); None leaves CLAP and preservation out.
         acoustics: measure tempo, key, loudness and the like, which needs the extra ``audio``.
+        device: of CLAP.
 
     Raises:
         BadInput: no score is asked for, none that can read these emotions, a checkpoint is collapsed or absent, or
             librosa is.
     """
-    scores = list(clip_scores(emotions, clap=clap, acoustics=acoustics))
+    scores = clip_scores(emotions, clap=clap, acoustics=acoustics, device=device)
     if clap is None and not set(emotions) & set(HYPOTHESES):
         raise BadInput(
             f"acoustics: nothing is stated about {', '.join(emotions)} (only about {', '.join(HYPOTHESES)}), so no result "
@@ -105,7 +109,9 @@ def scorers(emotions: Sequence[str], *, clap: str | None, acoustics: bool = True
     return scores
 
 
-def clip_scores(emotions: Sequence[str], *, clap: str | None, acoustics: bool = True) -> list[Score]:
+def clip_scores(
+    emotions: Sequence[str], *, clap: str | None, acoustics: bool = True, device: str = "auto"
+) -> list[Score]:
     """The scores of any folder of clips; see :func:`scorers`."""
     if not acoustics and clap is None:
         raise BadInput(
@@ -113,19 +119,24 @@ def clip_scores(emotions: Sequence[str], *, clap: str | None, acoustics: bool = 
         )
     scores: list[Score] = []
     if acoustics:
-        from moodlens.judge.acoustics import AcousticScore, import_librosa
-
         import_librosa()
         scores.append(AcousticScore())
     if clap is not None:
         from moodlens.judge.clap import Clap, ClapScore
 
-        scores.append(ClapScore(Clap.load(clap), emotions))
+        scores.append(ClapScore(Clap.load(clap, device=device), emotions))
     return scores
 
 
-def check_judgeable(settings: SteerSettings) -> None:
-    """Raise BadInput unless clips made with ``settings`` can be judged: methods and controls share a strength."""
+def check_judgeable(settings: SteerSettings, *, acoustics: bool) -> None:
+    """Raise BadInput unless clips made with ``settings`` can be judged.
+
+    Methods and controls share a strength, and ``acoustics``, where they are asked for, can measure so short a clip.
+    """
+    if acoustics and settings.seconds < SHORTEST:
+        raise BadInput(
+            f"seconds: acoustics need clips of {SHORTEST:g} s or more, not {settings.seconds:g} (--no-acoustics, --no-judge)"
+        )
     if not settings.methods and not settings.prompt_editing:
         raise BadInput("steer: no method and no prompt editing: there would be nothing to judge (--no-judge)")
     made = [settings.coefficients] * bool(settings.methods) + [settings.at_controls] * bool(settings.controls)
@@ -155,13 +166,18 @@ def judge_run(
     Raises:
         BadInput: no score is asked for, a checkpoint is collapsed or absent, or the run is not whole.
     """
-    run_clips(out)
-    check_judgeable(SteerRun.read(out).settings)
+    folder, keys = run_clips(out)
     emotions = run_directions(out).emotions
     if scores is None:
         scores = scorers(emotions, clap=clap, acoustics=acoustics)
-    score_run(out, scores, progress=progress)
-    return write_results(out, emotions, settings)
+    measured = any(isinstance(score, AcousticScore) for score in scores)
+    check_judgeable(SteerRun.read(out).settings, acoustics=measured)
+    frame = score_folder(folder, scores, keys=keys, progress=progress)
+    results = steer_results(frame, emotions, settings)
+    # Both or none: results beside scores that they were not made of would lie.
+    write_table(Path(out) / SCORES, frame)
+    results.write(out)
+    return results
 
 
 def statements(results: Results) -> list[str]:

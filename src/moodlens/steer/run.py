@@ -170,7 +170,7 @@ def run_steer(
             done=done + n,
             total=len(keys),
             seconds_per_clip=round(spent / n, 2),
-            seconds_left=round(spent / n * (len(todo) - n), 1),
+            seconds_left=round(spent / n * (len(todo) - n), 2),
         ).write(out)
     each = (time.perf_counter() - start) / len(todo) if todo else None
     notes = directions.notes
