@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import yaml
 
-from moodlens.core import write_json, write_table
+from moodlens.core import write_table
 from moodlens.embed import EmbeddingStore
 from moodlens.features import select_features
 from moodlens.features.families import gather_families
@@ -16,12 +16,18 @@ from moodlens.report.document import Report
 from moodlens.report.subject import Subject
 from moodlens.report.write import compose
 from moodlens.settings.study import Settings
+from moodlens.settings.validation import Phase0Settings
 from moodlens.study.records.names import Names
+from moodlens.study.records.pairs import Compositionality, FamilyPair, Orthogonality, Pairs
 from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
+from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
+from moodlens.study.records.transfer import Transfer
 from moodlens.study.rows import Rows
 from moodlens.study.study import Study
-from moodlens.validate.probe import phase0
+from moodlens.validate.criterion import Measured
+from moodlens.validate.phase0 import phase0
+from moodlens.validate.stability import Reappearance
 from moodlens.validate.verdict import judge
 
 FOUR = ("happy", "sad", "calm", "energetic")
@@ -134,9 +140,8 @@ def make_study(
     }
     store = EmbeddingStore.create(folder / "embeddings", info, "float32")
     store.append(x)
-    write_json(
-        folder / "phase0.json", phase0(x, labels, group, emotions, seed=0, n_permutations=100, n_shuffles=3)
-    )
+    rows_of = Rows.from_frame(prompts, emotions)
+    phase0(x, rows_of, Phase0Settings(n_permutations=100, n_shuffles=3), seed=0).write(folder)
 
     write_sae(folder / "sae" / "main", d_in, d_sae, W, x[splits == "train"].mean(0))
     from moodlens.sae import baseline_metrics, encode_rows, load_sae, reconstruction_metrics, write_history
@@ -151,12 +156,12 @@ def make_study(
     seen = reconstruction_metrics(sae, x[splits == "train"], mean)
     rows = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
     fits = {"held_out": metrics | {"d_sae": d_sae}, "train": seen, "baselines": base, "rows": rows}
-    Reconstruction.model_validate(fits).write(folder)
+    rebuilt = Reconstruction.model_validate(fits)
+    rebuilt.write(folder)
     tried, reason = sweep_table(rng)
     SWEEP.write(folder, tried)
     Sweep(settings=settings.sae, reason=reason, n_tried=tried.height).write(folder)
 
-    rows_of = Rows.from_frame(prompts, emotions)
     chosen = select_features(codes, rows_of, settings.features, seed=0)
     table = chosen.table
     d = table.height
@@ -178,30 +183,43 @@ def make_study(
     write_table(folder / "features.parquet", table)
     chosen.summary.write(folder)
     write_table(folder / "interventions.parquet", interventions(rng, emotions))
-    write_table(folder / "stability.parquet", stability_table(rng, d))
-    write_json(folder / "transfer.json", transfer(rng, emotions))
-    cell = {
-        "direction": 0.83, "direction_min": 0.71, "direction_control": 0.13, "reading": 0.79, "reading_min": 0.64,
-        "reading_control": 0.24,
-    }  # fmt: skip
-    write_json(
-        folder / "agreement.json", {"n_seeds": 2, "emotions": dict.fromkeys(emotions, cell), "mean": cell}
+    stable = Reappearance(
+        stability_table(rng, d),
+        Stability(n_seeds=2, reappearance=0.7, null_cosine_p95=0.45, null_seeds=(980, 16, 4)),
     )
-    pairs = {
-        "compositionality": {"share": 1.0, "control_share": 0.1, "n_moved": 1, "n_pairs": 1, "pairs": [
-            {"emotions": list(emotions[:2]), "effects": dict.fromkeys(emotions[:2], 0.4), "moved": True,
-             "ci": {x: [0.3, 0.5] for x in emotions[:2]}, "alone": dict.fromkeys(emotions[:2], 0.6)}]},
-        "orthogonality": {"share": 0.95, "control_share": 0.99, "n_features": 5, "n_pairs": 10, "median": 0.1,
-                          "control_median": 0.05, "within_share": 0.8, "between_share": 1.0},
-    }  # fmt: skip
-    write_json(folder / "pairs.json", pairs)
-    verdict = judge(
-        "main", emotions, reconstruction=metrics, baselines=base, selection=chosen.summary.model_dump(), features=table,
-        stability={"stable_share": 0.5, "null_share": 0.02, "n_stable": 3, "n_emotion_features": 6, "n_seeds": 2,
-                   "alive_share": 0.4, "mcc": 0.6, "ci": [0.3, 0.7], "families": cell},
-        **pairs, settings=settings.verdict,
+    STABILITY.write(folder, stable.table)
+    stable.summary.write(folder)
+    transfer(rng, emotions).write(folder)
+    cell = FamilyAgreement(
+        direction=0.83, direction_min=0.71, direction_control=0.13, reading=0.79, reading_min=0.64,
+        reading_control=0.24,
     )  # fmt: skip
-    write_json(folder / "verdict.json", verdict)
+    agreement = Agreement(n_seeds=2, emotions=dict.fromkeys(emotions, cell), mean=cell)
+    agreement.write(folder)
+    pair = FamilyPair(
+        emotions=emotions[:2], effects=dict.fromkeys(emotions[:2], 0.4), moved=True,
+        ci=dict.fromkeys(emotions[:2], (0.3, 0.5)), alone=dict.fromkeys(emotions[:2], 0.6),
+    )  # fmt: skip
+    pairs = Pairs(
+        compositionality=Compositionality(
+            share=1.0, control_share=0.1, control_rise_share=0.2, n_moved=1, n_pairs=1, pairs=(pair,)
+        ),
+        orthogonality=Orthogonality(
+            max_correlation=0.3, share=0.95, control_share=0.99, n_features=5, n_pairs=10, median=0.1,
+            control_median=0.05, within_share=0.8, between_share=1.0,
+        ),
+    )  # fmt: skip
+    pairs.write(folder)
+    measured = Measured(
+        emotions,
+        reconstruction=rebuilt,
+        selection=chosen.summary,
+        features=table,
+        stability=stable,
+        agreement=agreement,
+        pairs=pairs,
+    )
+    judge("main", measured, settings.verdict).write(folder)
     return folder
 
 
@@ -274,13 +292,14 @@ def stability_table(rng: np.random.Generator, d: int) -> pl.DataFrame:
     again = rng.integers(0, 3, d) / 2
     return pl.DataFrame(
         {
-            "feature": np.arange(d), "n_seeds": [2] * d, "reappears_decoder": again, "reappears_activation": again,
-            "reappears": again, "decoder_cosine": cosine, "correlation": cosine - 0.1, "null_cosine_p95": [0.45] * d,
+            "feature": np.arange(d), "reappears_decoder": again, "reappears_activation": again,
+            "reappears": again, "decoder_cosine": cosine, "correlation": cosine - 0.1,
+            "best_cosine": cosine, "best_correlation": cosine, "alive": [True] * d,
         }
     )  # fmt: skip
 
 
-def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> dict:
+def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> Transfer:
     def cell(value: float) -> dict:
         return {"value": value, "ci": [value - 0.03, min(value + 0.03, 1.0)]}
 
@@ -298,13 +317,10 @@ def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> dict:
         }
         for kind in ("negation", "mixed", "neutral") for e in emotions
     ]  # fmt: skip
-    return {
-        "sets": [
-            {"name": "captions", "n": 1416, "n_groups": 6, "reading": "per segment, max", "auroc": auroc}
-        ],
-        "held_out": {"n": 200, "n_groups": 20, "auroc": auroc},
-        "special": special,
-    }
+    captions = {"name": "captions", "n": 1416, "n_texts": 1416, "n_groups": 6, "n_per_emotion": {}}
+    captions |= {"reading": "per segment, max", "auroc": auroc}
+    held_out = {"n": 200, "n_groups": 20, "note": "", "auroc": auroc}
+    return Transfer.model_validate({"sets": [captions], "held_out": held_out, "special": special})
 
 
 def copy_study(source: Path, target: Path, *leave_out: str) -> Path:

@@ -12,6 +12,7 @@ from helpers.report_study import copy_study, make_study
 from moodlens.core import read_json, read_table, write_json, write_table
 from moodlens.report import render
 from moodlens.study.notes import Notes
+from moodlens.study.records.stability import Stability
 from moodlens.study.study import Study
 
 HOSTILE = (
@@ -180,6 +181,7 @@ def test_one_other_seed(study):
     from moodlens.report.topics.stability import stability_histogram
 
     rows = read_table(study / "stability.parquet")
-    rows = rows.with_columns(n_seeds=pl.lit(1, pl.Int64), reappears=(pl.col("feature") % 2).cast(pl.Float64))
-    figure = stability_histogram(rows, 0.7)
+    rows = rows.with_columns(reappears=(pl.col("feature") % 2).cast(pl.Float64))
+    summary = Stability(n_seeds=1, reappearance=0.7, null_cosine_p95=0.4, null_seeds=(9, 1))
+    figure = stability_histogram(rows, summary)
     assert [text.get_text() for text in figure.axes[1].texts] == ["32", "32"]

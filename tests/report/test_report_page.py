@@ -12,7 +12,7 @@ from moodlens.core import BadInput, read_json, read_table, write_json, write_tab
 from moodlens.report import render
 from moodlens.report.write import to_html, to_markdown
 from moodlens.study.study import Study
-from moodlens.validate.verdict import LABELS
+from moodlens.validate.criteria import CRITERIA
 
 
 def written(folder) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def test_the_verdict_comes_first_with_every_criterion_and_its_control(rendered, 
         "Nice to have: strengthen the findings",
     ]
     rows = {row[0]: row for table in list(page.tables)[:2] for row in page.tables[table][1:]}
-    assert set(rows) == set(LABELS.values())
+    assert set(rows) == {criterion.label for criterion in CRITERIA}
     head = page.tables["Must: decide go or no-go"][0]
     place = {
         name: head.index(name) for name in ("Result", "Value", "Control", "What the control is", "Threshold")
@@ -115,7 +115,7 @@ def test_an_uninformative_criterion_is_called_so(study, tmp_path):
     verdict = read_json(folder / "verdict.json")
     for c in verdict["criteria"]:
         if c["id"] == "selectivity":
-            c |= {"passed": False, "uninformative": True}
+            c |= {"passed": False, "state": "uninformative", "uninformative": True}
     write_json(folder / "verdict.json", verdict)
     html, md = written(folder)
     row = next(row for row in Page(html).tables["Must: decide go or no-go"] if row[0] == "Selectivity")
@@ -218,7 +218,7 @@ def test_a_go_is_said(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
     verdict = read_json(folder / "verdict.json")
     for c in verdict["criteria"]:
-        c |= {"passed": True, "value": 1.0, "uninformative": False}
+        c |= {"passed": True, "state": "passed", "value": 1.0, "uninformative": False}
     write_json(folder / "verdict.json", verdict | {"go": True})
     html, md = written(folder)
     assert "Go: all 5 must-criteria pass" in md

@@ -1,12 +1,6 @@
-import sys
-from pathlib import Path
-
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # planted_study.py
-
-from planted_study import make_planted
-
+from helpers.planted_study import make_planted
 from moodlens.settings.validation import CausalSettings, PairSettings, TransferSettings
 
 

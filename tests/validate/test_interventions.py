@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moodlens.core import BadInput
 from moodlens.stats.logistic import log_odds
 from moodlens.stats.resample import GroupMeans
+from moodlens.study.rows import Rows
 from moodlens.validate.interventions import (
     Bank,
     centroid_means,
@@ -15,7 +15,7 @@ from moodlens.validate.interventions import (
     member_effects,
     probe_means,
 )
-from moodlens.validate.readouts import Fold, Panel, Readout, make_panel
+from moodlens.validate.readouts import Fold, Panel, Readout
 
 EMOTIONS = ("a", "b", "c")
 
@@ -34,7 +34,8 @@ def _world(seed, n=60, d=10, folds=1):
     x = (rng.normal(size=(n, d)) + 3 * rng.normal(size=d)).astype(np.float32)
     x[labels >= 0] += np.eye(d)[labels[labels >= 0]] * 2
     groups = np.arange(n) // 4
-    readouts = [Readout.fit(x + 0.1 * i, labels, groups, EMOTIONS, 0) for i in range(folds)]
+    study = Rows.of(labels, emotions=EMOTIONS, group=groups)
+    readouts = [Readout.fit(x + 0.1 * i, study, 0) for i in range(folds)]
     rows = np.array_split(rng.permutation(n), folds)
     panel = Panel(tuple(Fold.of(x, r, readout) for r, readout in zip(rows, readouts, strict=True)), "")
     return rng, x, panel
@@ -114,37 +115,3 @@ def test_rows_that_only_some_groups_have_keep_their_mean():
     values = np.full((1, 2), 3.0, dtype=np.float32)
     mean, low, high = means.interval(*means.sums(np.array([1, 4]), values))
     assert mean[0] == low[0] == high[0] == 3
-
-
-def test_readouts_never_see_the_groups_they_judge(planted):
-    usable = np.ones(len(planted.x), dtype=bool)
-    panel = make_panel(
-        planted.x, planted.labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0
-    )
-    np.testing.assert_array_equal(panel.rows, np.flatnonzero(planted.splits == "test"))
-    moved = planted.x + 100 * (planted.splits != "held_out")[:, None].astype(np.float32)
-    again = make_panel(
-        moved, planted.labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0
-    )
-    np.testing.assert_array_equal(panel.folds[0].readout.vectors, again.folds[0].readout.vectors)
-
-
-def test_cross_fitting_keeps_groups_apart_and_says_so(planted):
-    usable = planted.splits != "held_out"
-    panel = make_panel(
-        planted.x, planted.labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0
-    )
-    first, second = panel.folds
-    assert not np.intersect1d(planted.groups[first.rows], planted.groups[second.rows]).size
-    assert len(panel.rows) == (usable & (planted.splits == "test")).sum()
-    assert "half of the test groups" in panel.note
-
-
-def test_a_single_test_row_of_an_emotion_is_an_error(planted):
-    labels = planted.labels.copy()
-    joy = np.flatnonzero((labels == 0) & (planted.splits == "test"))
-    usable = np.ones(len(labels), dtype=bool)
-    usable[joy[1:]] = False
-    usable[planted.splits == "held_out"] = False
-    with pytest.raises(BadInput, match="'joy'"):
-        make_panel(planted.x, labels, planted.groups, planted.splits, usable, ("joy", "fear", "calm"), seed=0)

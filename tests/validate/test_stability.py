@@ -1,14 +1,30 @@
-"""Equal dictionaries reappear whatever their order, unrelated ones do not, and both measures are needed."""
+"""Equal dictionaries reappear whatever their order, unrelated ones do not; families agree as their directions do."""
 
 import numpy as np
 import pytest
 
 from moodlens.core import BadInput
+from moodlens.features import choose_features, gather_families
+from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import StabilitySettings
+from moodlens.study.families import Families, Family
+from moodlens.study.records.stability import Agreement, Stability
 from moodlens.validate import stability as room
-from moodlens.validate.stability import best_cosines, null_directions, stability, stability_summary
+from moodlens.validate.stability import (
+    SeedFamilies,
+    StableFeatures,
+    best_cosines,
+    family_agreement,
+    null_directions,
+    stability,
+)
 
 SETTINGS, STABLE = StabilitySettings(), 0.8
+EMOTIONS = ("joy", "fear")
+
+
+def _stable(found, strong):
+    return StableFeatures.of(found.table, found.summary, strong, STABLE)
 
 
 def _dictionary(seed, d=80, d_in=32, n=300):
@@ -32,38 +48,37 @@ def method(request, monkeypatch):
 def test_the_same_dictionary_in_another_order_is_perfectly_stable():
     W, codes, x = _dictionary(0)
     orders = [np.random.default_rng(i).permutation(80) for i in range(5)]
-    table = stability(
-        W, [W[o] for o in orders], codes, [codes[:, o] for o in orders], x, SETTINGS, STABLE, seed=0
-    )
+    found = stability(W, [W[o] for o in orders], codes, [codes[:, o] for o in orders], x, SETTINGS, seed=0)
+    table = found.table
     for name in ("reappears", "reappears_decoder", "reappears_activation"):
         assert (table[name] == 1).all()
     assert table["decoder_cosine"].min() > 0.999
     assert table["correlation"].min() > 0.999
-    summary = stability_summary(table, np.arange(80) < 20, STABLE)
-    assert summary["stable_share"] == summary["alive_share"] == 1
-    assert summary["n_stable"] == summary["n_emotion_features"] == 20
-    assert summary["mcc"] == pytest.approx(1, abs=1e-3)
-    assert summary["null_share"] < 0.01
-    assert summary["ci"][0] > 0.8
+    stable = _stable(found, np.arange(80) < 20)
+    assert stable.stable_share == stable.alive_share == 1
+    assert stable.n_stable == stable.n_emotion_features == 20
+    assert stable.mcc == pytest.approx(1, abs=1e-3)
+    assert stable.null_share < 0.01
+    assert stable.ci[0] > 0.8
 
 
 @pytest.mark.usefixtures("method")
 def test_unrelated_dictionaries_are_not_stable():
     W, codes, x = _dictionary(0)
     others = [_dictionary(i + 1) for i in range(3)]
-    table = stability(W, [o[0] for o in others], codes, [o[1] for o in others], x, SETTINGS, STABLE, seed=0)
-    assert (table["reappears"] == 0).all()
-    assert stability_summary(table, np.ones(80, dtype=bool), STABLE)["stable_share"] == 0
-    assert table["correlation"].max() < 0.5
+    found = stability(W, [o[0] for o in others], codes, [o[1] for o in others], x, SETTINGS, seed=0)
+    assert (found.table["reappears"] == 0).all()
+    assert _stable(found, np.ones(80, dtype=bool)).stable_share == 0
+    assert found.table["correlation"].max() < 0.5
 
 
 def test_direction_alone_or_use_alone_does_not_count():
     W, codes, x = _dictionary(0)
     other_W, other_codes, _ = _dictionary(1)
-    same_direction = stability(W, [W], codes, [other_codes], x, SETTINGS, STABLE, seed=0)
+    same_direction = stability(W, [W], codes, [other_codes], x, SETTINGS, seed=0).table
     assert (same_direction["reappears_decoder"] == 1).all()
     assert (same_direction["reappears"] == 0).all()
-    same_use = stability(W, [other_W], codes, [codes], x, SETTINGS, STABLE, seed=0)
+    same_use = stability(W, [other_W], codes, [codes], x, SETTINGS, seed=0).table
     assert (same_use["reappears_activation"] == 1).all()
     assert (same_use["reappears"] == 0).all()
 
@@ -71,7 +86,7 @@ def test_direction_alone_or_use_alone_does_not_count():
 def test_direction_and_use_must_agree_on_the_same_partner():
     W, codes, x = _dictionary(0)
     order = np.roll(np.arange(80), 1)
-    table = stability(W, [W], codes, [codes[:, order]], x, SETTINGS, STABLE, seed=0)
+    table = stability(W, [W], codes, [codes[:, order]], x, SETTINGS, seed=0).table
     assert (table["reappears_decoder"] == 1).all()
     assert (table["reappears_activation"] == 1).all()
     assert (table["reappears"] == 0).all()
@@ -81,12 +96,14 @@ def test_a_share_of_seeds_and_features_that_never_fire():
     W, codes, x = _dictionary(0)
     other_W, other_codes, _ = _dictionary(1)
     codes[:, 3] = 0
-    table = stability(W, [W] * 4 + [other_W], codes, [codes] * 4 + [other_codes], x, SETTINGS, STABLE, seed=0)
+    found = stability(W, [W] * 4 + [other_W], codes, [codes] * 4 + [other_codes], x, SETTINGS, seed=0)
+    table = found.table
     assert table["reappears"][5] == pytest.approx(0.8)
     assert table["reappears"][3] == 0
     assert not table["alive"][3]
-    summary = stability_summary(table, np.isin(np.arange(80), [3, 5]), STABLE)
-    assert summary["n_stable"] == 1  # 4 of 5 seeds is enough, up to rounding
+    assert (
+        _stable(found, np.isin(np.arange(80), [3, 5])).n_stable == 1
+    )  # 4 of 5 seeds is enough, up to rounding
 
 
 def test_the_null_is_harder_than_isotropic_where_data_has_low_rank():
@@ -102,15 +119,134 @@ def test_the_null_is_harder_than_isotropic_where_data_has_low_rank():
 
 def test_no_emotion_feature_is_not_a_failure():
     W, codes, x = _dictionary(0)
-    table = stability(W, [W], codes, [codes], x, SETTINGS, STABLE, seed=0)
-    summary = stability_summary(table, np.zeros(80, dtype=bool), STABLE)
-    assert summary["stable_share"] is None
-    assert summary["n_emotion_features"] == 0
+    stable = _stable(stability(W, [W], codes, [codes], x, SETTINGS, seed=0), np.zeros(80, dtype=bool))
+    assert stable.stable_share is None
+    assert stable.n_emotion_features == 0
+
+
+def test_the_null_is_kept_for_any_share_of_seeds():
+    summary = Stability(n_seeds=5, reappearance=0.7, null_cosine_p95=0.5, null_seeds=(90, 4, 3, 2, 1, 0))
+    assert summary.null_share(0.8) == 0.01
+    assert summary.null_share(0.6) == 0.03
+    assert summary.null_share(1.0) == 0
 
 
 def test_wrong_shapes_are_refused():
     W, codes, x = _dictionary(0)
     with pytest.raises(BadInput, match="other seeds"):
-        stability(W, [], codes, [], x, SETTINGS, STABLE, seed=0)
+        stability(W, [], codes, [], x, SETTINGS, seed=0)
     with pytest.raises(BadInput, match="do not fit"):
-        stability(W, [W], codes, [codes[:-1]], x, SETTINGS, STABLE, seed=0)
+        stability(W, [W], codes, [codes[:-1]], x, SETTINGS, seed=0)
+
+
+def _families(*members):
+    return Families(
+        families=tuple(
+            Family(
+                emotion=name,
+                features=tuple(int(f) for f in features),
+                weights=(0.6, 0.4)[: len(features)],
+                scales=(0.5, 2.0)[: len(features)],
+            )
+            for name, features in zip(EMOTIONS, members, strict=True)
+        )
+    )
+
+
+def _seed(rng, d_in=24, d_sae=80):
+    W = rng.normal(size=(d_sae, d_in))
+    W /= np.linalg.norm(W, axis=1, keepdims=True)
+    return SeedFamilies(_families([3, 7], [11, 40]), W.T.copy(), W, rng.uniform(0.5, 2, d_sae))
+
+
+def _permuted(one, order):
+    """The same SAE with its features in another order: feature ``f`` is now ``place[f]``."""
+    place = np.argsort(order)
+    moved = _families(*([place[f] for f in family.features] for family in one.families.families))
+    return SeedFamilies(moved, one.W_enc[:, order], one.W_dec[order], one.sizes[order])
+
+
+def test_the_same_sae_in_another_order_agrees_fully():
+    rng = np.random.default_rng(0)
+    own = _seed(rng)
+    out = family_agreement(own, [_permuted(own, rng.permutation(80)), own], rng.normal(size=(60, 24)), seed=0)
+    assert out.n_seeds == 2
+    for emotion in EMOTIONS:
+        cell = out.emotions[emotion]
+        assert cell.direction_min == pytest.approx(1)
+        assert cell.reading_min == pytest.approx(1)
+        assert cell.direction_control < 0.6
+        assert cell.reading_control < 0.6
+    assert out.mean.direction == pytest.approx(1)
+
+
+def test_unrelated_saes_agree_no_more_than_random_families():
+    rng = np.random.default_rng(1)
+    out = family_agreement(_seed(rng), [_seed(rng) for _ in range(5)], rng.normal(size=(60, 24)), seed=0)
+    assert out.mean.direction < out.mean.direction_control
+    assert out.mean.reading < out.mean.reading_control
+
+
+def test_the_two_measures_by_hand():
+    rng = np.random.default_rng(2)
+    own, other, x = _seed(rng), _seed(rng), rng.normal(size=(60, 24)) + 3
+    cell = family_agreement(own, [other], x, seed=0).emotions["fear"]
+    added = [0.6 * 0.5 * s.W_dec[11] + 0.4 * 2.0 * s.W_dec[40] for s in (own, other)]
+    cosine = added[0] @ added[1] / np.linalg.norm(added[0]) / np.linalg.norm(added[1])
+    assert cell.direction == pytest.approx(cosine)
+    read = [s.families.scores((x @ s.W_enc).astype(np.float32))[:, 1] for s in (own, other)]
+    assert cell.reading == pytest.approx(np.corrcoef(read[0], read[1])[0, 1], abs=1e-5)
+
+
+def test_silent_features_and_members_are_never_drawn():
+    rng = np.random.default_rng(3)
+    own = _seed(rng)
+    # Only copies of the family's opposite are live beside it: every random family is the opposite.
+    W = own.W_dec.copy()
+    sizes = np.zeros(80)
+    sizes[[3, 7, 20, 21]] = 1
+    W[20] = W[21] = -own.families.families[0].direction(own.W_dec)
+    other = SeedFamilies(own.families, own.W_enc, W, sizes)
+    cell = family_agreement(own, [other], rng.normal(size=(60, 24)), seed=0).emotions["joy"]
+    assert cell.direction_control == pytest.approx(-1)
+
+
+def test_a_family_that_is_missing_elsewhere_counts_nothing_and_one_missing_here_is_left_out():
+    rng = np.random.default_rng(4)
+    own, other = _seed(rng), _seed(rng)
+    x = rng.normal(size=(60, 24))
+    without = SeedFamilies(_families([3, 7], []), other.W_enc, other.W_dec, other.sizes)
+    out = family_agreement(own, [own, without], x, seed=0).emotions
+    assert out["fear"].direction == pytest.approx(0.5)
+    assert out["fear"].reading_min == 0
+    assert set(family_agreement(without, [own], x, seed=0).emotions) == {"joy"}
+    none = SeedFamilies(_families([], []), other.W_enc, other.W_dec, other.sizes)
+    assert family_agreement(none, [own], x, seed=0) == Agreement(n_seeds=1, emotions={}, mean=None)
+
+
+def test_no_seed_or_other_emotions_are_errors():
+    own = _seed(np.random.default_rng(5))
+    with pytest.raises(BadInput, match="no other seed"):
+        family_agreement(own, [], np.zeros((3, 24)), seed=0)
+    renamed = Families(families=(own.families.families[0], Family(emotion="calm")))
+    with pytest.raises(BadInput, match="different emotions"):
+        family_agreement(
+            own, [SeedFamilies(renamed, own.W_enc, own.W_dec, own.sizes)], np.zeros((3, 24)), seed=0
+        )
+
+
+def test_families_found_anew_on_planted_features_are_the_planted_ones(planted):
+    """The rule for other seeds, which judges nothing on test rows, finds the features that were planted."""
+    names = planted.families.emotions
+    table = choose_features(planted.codes, planted.rows, FeatureSettings())
+    tested = set(table.filter("tested")["feature"].to_list())
+    assert {*planted.causal.tolist(), *planted.decoys.tolist()} <= tested
+    table = table.rename({"tested": "emotion_feature"})
+    found = gather_families(table, planted.codes, planted.rows, FeatureSettings())
+    planted_of = {
+        e: {f for f in (*planted.causal, *planted.decoys) if planted.table["emotion"][int(f)] == e}
+        for e in names
+    }
+    for family in found.families:
+        assert len(family.features) == 10
+        assert set(family.features) <= planted_of[family.emotion]

@@ -1,12 +1,27 @@
-"""Every criterion passing, failing, uninformative and absent; go needs all five musts."""
+"""Every criterion passing, failing, uninformative and absent; go needs all five musts; texts quote what was used."""
 
+from dataclasses import replace
+
+import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.settings.verdict import NOT_MEASURED
-from moodlens.validate.verdict import LABELS, MUST, NICE, VerdictSettings, judge
+from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.causal import Causal
+from moodlens.study.records.pairs import Compositionality, Orthogonality, Pairs
+from moodlens.study.records.sae import Reconstruction
+from moodlens.study.records.selection import Selection, Shuffled, ThresholdOnly
+from moodlens.study.records.stability import Agreement, FamilyAgreement, Stability
+from moodlens.study.records.transfer import HeldOut
+from moodlens.study.records.verdict import Verdict
+from moodlens.validate.criteria import CRITERIA
+from moodlens.validate.criterion import Measured
+from moodlens.validate.stability import Reappearance
+from moodlens.validate.verdict import judge
 
 EMOTIONS = ("a", "b")
+MUST = [criterion.id for criterion in CRITERIA if criterion.must]
+IDS = [criterion.id for criterion in CRITERIA]
 
 
 def _features(n=12, score=0.9, control=0.5, covered=0.8, covered_control=0.1):
@@ -24,90 +39,157 @@ def _features(n=12, score=0.9, control=0.5, covered=0.8, covered_control=0.1):
     )
 
 
-def _evidence(**changes):
-    good = {
-        "reconstruction": {"mse": 0.001, "explained_variance": 0.9, "l0": 12, "active_share": 0.02, "dead_share": 0.01},
-        "baselines": {"mean": {"mse": 0.0005, "explained_variance": 0.0}, "pca": {"explained_variance": 0.6, "components": 12}},
-        "selection": {
-            "n_emotion_features": 80, "n_groups_test": 100, "per_emotion": {}, "shuffled": {"p95": 1.0, "mean": 0.1},
-            "threshold_only": {"count": 200, "shuffled_mean": 150.0},
-        },
-        "features": _features(),
-        "causality": {
-            "per_emotion": {"a": 12, "b": 15}, "control_per_emotion": {"a": 0, "b": 1}, "control_name": "controls",
-            "rule": "a rule",
-        },
-        "stability": {
-            "stable_share": 0.9, "null_share": 0.0, "n_stable": 9, "n_emotion_features": 10, "n_seeds": 5,
-            "alive_share": 0.4, "mcc": 0.6, "ci": [0.7, 1.0],
-        },
-        "generalization": {"family_auroc": 0.9, "control_auroc": 0.6, "ci": [0.85, 0.95], "note": ""},
-        "compositionality": {"share": 1.0, "control_share": 0.01, "n_moved": 1, "n_pairs": 1},
-        "orthogonality": {"share": 0.95, "control_share": 0.85},
+def _rebuilt(**changes):
+    metrics = {
+        "mse": 0.001, "explained_variance": 0.9, "l0": 12, "active_share": 0.02, "dead_share": 0.01, "dense_share": 0.0,
+        "mean_norm_ratio": 0.9, "d_sae": 600,
+    } | changes.pop("held_out", {})  # fmt: skip
+    mean = {"mse": 0.0005, "explained_variance": 0.0} | changes.pop("mean", {})
+    return Reconstruction.model_validate(
+        {
+            "held_out": metrics,
+            "train": {name: value for name, value in metrics.items() if name != "d_sae"},
+            "baselines": {
+                "mean": mean,
+                "pca": {"mse": 0.0002, "explained_variance": 0.6, "n_components": 12},
+            },
+            "rows": {"train": 100, "val": 10, "test": 60},
+        }
+    )
+
+
+def _selected(n=80, p95=1.0, alone=150.0, **changes):
+    values = {
+        "n_features": 600, "n_alive": 600, "n_tested": 100, "n_emotion_features": n, "per_emotion": {"a": n, "b": 0},
+        "n_family_wise": 10, "n_rows_test": 300, "n_groups_test": 100, "n_permutations": 1000, "q": 0.05,
+        "min_selectivity": 2.0,
     }  # fmt: skip
-    return good | changes
+    shuffled = Shuffled(n_shuffles=20, n_tested_mean=50, counts=(0, 1), mean=0.1, p95=p95)
+    only = ThresholdOnly(count=200, shuffled_mean=alone, shuffled_p95=160, min_selectivity=2.0, min_firings=5)
+    return Selection(**values | changes, shuffled=shuffled, threshold_only=only)
+
+
+def _caused(per, chance):
+    return Causal(
+        per_emotion=per, control_per_emotion=chance, control_name="controls", rule="a rule", n_tested=per, n_controls=200,
+        n_random_directions=200, n_rows=100, n_groups=20, readouts="held-out",
+    )  # fmt: skip
+
+
+def _again(share, null=0.0, size=24):
+    """``share`` of the features reappear in every seed, ``null`` of the random directions."""
+    seeds = np.where(np.arange(size) < share * size, 1.0, 0.0)
+    table = pl.DataFrame({"reappears": seeds, "correlation": seeds, "alive": [True] * size})
+    return Reappearance(
+        table,
+        Stability(
+            n_seeds=5,
+            reappearance=0.7,
+            null_cosine_p95=0.5,
+            null_seeds=(round(100 - 100 * null), 0, 0, 0, 0, round(100 * null)),
+        ),
+    )
+
+
+def _held_out(**values):
+    return HeldOut(n=100, n_groups=20, auroc={}, **{"note": ""} | values)
+
+
+def _pairs(together=(1.0, 0.01), independent=(0.95, 0.85), bar=0.3):
+    return Pairs(
+        compositionality=Compositionality(
+            share=together[0],
+            control_share=together[1],
+            control_rise_share=0.1,
+            n_moved=1,
+            n_pairs=1,
+            pairs=(),
+        ),
+        orthogonality=Orthogonality(
+            max_correlation=bar, n_features=10, n_pairs=45, share=independent[0], control_share=independent[1]
+        ),
+    )
+
+
+GOOD = Measured(
+    EMOTIONS,
+    reconstruction=_rebuilt(),
+    selection=_selected(),
+    features=_features(),
+    causal=_caused({"a": 12, "b": 15}, {"a": 0, "b": 1}),
+    stability=_again(0.9),
+    held_out=_held_out(family_auroc=0.9, control_auroc=0.6, ci=(0.85, 0.95)),
+    pairs=_pairs(),
+)
 
 
 def _judge(settings=None, **changes):
-    verdict = judge("main", EMOTIONS, settings=settings, **_evidence(**changes))
-    return verdict, {c["id"]: c for c in verdict["criteria"]}
+    verdict = judge("main", replace(GOOD, **changes), settings)
+    return verdict, {criterion.id: criterion for criterion in verdict.criteria}
 
 
-def test_all_good_is_go():
+def test_all_good_is_go(tmp_path):
     verdict, by = _judge()
-    assert verdict["go"] is True
-    assert verdict["sae"] == "main"
-    assert set(by) == set(LABELS) == {*MUST, *NICE}
-    assert all(c["passed"] and not c["uninformative"] and c["control"] for c in by.values())
-    assert verdict["next_steps"] == []
-    assert [c["id"] for c in verdict["criteria"] if c["must"]] == list(MUST)
+    assert verdict.go is True
+    assert verdict.sae == "main"
+    assert list(by) == IDS
+    assert verdict.next_steps == ()
+    assert all(c.passed and c.state == "passed" and not c.advice for c in verdict.criteria)
+    assert [c.id for c in verdict.criteria if c.must] == MUST
+    assert by["interpretability"].value == 12
+    assert by["causality"].value == 12
+    assert by["causality"].control.value == 1
+    verdict.write(tmp_path)
+    assert Verdict.read(tmp_path) == verdict
 
 
 FAILING = {
-    "reconstruction": {"reconstruction": {"mse": 0.001, "explained_variance": 0.7, "l0": 12, "active_share": 0.02, "dead_share": 0.01}},
-    "sparsity": {"reconstruction": {"mse": 0.001, "explained_variance": 0.9, "l0": 40, "active_share": 0.08, "dead_share": 0.01}},
-    "selectivity": {"selection": {"n_emotion_features": 49, "shuffled": {"p95": 1.0}}},
-    "interpretability": {"features": _features(n=9)},
-    "causality": {"causality": {"per_emotion": {"a": 30, "b": 9}, "control_per_emotion": {}, "control_name": "c", "rule": "r"}},
-    "monosemanticity": {"features": _features(covered=0.4)},
-    "stability": {"stability": {"stable_share": 0.5, "null_share": 0.0, "n_stable": 5, "n_emotion_features": 10, "n_seeds": 5, "alive_share": 0.4, "mcc": 0.5}},
-    "generalization": {"generalization": {"family_auroc": 0.7, "control_auroc": 0.6}},
-    "compositionality": {"compositionality": {"share": 0.5, "control_share": 0.0, "n_moved": 3, "n_pairs": 6}},
-    "orthogonality": {"orthogonality": {"share": 0.8, "control_share": 0.7}},
-    "dead_features": {"reconstruction": {"mse": 0.001, "explained_variance": 0.9, "l0": 12, "active_share": 0.02, "dead_share": 0.2}},
-}  # fmt: skip
+    "reconstruction": {"reconstruction": _rebuilt(held_out={"explained_variance": 0.5})},
+    "sparsity": {"reconstruction": _rebuilt(held_out={"active_share": 0.1})},
+    "selectivity": {"selection": _selected(20, alone=5.0)},
+    "interpretability": {"features": _features().with_columns(interpretable=pl.int_range(24) < 18)},
+    "causality": {"causal": _caused({"a": 12, "b": 3}, {"a": 0, "b": 0})},
+    "monosemanticity": {"features": _features(covered=0.3)},
+    "stability": {"stability": _again(0.5)},
+    "generalization": {"held_out": _held_out(family_auroc=0.7, control_auroc=0.55)},
+    "compositionality": {"pairs": _pairs(together=(0.5, 0.01))},
+    "orthogonality": {"pairs": _pairs(independent=(0.7, 0.6))},
+    "dead_features": {"reconstruction": _rebuilt(held_out={"dead_share": 0.2})},
+}
 
 
-@pytest.mark.parametrize("name", sorted(LABELS))
-def test_a_criterion_below_its_threshold_fails_and_gets_advice(name):
+@pytest.mark.parametrize("name", IDS)
+def test_a_value_below_its_threshold_fails_and_says_what_to_do(name):
     verdict, by = _judge(**FAILING[name])
-    assert not by[name]["passed"]
-    assert not by[name]["uninformative"]
-    assert by[name]["value"] is not None
-    assert verdict["go"] is (name in NICE)
-    assert len(verdict["next_steps"]) == 1
+    assert by[name].state == "failed"
+    assert not by[name].passed
+    assert not by[name].uninformative
+    assert verdict.go is (name not in MUST)
+    assert verdict.next_steps == (by[name].advice,)
+    assert by[name].advice
 
 
 UNINFORMATIVE = {
-    "reconstruction": {"baselines": {"mean": {"mse": 0.0005, "explained_variance": 0.85}}},
-    "selectivity": {"selection": {"n_emotion_features": 80, "shuffled": {"p95": 60.0}}},
+    "reconstruction": {"reconstruction": _rebuilt(mean={"explained_variance": 0.85})},
+    "selectivity": {"selection": _selected(p95=60.0)},
     "interpretability": {"features": _features(control=0.95)},
-    "causality": {"causality": {"per_emotion": {"a": 30, "b": 30}, "control_per_emotion": {"a": 0, "b": 11}, "control_name": "c", "rule": "r"}},
+    "causality": {"causal": _caused({"a": 30, "b": 30}, {"a": 0, "b": 11})},
     "monosemanticity": {"features": _features(covered_control=0.6)},
-    "stability": {"stability": {"stable_share": 0.9, "null_share": 0.85, "n_stable": 9, "n_emotion_features": 10, "n_seeds": 5, "alive_share": 0.4, "mcc": 0.5}},
-    "generalization": {"generalization": {"family_auroc": 0.9, "control_auroc": 0.82}},
-    "compositionality": {"compositionality": {"share": 1.0, "control_share": 0.9, "n_moved": 6, "n_pairs": 6}},
-    "orthogonality": {"orthogonality": {"share": 0.98, "control_share": 0.95}},
-}  # fmt: skip
+    "stability": {"stability": _again(0.9, null=0.85)},
+    "generalization": {"held_out": _held_out(family_auroc=0.9, control_auroc=0.82)},
+    "compositionality": {"pairs": _pairs(together=(1.0, 0.9))},
+    "orthogonality": {"pairs": _pairs(independent=(0.98, 0.95))},
+}
 
 
 @pytest.mark.parametrize("name", sorted(UNINFORMATIVE))
 def test_a_threshold_that_the_control_meets_says_nothing(name):
     verdict, by = _judge(**UNINFORMATIVE[name])
-    assert by[name]["uninformative"]
-    assert not by[name]["passed"]
-    assert verdict["go"] is (name in NICE)
-    assert len(verdict["next_steps"]) == 1
+    assert by[name].state == "uninformative"
+    assert by[name].uninformative
+    assert not by[name].passed
+    assert verdict.go is (name not in MUST)
+    assert len(verdict.next_steps) == 1
 
 
 @pytest.mark.parametrize(
@@ -115,40 +197,36 @@ def test_a_threshold_that_the_control_meets_says_nothing(name):
     [
         ("reconstruction", "reconstruction"), ("sparsity", "reconstruction"), ("dead_features", "reconstruction"),
         ("selectivity", "selection"), ("interpretability", "features"), ("monosemanticity", "features"),
-        ("causality", "causality"), ("stability", "stability"), ("generalization", "generalization"),
-        ("compositionality", "compositionality"), ("orthogonality", "orthogonality"),
+        ("causality", "causal"), ("stability", "stability"), ("generalization", "held_out"),
+        ("compositionality", "pairs"), ("orthogonality", "pairs"),
     ],
 )  # fmt: skip
 def test_what_was_not_measured_does_not_pass(name, part):
     verdict, by = _judge(**{part: None})
-    assert by[name]["value"] is None
-    assert not by[name]["passed"]
-    assert LABELS[name].lower() in verdict["next_steps"][-1]
+    assert by[name].value is None
+    assert by[name].state == "not measured"
+    assert not by[name].passed
+    assert by[name].label.lower() in verdict.next_steps[-1]
+    assert f"moodlens {by[name].stage} DIR" in by[name].advice
 
 
 def test_nothing_found_is_a_result_not_a_crash():
+    none = {"a": 0, "b": 0}
     verdict, by = _judge(
-        selection={"n_emotion_features": 0, "shuffled": {"p95": 0.0}},
+        selection=_selected(0, p95=0.0),
         features=_features().with_columns(emotion_feature=pl.lit(False)),
-        causality={
-            "per_emotion": {"a": 0, "b": 0}, "control_per_emotion": {"a": 0, "b": 0}, "control_name": "c", "rule": "r",
-        },
-        stability={
-            "stable_share": None, "null_share": 0.0, "n_stable": 0, "n_emotion_features": 0, "n_seeds": 5,
-            "alive_share": 0.1, "mcc": 0.5, "ci": None,
-        },
-        generalization={"family_auroc": None, "control_auroc": None, "note": "no emotion has a family"},
-        compositionality={"share": None, "control_share": None},
-        orthogonality={"share": None, "control_share": None},
-    )  # fmt: skip
-    assert verdict["go"] is False
-    assert by["selectivity"]["value"] == 0
-    assert by["generalization"]["note"] == "no emotion has a family"
+        causal=_caused(none, none),
+        held_out=_held_out(note="no emotion has a family"),
+        pairs=_pairs(together=(None, None), independent=(None, None)),
+    )
+    assert verdict.go is False
+    assert by["selectivity"].value == 0
+    assert by["generalization"].note == "no emotion has a family"
     for name in ("selectivity", "interpretability", "causality", "stability", "monosemanticity"):
-        assert not by[name]["passed"]
+        assert not by[name].passed
     # To run the stages again would not help: what is missing is something to judge.
-    assert not any("not measured" in step.lower() for step in verdict["next_steps"])
-    assert "Stability: no emotion feature to judge." in verdict["next_steps"]
+    assert not any("not measured" in step.lower() for step in verdict.next_steps)
+    assert "Stability: no emotion feature to judge." in verdict.next_steps
 
 
 def test_names_of_no_feature_are_nothing_to_judge_and_no_names_are_not_measured():
@@ -157,38 +235,84 @@ def test_names_of_no_feature_are_nothing_to_judge_and_no_names_are_not_measured(
         *(pl.lit(None, dtype=pl.Float64).alias(c) for c in ("interpretable", "monosemanticity")),
     )
     for name in ("interpretability", "monosemanticity"):
-        assert _judge(features=none)[1][name]["note"] == "no emotion feature to judge"
+        assert _judge(features=none)[1][name].state == "nothing to judge"
         some = none.with_columns(pl.lit(True).alias("emotion_feature"))
-        assert _judge(features=some)[1][name]["note"] == NOT_MEASURED
+        assert _judge(features=some)[1][name].state == "not measured"
 
 
 def test_a_count_below_its_control_is_not_found_even_above_the_threshold():
-    settings = VerdictSettings(min_emotion_features=5)
-    _, by = _judge(settings, selection={"n_emotion_features": 6, "shuffled": {"p95": 7.0}})
-    assert not by["selectivity"]["passed"]
+    _, by = _judge(VerdictSettings(min_emotion_features=5), selection=_selected(6, p95=7.0))
+    assert not by["selectivity"].passed
+
+
+def test_the_control_of_counts_is_the_largest_over_the_emotions():
+    uneven = _features().with_columns(
+        name_control=pl.when(pl.col("emotion") == "b").then(0.95).otherwise(0.5)
+    )
+    control = _judge(features=uneven)[1]["interpretability"].control
+    assert control is not None
+    assert control.value == 12
 
 
 def test_too_sparse_and_too_dense_get_opposite_advice():
-    base = _evidence()["reconstruction"]
-    dense = _judge(reconstruction=base | {"active_share": 0.1})[0]["next_steps"][0]
-    sparse = _judge(reconstruction=base | {"active_share": 0.001})[0]["next_steps"][0]
+    dense = _judge(reconstruction=_rebuilt(held_out={"active_share": 0.1}))[0].next_steps[0]
+    sparse = _judge(reconstruction=_rebuilt(held_out={"active_share": 0.001}))[0].next_steps[0]
     assert "raise l1_coefficient" in dense
     assert "lower l1_coefficient" in sparse
 
 
 def test_without_groups_a_threshold_that_shuffled_labels_meet_says_nothing():
-    grouped = {
-        "n_emotion_features": 80, "shuffled": {"p95": 0.0, "mean": 0.0}, "n_groups_test": 12, "n_rows_test": 36,
-        "threshold_only": {"count": 400, "shuffled_mean": 180.0},
-    }  # fmt: skip
-    kwargs = {"reconstruction": None, "baselines": None, "features": None}
+    grouped = {"p95": 0.0, "alone": 180.0, "n_groups_test": 12, "n_rows_test": 36}
+    assert _judge(selection=_selected(**grouped))[1]["selectivity"].passed
+    alone = _judge(selection=_selected(**grouped | {"n_groups_test": 36}))[1]["selectivity"]
+    assert alone.uninformative
+    assert not alone.passed
+    assert "no groups are known" in alone.note
 
-    def selectivity(selection):
-        verdict = judge("main", ("a", "b"), selection=selection, **kwargs)
-        return next(c for c in verdict["criteria"] if c["id"] == "selectivity")
 
-    assert selectivity(grouped)["passed"]
-    alone = selectivity(grouped | {"n_groups_test": 36})
-    assert alone["uninformative"]
-    assert not alone["passed"]
-    assert "no groups are known" in alone["note"]
+def test_families_beside_those_of_other_seeds_are_noted_with_the_stability():
+    cell = FamilyAgreement(
+        direction=0.83, direction_min=0.7, direction_control=0.13, reading=0.79, reading_min=0.6, reading_control=0.24
+    )  # fmt: skip
+    note = _judge(agreement=Agreement(n_seeds=5, emotions={"a": cell}, mean=cell))[1]["stability"].note
+    assert "direction cosine 0.83 (random families 0.13)" in note
+
+
+def _texts(verdict):
+    return " ".join(f"{c.threshold} {c.note} {c.advice}" for c in verdict.criteria)
+
+
+@pytest.mark.parametrize("name", sorted(VerdictSettings.model_fields))
+def test_every_threshold_is_quoted_and_no_old_one_stays(name):
+    field = VerdictSettings.model_fields[name]
+    new = field.default + 7 if isinstance(field.default, int) else 0.37
+    before, after = (
+        {c.id: c.threshold for c in _judge(VerdictSettings(**settings))[0].criteria}
+        for settings in ({}, {name: new})
+    )
+    changed = {key: after[key] for key in after if after[key] != before[key]}
+    assert len(changed) == 1
+    ((key, text),) = changed.items()
+    written = (str(new), f"{100 * new:g} %")
+    assert any(form in text for form in written)
+    old = field.default
+    for form in (f"{old:g}", f"{100 * old:g} %"):
+        assert before[key].count(form) - text.count(form) in (0, 1)
+    assert any(before[key].count(form) - text.count(form) == 1 for form in (f"{old:g}", f"{100 * old:g} %"))
+
+
+@pytest.mark.parametrize(
+    ("part", "used", "quoted"),
+    [
+        ("selection", _selected(q=0.0123), "q < 0.0123"),
+        ("selection", _selected(min_selectivity=4.5), "selectivity > 4.5"),
+        ("pairs", _pairs(bar=0.123), "|r| < 0.123"),
+        ("causal", replace(GOOD).causal.model_copy(update={"rule": "more than 97.5 % of them"}), "97.5 %"),
+    ],
+)
+def test_what_a_stage_used_is_quoted_from_its_record(part, used, quoted):
+    old = {"q < 0.0123": "q < 0.05", "selectivity > 4.5": "and selectivity > 2 ", "|r| < 0.123": "|r| < 0.3"}
+    texts = _texts(_judge(**{part: used})[0])
+    assert quoted in texts
+    assert old.get(quoted, "a rule") not in texts
+    assert old.get(quoted, "a rule") in _texts(_judge()[0])

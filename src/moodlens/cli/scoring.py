@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from moodlens.core.lines import table
-from moodlens.pipeline.score import Scored, auroc_lines, intervals_of, records, values_of
+from moodlens.pipeline.score import Scored, auroc_lines, records
 
 SHOWN = 10
 
@@ -12,14 +12,12 @@ SHOWN = 10
 def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> dict[str, Any]:
     """``n``, the AUROCs (with labels), and one entry per text with its family scores (unless they went to a file)."""
     result = scored.result
-    value = {
-        key: result[key]
-        for key in ("name", "n", "n_seen", "n_texts", "n_groups", "n_per_emotion", "reading")
-        if key in result
-    }
-    value |= (
-        {"auroc": values_of(result), "ci": intervals_of(result)} if "auroc" in result else {"auroc": None}
-    )
+    value: dict[str, Any] = result.model_dump(exclude={"auroc"}) | {"auroc": None}
+    if result.auroc:
+        value["auroc"] = {
+            m: {name: e.value for name, e in parts.items()} for m, parts in result.auroc.items()
+        }
+        value["ci"] = {m: {name: e.ci for name, e in parts.items()} for m, parts in result.auroc.items()}
     if out is not None:
         return value | {"read": scored.read, "scores_file": str(out)}
     columns = ["id", "emotion", *(f"family_{e}" for e in emotions)]
@@ -34,7 +32,7 @@ def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
 def score_lines(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> list[str]:
     """The AUROC table and the first texts."""
     result = scored.result
-    lines = [*auroc_lines(result, emotions), ""] if "auroc" in result else []
+    lines = [*auroc_lines(result.name, result, emotions), ""] if result.auroc else []
     lines += [scored.read, ""]
     head = ["text", *emotions]
     rows = [

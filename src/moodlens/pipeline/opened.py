@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from moodlens.settings.steer import SteerSettings
     from moodlens.settings.study import Settings
     from moodlens.steer.run import SteerOutcome
+    from moodlens.study.records.verdict import Verdict
 
 
 class OpenStudy(Study):
@@ -48,11 +49,11 @@ class OpenStudy(Study):
         return study
 
     @property
-    def verdict(self) -> dict[str, Any]:
+    def verdict(self) -> "Verdict":
         """Go or no-go, with every criterion beside its controls."""
-        from moodlens.core.files import read_json
+        from moodlens.study.records.verdict import Verdict
 
-        return read_json(self.require("verdict").path / "verdict.json")
+        return self.require("verdict").read(Verdict)
 
     def examples(self, feature: int, n: int = 5) -> "pl.DataFrame":
         """The ``n`` test texts that fire a feature most: text, emotion, activation.
@@ -179,7 +180,7 @@ class OpenStudy(Study):
     def __repr__(self) -> str:
         states = read_states(self.path)
         done = "verdict" in states
-        what = ("GO" if self.verdict["go"] else "NO-GO") if done else f"{len(states)} stages done"
+        what = ("GO" if self.verdict.go else "NO-GO") if done else f"{len(states)} stages done"
         return f"<moodlens study {self.settings.name!r} in {self.path}: {what}>"
 
 

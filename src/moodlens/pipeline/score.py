@@ -13,20 +13,22 @@ from moodlens.core.lines import table
 from moodlens.core.progress import Progress, silent
 from moodlens.settings.study import EncoderSettings, Table
 from moodlens.settings.validation import TransferSettings
-from moodlens.study.rows import DEV, UNKNOWN
+from moodlens.study.records.estimates import Estimate
+from moodlens.study.records.transfer import HeldOut, TransferSet
+from moodlens.study.rows import DEV, UNKNOWN, Rows
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
     from moodlens.embed.encoder import Encoder
-    from moodlens.validate.baselines import DenseBaselines
+    from moodlens.validate.readouts import DenseBaselines
 
 
 @dataclass(frozen=True)
 class Scored:
     """What :func:`score_table` found."""
 
-    result: dict[str, Any]
-    """``name, n, n_texts, n_groups, reading`` and, where there are labels, ``auroc``."""
+    result: TransferSet
+    """Counts and, where two emotions are labelled, AUROCs."""
     table: pl.DataFrame
     """One row per text: id, text, emotion, ``family_EMOTION`` and the activation ``feature_N`` of every emotion feature.
 
@@ -78,7 +80,7 @@ def score_frame(
     """As :func:`score_table`, for texts that are read already (columns id, text, emotion, group)."""
     from moodlens.embed.segments import encode_segments
     from moodlens.sae.model import encode_rows, pre_activation_rows
-    from moodlens.validate.transfer import max_over_segments, transfer_set
+    from moodlens.validate.transfer import Readings, max_over_segments, transfer_set
 
     index = {emotion: i for i, emotion in enumerate(study.emotions)}
     unknown = set(frame["emotion"].drop_nulls().unique()) - set(index)
@@ -86,7 +88,8 @@ def score_frame(
         raise BadInput(
             f"{name}: labels {', '.join(sorted(unknown))} are not the study's: {', '.join(study.emotions)}"
         )
-    labels = np.array([index.get(emotion, UNKNOWN) for emotion in frame["emotion"]], dtype=np.int64)
+    label = [index.get(emotion, UNKNOWN) for emotion in frame["emotion"]]
+    rows = Rows.of(label, emotions=study.emotions, group=frame["group"].to_numpy() if grouped else None)
     texts = frame["text"].to_list()
     x, owner = encode_segments(study_encoder(study, encoder), texts, progress=progress)
     sae = study.sae()
@@ -101,32 +104,33 @@ def score_frame(
         *(pl.Series(f"family_{e}", family[:, c]) for c, e in enumerate(study.emotions)),
         *(pl.Series(f"feature_{f}", feature[:, i]) for i, f in enumerate(chosen)),
     )
-    if len(np.unique(labels[labels >= 0])) < 2:
-        reading = "as one" if len(x) == frame.height else "per segment, max"
-        return Scored({"name": name, "n": frame.height, "n_texts": frame.height, "reading": reading}, scores)
-    result = transfer_set(
-        name,
-        pre,
-        codes[:, members],
-        x,
-        owner,
-        labels,
-        np.unique(frame["group"].to_numpy(), return_inverse=True)[1] if grouped else None,
-        families,
-        dense_baselines(study),
-        settings,
-        seed=study.seed,
+    known = rows.label >= 0
+    n_seen = count_seen(
+        [text for text, labelled in zip(texts, known, strict=True) if labelled], study.prompts
     )
-    known = frame.filter(pl.Series(labels >= 0))["text"].to_list()
-    return Scored(result | {"n_seen": count_seen(known, study.prompts)}, scores)
+    if len(np.unique(rows.label[known])) < 2:
+        counts = np.bincount(rows.label[known], minlength=rows.n_emotions)
+        result = TransferSet(
+            name=name,
+            n=int(known.sum()),
+            n_texts=len(rows),
+            n_groups=len(np.unique(rows.group[known])),
+            n_per_emotion=dict(zip(rows.emotions, counts.tolist(), strict=True)),
+            reading="as one" if len(x) == len(rows) else "per segment, max",
+            auroc={},
+        )
+    else:
+        segments, baselines = Readings(pre, codes[:, members], x), dense_baselines(study)
+        result = transfer_set(name, segments, owner, rows, families, baselines, settings, seed=study.seed)
+    return Scored(result.model_copy(update={"n_seen": n_seen}), scores)
 
 
 def dense_baselines(study: Study) -> "DenseBaselines":
     """Difference-in-means and a linear probe on the dense embedding, fitted on train + val prompts alone."""
-    from moodlens.validate.baselines import DenseBaselines
+    from moodlens.validate.readouts import DenseBaselines
 
-    rows = study.rows.where(*DEV)
-    return DenseBaselines.fit(study.x[rows], study.rows.label[rows], study.emotions, study.seed)
+    dev = study.rows.where(*DEV)
+    return DenseBaselines.fit(study.x[dev], study.rows[dev], study.seed)
 
 
 def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
@@ -193,40 +197,24 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
             frame.write_csv(tmp)
 
 
-def auroc_lines(result: dict[str, Any], emotions: tuple[str, ...]) -> list[str]:
+def auroc_lines(name: str, result: HeldOut | TransferSet, emotions: tuple[str, ...]) -> list[str]:
     """One table of AUROCs: methods by emotions."""
-    if not result.get("auroc"):
-        return [f"{result['name']}: {result.get('note') or 'no labels, so no AUROC'}"]
+    if not result.auroc:
+        return [f"{name}: {getattr(result, 'note', '') or 'no labels, so no AUROC'}"]
     columns = [*emotions, "mean"]
 
-    def cell(part: dict[str, Any]) -> str:
-        if part is None or part["value"] is None:
+    def cell(estimate: Estimate) -> str:
+        if estimate.value is None:
             return "-"
-        interval = f" [{part['ci'][0]:.2f}, {part['ci'][1]:.2f}]" if part.get("ci") else ""
-        return f"{part['value']:.3f}{interval}"
+        ci = estimate.ci
+        return f"{estimate.value:.3f}" + (f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci is not None else "")
 
-    rows = [[method, *(cell(parts.get(c)) for c in columns)] for method, parts in result["auroc"].items()]
-    where = f"{result['name']}: {result['n']} labelled texts, {result['n_groups']} groups, AUROC"
+    rows = [[method, *(cell(parts[c]) for c in columns)] for method, parts in result.auroc.items()]
+    reading = f" ({result.reading})" if isinstance(result, TransferSet) else ""
     return [
-        where + (f" ({result['reading']})" if "reading" in result else ""),
+        f"{name}: {result.n} labelled texts, {result.n_groups} groups, AUROC{reading}",
         *table(["method", *columns], rows),
     ]
-
-
-def values_of(result: dict[str, Any]) -> dict[str, Any]:
-    """``{"family": {"happy": {"value": x, "ci": ...}}}`` as ``{"family": {"happy": x}}``."""
-    return {
-        method: {name: None if part is None else part["value"] for name, part in parts.items()}
-        for method, parts in result.get("auroc", {}).items()
-    }
-
-
-def intervals_of(result: dict[str, Any]) -> dict[str, Any]:
-    """The same shape, with the intervals."""
-    return {
-        method: {name: None if part is None else part.get("ci") for name, part in parts.items()}
-        for method, parts in result.get("auroc", {}).items()
-    }
 
 
 def records(frame: pl.DataFrame) -> list[dict[str, Any]]:

@@ -4,31 +4,6 @@ from pydantic import Field
 
 from moodlens.settings.base import Frozen
 
-MUST = ("reconstruction", "sparsity", "selectivity", "interpretability", "causality")
-NICE = (
-    "monosemanticity",
-    "stability",
-    "generalization",
-    "compositionality",
-    "orthogonality",
-    "dead_features",
-)
-LABELS = {
-    "reconstruction": "Reconstruction",
-    "sparsity": "Sparsity",
-    "selectivity": "Selectivity",
-    "interpretability": "Interpretability",
-    "causality": "Causality",
-    "monosemanticity": "Monosemanticity",
-    "stability": "Stability",
-    "generalization": "Generalization",
-    "compositionality": "Compositionality",
-    "orthogonality": "Orthogonality",
-    "dead_features": "Dead features",
-}
-NOT_MEASURED = "not measured"
-"""Note of a criterion whose stage has not run; another note without a value says why there is nothing to measure."""
-
 
 class VerdictSettings(Frozen):
     """Thresholds of the criteria (the roadmap's, or stricter where the design is)."""
@@ -46,7 +21,7 @@ class VerdictSettings(Frozen):
         default=0.03, le=1, description="features active per text, share of d_sae"
     )
     min_emotion_features: int = Field(
-        default=50, ge=1, description="features with q < 0.05 and selectivity > 2 on test"
+        default=50, ge=1, description="features that hold an emotion on test (count)"
     )
     min_interpretable: int = Field(
         default=10, ge=1, description="features of each emotion whose name holds (count)"
@@ -59,7 +34,7 @@ class VerdictSettings(Frozen):
         default=0.8, description="emotion features that reappear in enough other seeds (share)"
     )
     min_reappearance: float = Field(
-        default=0.8, description="share of other seeds a stable feature reappears in (4 of 5)"
+        default=0.8, description="share of other seeds a stable feature reappears in"
     )
     min_held_out_auroc: float = Field(
         default=0.8, description="mean AUROC of the families on held-out lexemes and scenes"

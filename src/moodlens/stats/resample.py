@@ -1,7 +1,6 @@
 """Intervals from resampling whole groups: of AUROCs, of means over rows, of means over prompts."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -42,13 +41,24 @@ class Resampled:
     drawn: np.ndarray
     """(b,)"""
 
-    def to_json(self) -> dict[str, Any]:
-        """``{"value", "ci": [low, high]}``, the middle 95 % of the resamples; None where there is nothing."""
-        if not np.isfinite(self.value):
-            return {"value": None, "ci": None}
+    @classmethod
+    def nothing(cls) -> "Resampled":
+        """Where there is nothing to measure."""
+        return cls(np.nan, np.zeros(0))
+
+    @property
+    def estimate(self) -> float | None:
+        """The value; None where there is nothing."""
+        return float(self.value) if np.isfinite(self.value) else None
+
+    @property
+    def ci(self) -> tuple[float, float] | None:
+        """The middle 95 % of the resamples; None where there is nothing."""
         drawn = self.drawn[np.isfinite(self.drawn)]
-        ci = [float(v) for v in np.quantile(drawn, (0.025, 0.975))] if len(drawn) else None
-        return {"value": float(self.value), "ci": ci}
+        if self.estimate is None or not len(drawn):
+            return None
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        return float(low), float(high)
 
 
 class GroupResamples:
@@ -87,17 +97,10 @@ def mean_of(parts: list[Resampled]) -> Resampled:
     """Mean over those that have a value; NaN if none has."""
     parts = [part for part in parts if np.isfinite(part.value)]
     if not parts:
-        return Resampled(np.nan, np.zeros(0))
+        return Resampled.nothing()
     return Resampled(
         float(np.mean([part.value for part in parts])), np.mean([part.drawn for part in parts], axis=0)
     )
-
-
-def areas_json(parts: dict[str, Resampled]) -> dict[str, Any]:
-    """``{emotion: {"value", "ci"}, ..., "mean": {...}}``."""
-    return {name: part.to_json() for name, part in parts.items()} | {
-        "mean": mean_of(list(parts.values())).to_json()
-    }
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from moodlens.steer.directions import Direction, Directions, Provenance, mix, un
 from moodlens.study.rows import DEV, Rows
 from moodlens.study.state import read_states
 from moodlens.study.study import Study
-from moodlens.validate.baselines import DenseBaselines
+from moodlens.validate.readouts import DenseBaselines
 
 if TYPE_CHECKING:
     from moodlens.sae.model import SAE
@@ -103,7 +103,7 @@ def build_directions(
     fit, x_fit = rows[dev], x[dev]
     means = difference_in_means(x_fit, fit.label, len(emotions))
     norms = {emotion: float(np.linalg.norm(means[c])) for c, emotion in enumerate(emotions)}
-    probe = DenseBaselines.fit(x_fit, fit.label, emotions, settings.seed).probe_weights
+    probe = DenseBaselines.fit(x_fit, fit, settings.seed).probe_weights
     items: list[Direction] = []
     for c, emotion in enumerate(emotions):
         items.append(_direction("difference_in_means", emotion, means[c], {"norm": norms[emotion]}))

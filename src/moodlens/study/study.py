@@ -28,9 +28,6 @@ MAIN = "main"
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
-LATER = ("names", "causal")
-"""Stages that leave a table of features of their own, joined to what the features stage found."""
-
 
 class _Cache:
     """What takes long or much memory is made once, not once a thread, and forgotten with the stage that it came from."""
@@ -253,15 +250,16 @@ class Study:
     @property
     def features(self) -> "pl.DataFrame":
         """One row for each feature: everything known of it so far."""
-        from moodlens.core.files import read_table
+        from moodlens.study.records.causal import CAUSAL
+        from moodlens.study.records.names import NAMES
+        from moodlens.study.records.selection import SELECTION
 
         def joined() -> "pl.DataFrame":
-            frame = read_table(self.path / "selection.parquet")
-            states = read_states(self.path)
-            for stage in LATER:
-                readable = self._readable is None or stage in self._readable
-                if readable and standing(self.path, stage, states, self._keys).state == "done":
-                    more = read_table(self.path / f"{stage}.parquet")
+            frame, states = SELECTION.read(self.path), read_states(self.path)
+            for schema in (NAMES, CAUSAL):
+                readable = self._readable is None or schema.stage in self._readable
+                if readable and standing(self.path, schema.stage, states, self._keys).state == "done":
+                    more = schema.read(self.path)
                     frame = frame.join(more, on="feature", how="left", maintain_order="left")
             return frame
 

@@ -7,10 +7,19 @@ by ``2 a (x . W_dec[f]) + a^2``. All products are taken once; an effect costs on
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from moodlens.settings.validation import CausalSettings
+from moodlens.stats.controls import random_directions
 from moodlens.stats.logistic import log_odds
+from moodlens.stats.ranks import activity
+from moodlens.stats.resample import GroupMeans
+from moodlens.study.coded import Coded
+from moodlens.study.records.causal import INTERVENTIONS
+from moodlens.study.rows import DEV
 from moodlens.validate.readouts import Fold, Panel
 
 _TINY = np.float32(1e-30)
@@ -166,15 +175,15 @@ def member_effects(
     inner = inner @ inner.transpose(0, 2, 1)
     shared = len(amounts) != len(picks)
     each = "rj,mjl,rl->mr" if shared else "mrj,mjl,mrl->mr"
-    mine = amounts[0] if shared else amounts
-    length = np.einsum(each, mine, inner, mine, optimize=True)  # squared norm of every move
+    moved = amounts[0] if shared else amounts
+    length = np.einsum(each, moved, inner, moved, optimize=True)  # squared norm of every move
     if norm is not None:
         scale = norm / np.sqrt(np.maximum(length, _TINY))
         amounts, shared = amounts * scale[:, :, None], False
         length = np.broadcast_to(norm**2, length.shape)
     dots = bank.dots[place][picks].transpose(0, 2, 1)  # (m, r, j)
     start, square = fold.seen, fold.square
-    cross = np.einsum("mrj,rj->mr" if shared else "mrj,mrj->mr", dots, amounts[0] if shared else amounts)
+    cross = np.einsum("mrj,rj->mr" if shared else "mrj,mrj->mr", dots, moved if shared else amounts)
     if removed is not None:
         taken = removed.astype(np.float32)
         start = start - taken @ fold.readout.vectors.T
@@ -201,3 +210,70 @@ def blocks(n: int, size: int) -> Iterator[slice]:
     """Slices of at most ``size`` that cover ``range(n)``."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What every intervention reads: the SAE's view of the rows, the panel that judges, and what controls are drawn from."""
+
+    coded: Coded
+    panel: Panel
+    """the judged rows."""
+    means: GroupMeans
+    density: np.ndarray
+    """(d_sae,) share of train + val rows in which a feature fires."""
+    size: np.ndarray
+    """(d_sae,) mean activation where it fires, train + val."""
+    directions: np.ndarray
+    """(r, d_in) random unit directions."""
+    settings: CausalSettings
+
+    @classmethod
+    def of(
+        cls, coded: Coded, panel: Panel, settings: CausalSettings, seed: int, rng: np.random.Generator
+    ) -> "Experiment":
+        """Densities and sizes on plain and neutral train + val rows; random directions of ``rng``."""
+        density, size = activity(coded.codes[coded.rows.where(*DEV)])
+        return cls(
+            coded,
+            panel,
+            GroupMeans.of(coded.rows.group, settings.n_bootstrap, seed),
+            density,
+            size,
+            random_directions(settings.n_random_directions, coded.x.shape[1], rng),
+            settings,
+        )
+
+    @cached_property
+    def bank(self) -> Bank:
+        """All features, then the random directions, as the panel sees them."""
+        return Bank.of(self.panel, np.concatenate([self.coded.W_dec, self.directions]))
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Places of the random directions in the bank."""
+        d_sae = len(self.coded.W_dec)
+        return np.arange(d_sae, d_sae + len(self.directions))
+
+    def seen_by(self, wanted: np.ndarray) -> tuple[Panel, Bank]:
+        """The judged rows for which ``wanted`` (n,) is true, and the bank for them."""
+        keep = tuple(wanted[fold.rows] for fold in self.panel.folds)
+        return self.panel.take(wanted), self.bank.part(np.arange(len(self.bank.square)), keep)
+
+    def of_emotion(self, target: int) -> np.ndarray:
+        """Numbers of the plain train + val rows of an emotion, which set doses."""
+        rows = self.coded.rows
+        dev = rows.labelled(*DEV)
+        return dev[rows.label[dev] == target]
+
+    def n_groups(self, rows: np.ndarray) -> int:
+        """Independent groups among ``rows``."""
+        return len(np.unique(self.means.group[rows]))
+
+
+def intervention_row(
+    kind: str, subject: str, emotion: str, target: str, dose: float, readout: str, **values: Any
+) -> dict[str, Any]:
+    """One row of interventions.parquet; what is not given is null."""
+    head = {"kind": kind, "subject": subject, "emotion": emotion, "target": target, "dose": float(dose)}
+    return dict.fromkeys(INTERVENTIONS.columns) | head | {"readout": readout} | values

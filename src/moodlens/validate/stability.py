@@ -1,15 +1,20 @@
-"""Which features come back when the SAE is trained again with another initialisation and data order.
+"""What comes back when the SAE is trained again with another initialisation and data order: features, and families.
 
 Features of two SAEs are matched one to one (Hungarian, Kuhn 1955), as in Paulo & Belrose 2025 (arXiv:2501.16615)
 and Song et al. 2025 (arXiv:2505.20254, mean correlation of matched features), on decoder cosine, on the
 correlation of activations over text that trained neither, and on the smaller of the two. A feature *reappears*
-where the last match reaches the bar, so that one and the same partner agrees in direction and in use.
+where the last match reaches the bar, so that one and the same partner agrees in direction and in use. The null: unit
+differences of two data rows, looked up in the other decoders. Embeddings have low rank, so such directions come closer
+to a dictionary than isotropic ones would.
 
-The null: unit differences of two data rows, looked up in the other decoders. Embeddings have low rank, so
-such directions come closer to a dictionary than isotropic ones would.
+Unstable features of different seeds can span the same subspace (arXiv:2606.12138), and a family is a sum over some of
+them. Each seed's families are found by the same rule on the same train + val rows. Compared are the direction that a
+family adds when it steers (cosine) and what it reads in test texts (correlation of pre-activation scores). Neither
+uses a label. The control: families of as many random live features of the other seed, with the same weights.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +23,8 @@ from moodlens.core import BadInput, Progress
 from moodlens.settings.validation import StabilitySettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.correlation import UnitColumns
+from moodlens.study.families import Families, Family
+from moodlens.study.records.stability import Agreement, FamilyAgreement, Stability
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,6 +38,17 @@ WITH_BAR = {
     "both": "reappears",
 }
 """Score of the matched partner -> the share of seeds in which it reaches the bar."""
+DRAWS = 100
+"""Random families for each seed and emotion."""
+
+
+@dataclass(frozen=True)
+class Reappearance:
+    """Every feature looked for in the SAEs of other seeds."""
+
+    table: "pl.DataFrame"
+    """One row per feature: :data:`moodlens.study.records.stability.STABILITY`."""
+    summary: Stability
 
 
 def stability(
@@ -40,12 +58,11 @@ def stability(
     seed_codes: list[np.ndarray],
     x_train: np.ndarray,
     settings: StabilitySettings,
-    min_reappearance: float,
     *,
     seed: int,
     each: Callable[..., Iterable[Any]] = map,
     progress: Progress | None = None,
-) -> "pl.DataFrame":
+) -> Reappearance:
     """Look for every feature in the SAEs of other seeds. Knows no labels.
 
     Args:
@@ -55,18 +72,9 @@ def stability(
         seed_codes: activations of the other SAEs on the same rows.
         x_train: ``(m, d_in)`` raw embeddings, whose differences are the null.
         settings: ``reappearance``, the bar.
-        min_reappearance: share of the seeds that counts as stable.
         seed: of the null directions.
         each: ``map``, or one that calls the function on several threads.
         progress: called after every seed.
-
-    Returns:
-        One row per feature. Shares of the other seeds: ``reappears_decoder``, ``reappears_activation`` (one to one on
-        that measure alone), ``reappears`` (both, same partner). Means over the seeds: ``decoder_cosine``,
-        ``correlation`` (one to one), ``best_cosine``, ``best_correlation`` (nearest, whoever else takes it).
-        ``alive``: fires on these rows; features that do not have no correlation and do not reappear. The same in
-        every row: ``n_seeds``, ``null_cosine_p95`` (95th percentile of the null's best cosine) and ``null_share``
-        (null directions whose best cosine reaches the bar in enough seeds).
 
     Raises:
         BadInput: there is no other seed, or shapes disagree.
@@ -77,105 +85,100 @@ def stability(
         raise BadInput(
             f"stability needs other seeds with their activations: {len(seeds)} and {len(seed_codes)} given"
         )
-    for other, own in zip(seeds, seed_codes, strict=True):
-        if other.shape[1] != W_dec.shape[1] or own.shape != (len(codes), len(other)):
+    for other, theirs in zip(seeds, seed_codes, strict=True):
+        if other.shape[1] != W_dec.shape[1] or theirs.shape != (len(codes), len(other)):
             raise BadInput(
-                f"another seed's decoder {other.shape} or activations {own.shape} "
+                f"another seed's decoder {other.shape} or activations {theirs.shape} "
                 f"do not fit {W_dec.shape}, {codes.shape}"
             )
     d, n_seeds, bar = len(W_dec), len(seeds), settings.reappearance
     alive = np.flatnonzero((codes > 0).any(axis=0))
-    mine, mine_z = unit_rows(W_dec[alive]), UnitColumns.of(codes).take(alive)
+    directions, columns = unit_rows(W_dec[alive].astype(np.float32)), UnitColumns.of(codes).take(alive)
+    drawn = null_directions(x_train, seed)
+    shares = {name: np.zeros(d) for name in sorted(WITH_BAR.values())}
     means = {
         name: np.zeros(d) for name in ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
     }
-    shares = {name: np.zeros(d) for name in ("reappears_decoder", "reappears_activation", "reappears")}
-    drawn = null_directions(x_train, seed)
 
-    def compared(other: np.ndarray, own: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        return _compare(mine, mine_z, other, own), best_cosines(drawn, other)
+    def compared(other: np.ndarray, theirs: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        return _compare(directions, columns, other, theirs), best_cosines(drawn, other)
 
     null = []
-    for done, (found, best) in enumerate(each(compared, seeds, seed_codes)):
+    for done, (scores, best) in enumerate(each(compared, seeds, seed_codes)):
         null.append(best)
-        for name, value in found.items():
+        for name, value in scores.items():
             if name in means:
                 means[name][alive] += value / n_seeds
             if name in WITH_BAR:
                 shares[WITH_BAR[name]][alive] += (value >= bar) / n_seeds
         if progress is not None:
             progress("stability", done + 2, n_seeds + 1)
-    null = np.stack(null)
-    needed = min_reappearance - 1e-9
-    return pl.DataFrame(
-        {
-            "feature": np.arange(d),
-            "n_seeds": np.full(d, n_seeds),
-            **shares,
-            **means,
-            "alive": np.isin(np.arange(d), alive),
-            "null_cosine_p95": np.full(d, np.quantile(null, 0.95)),
-            "null_share": np.full(d, np.mean((null >= bar).mean(axis=0) >= needed)),
-        }
+    reached = (np.stack(null) >= bar).sum(axis=0)
+    summary = Stability(
+        n_seeds=n_seeds,
+        reappearance=bar,
+        null_cosine_p95=float(np.quantile(null, 0.95)),
+        null_seeds=tuple(np.bincount(reached, minlength=n_seeds + 1).tolist()),
     )
+    table = {"feature": np.arange(d), **shares, **means, "alive": np.isin(np.arange(d), alive)}
+    return Reappearance(pl.DataFrame(table), summary)
 
 
-def stability_summary(table: "pl.DataFrame", found: np.ndarray, min_reappearance: float) -> dict[str, Any]:
-    """What the verdict reads: how many of the emotion features come back in enough other seeds.
+@dataclass(frozen=True)
+class StableFeatures:
+    """How many of the emotion features come back in enough other seeds, beside all features and the null."""
 
-    Args:
-        table: from :func:`stability`.
-        found: ``(d_sae,)`` bool, emotion features.
-        min_reappearance: share of the seeds that counts as stable.
+    stable_share: float | None
+    """of the emotion features; None without any."""
+    ci: tuple[float, float] | None
+    """Wilson interval over features."""
+    n_stable: int
+    n_emotion_features: int
+    n_seeds: int
+    null_share: float
+    alive_share: float
+    """of all live features."""
+    mcc: float
+    """mean correlation of matched live features."""
 
-    Returns:
-        ``stable_share`` (None without emotion features) with ``ci`` (Wilson, over features), ``n_stable``,
-        ``n_emotion_features``, ``n_seeds``, ``alive_share`` (the same share over all live features), ``null_share``,
-        ``null_cosine_p95``, ``mcc`` (mean correlation of matched live features), ``mcc_emotion``,
-        ``decoder_mcc`` (mean decoder cosine of matched live features), ``decoder_share``, ``activation_share``
-        (emotion features stable on one measure alone).
-    """
-    from scipy.stats import binomtest
+    @classmethod
+    def of(
+        cls, table: "pl.DataFrame", summary: Stability, strong: np.ndarray, min_share: float
+    ) -> "StableFeatures":
+        """Count what reappears in at least ``min_share`` of the other seeds.
 
-    found = np.asarray(found).astype(bool)
-    needed = min_reappearance - 1e-9
-    column = {name: table[name].to_numpy() for name in table.columns}
-    alive = column["alive"].astype(bool)
+        Args:
+            table, summary: from :func:`stability`.
+            strong: ``(d_sae,)`` bool, emotion features.
+            min_share: share of the other seeds.
+        """
+        from scipy.stats import binomtest
 
-    def share(name: str, which: np.ndarray) -> float | None:
-        return float(np.mean(column[name][which] >= needed)) if which.any() else None
-
-    def mean(name: str, which: np.ndarray) -> float | None:
-        return float(column[name][which].mean()) if which.any() else None
-
-    n, n_stable = int(found.sum()), int((column["reappears"][found] >= needed).sum())
-    interval = binomtest(n_stable, n).proportion_ci(method="wilson") if n else None
-    return {
-        "stable_share": share("reappears", found),
-        "ci": None if interval is None else [float(interval.low), float(interval.high)],
-        "n_stable": n_stable,
-        "n_emotion_features": n,
-        "n_seeds": int(column["n_seeds"][0]),
-        "null_share": float(column["null_share"][0]),
-        "null_cosine_p95": float(column["null_cosine_p95"][0]),
-        "alive_share": share("reappears", alive) or 0.0,
-        "mcc": mean("correlation", alive) or 0.0,
-        "mcc_emotion": mean("correlation", found),
-        "decoder_mcc": mean("decoder_cosine", alive) or 0.0,
-        "decoder_share": share("reappears_decoder", found),
-        "activation_share": share("reappears_activation", found),
-    }
+        alive = table["alive"].to_numpy().astype(bool)
+        stable = table["reappears"].to_numpy() >= min_share - 1e-9
+        n, n_stable = int(strong.sum()), int(stable[strong].sum())
+        interval = binomtest(n_stable, n).proportion_ci(method="wilson") if n else None
+        return cls(
+            stable_share=n_stable / n if n else None,
+            ci=None if interval is None else (float(interval.low), float(interval.high)),
+            n_stable=n_stable,
+            n_emotion_features=n,
+            n_seeds=summary.n_seeds,
+            null_share=summary.null_share(min_share),
+            alive_share=float(stable[alive].mean()) if alive.any() else 0.0,
+            mcc=float(table["correlation"].to_numpy()[alive].mean()) if alive.any() else 0.0,
+        )
 
 
 def _compare(
-    mine: np.ndarray, mine_z: UnitColumns, other: np.ndarray, own: np.ndarray
+    directions: np.ndarray, columns: UnitColumns, other: np.ndarray, theirs: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """How well each of the live features ``mine`` is matched in another SAE; ``(alive,)`` each, nothing if either is dead."""
-    there = np.flatnonzero((own > 0).any(axis=0))
-    if not len(there) or not len(mine):
+    """How well each live feature is matched in another SAE; ``(alive,)`` each, nothing if either is dead."""
+    there = np.flatnonzero((theirs > 0).any(axis=0))
+    if not len(there) or not len(directions):
         return {}
-    cosine = mine @ unit_rows(other[there]).T
-    correlation = mine_z.correlations(UnitColumns.of(own).take(there))
+    cosine = directions @ unit_rows(other[there].astype(np.float32)).T
+    correlation = columns.correlations(UnitColumns.of(theirs).take(there))
     return {
         "decoder_cosine": _matched(cosine),
         "correlation": _matched(correlation),
@@ -202,7 +205,7 @@ def null_directions(x_train: np.ndarray, seed: int) -> np.ndarray:
 
 def best_cosines(drawn: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Best cosine of each unit vector ``drawn`` (m, d_in) with the rows of a decoder, ``(m,)``."""
-    return (drawn @ unit_rows(other).T).max(axis=1)
+    return (drawn @ unit_rows(other.astype(np.float32)).T).max(axis=1)
 
 
 def _matched(score: np.ndarray) -> np.ndarray:
@@ -221,3 +224,100 @@ def _matched(score: np.ndarray) -> np.ndarray:
     rows = rows[np.unique(best[rows], return_index=True)[1]]
     out[rows] = own[rows]
     return out
+
+
+@dataclass(frozen=True)
+class SeedFamilies:
+    """The families of one SAE, and what it takes to add and read them."""
+
+    families: Families
+    W_enc: np.ndarray
+    """(d_in, d_sae)"""
+    W_dec: np.ndarray
+    """(d_sae, d_in)"""
+    sizes: np.ndarray
+    """(d_sae,) mean activation over the train + val rows in which a feature fires; 0 for features that never do."""
+
+
+def family_agreement(
+    own: SeedFamilies, others: Sequence[SeedFamilies], x: np.ndarray, *, seed: int
+) -> Agreement:
+    """Compare the families of the study's SAE with those of other seeds.
+
+    Args:
+        own: of the study's SAE.
+        others: of the other seeds.
+        x: (n, d_in) raw embeddings that trained and chose nothing.
+        seed: of the random families.
+
+    Raises:
+        BadInput: there is no other seed, or the families are of other emotions.
+    """
+    if not others:
+        raise BadInput("families are compared over seeds: no other seed is given")
+    if any(other.families.emotions != own.families.emotions for other in others):
+        raise BadInput("families of different emotions cannot be compared")
+    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
+    rng = np.random.default_rng([seed, 0xFA])
+    emotions = {}
+    for c, family in enumerate(own.families.families):
+        theirs = [other.families.families[c] for other in others]
+        if not family.features or not any(twin.features for twin in theirs):
+            continue
+        direction, read = family.direction(own.W_dec), centred @ family.reader(own.W_enc)
+        cosines, correlations = np.zeros(len(others)), np.zeros(len(others))
+        drawn = []
+        for i, (other, twin) in enumerate(zip(others, theirs, strict=True)):
+            if not twin.features:
+                continue
+            cosines[i] = _cosine(direction, twin.direction(other.W_dec))
+            correlations[i] = _cosine(read, centred @ twin.reader(other.W_enc))
+            drawn.append(_random(other, twin, direction, read, centred, rng))
+        control = np.concatenate(drawn, axis=1)
+        emotions[family.emotion] = FamilyAgreement(
+            direction=float(cosines.mean()),
+            direction_min=float(cosines.min()),
+            direction_control=float(np.quantile(control[0], 0.95)),
+            reading=float(correlations.mean()),
+            reading_min=float(correlations.min()),
+            reading_control=float(np.quantile(control[1], 0.95)),
+        )
+    mean = None
+    if emotions:
+        cells = [dict(agreement) for agreement in emotions.values()]
+        mean = FamilyAgreement(**{name: float(np.mean([cell[name] for cell in cells])) for name in cells[0]})
+    return Agreement(n_seeds=len(others), emotions=emotions, mean=mean)
+
+
+def _random(
+    other: SeedFamilies,
+    family: Family,
+    direction: np.ndarray,
+    read: np.ndarray,
+    centred: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Cosines and correlations of random families of ``family``'s size, (2, DRAWS)."""
+    live = np.setdiff1d(np.flatnonzero(other.sizes > 0), family.features)
+    m = min(len(family.features), len(live))
+    if m == 0:
+        return np.zeros((2, DRAWS))
+    directions, readers = [], []
+    for _ in range(DRAWS):
+        picks = rng.choice(live, m, replace=False)
+        drawn = Family(
+            emotion=family.emotion,
+            features=tuple(picks.tolist()),
+            weights=family.weights[:m],
+            scales=tuple(other.sizes[picks].tolist()),
+        )
+        directions.append(drawn.direction(other.W_dec))
+        readers.append(drawn.reader(other.W_enc))
+    return np.stack(
+        [_cosine(direction, np.stack(directions)), _cosine(read, (centred @ np.stack(readers).T).T)]
+    )
+
+
+def _cosine(vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Cosine of a vector with one or more rows; 0 where either is zero."""
+    return unit_rows(rows) @ unit_rows(vector)

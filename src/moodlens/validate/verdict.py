@@ -1,75 +1,58 @@
-"""Go or no-go: every criterion beside what chance or a trivial method gives.
+"""Go or no-go: every criterion of :mod:`moodlens.validate.criteria` beside what chance or a trivial method gives.
 
 A criterion passes only if it meets its threshold *and* beats its control. A threshold that the control meets
 too is *uninformative*: it does not pass, whatever the value. What was not measured does not pass either.
 Thresholds are settings, frozen before anything is measured.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-from moodlens.core import plain
-from moodlens.settings.verdict import LABELS as LABELS
-from moodlens.settings.verdict import MUST as MUST
-from moodlens.settings.verdict import NICE as NICE
-from moodlens.settings.verdict import VerdictSettings as VerdictSettings
-from moodlens.validate import criteria
-from moodlens.validate.advice import next_steps as next_steps
-
-if TYPE_CHECKING:
-    import polars as pl
+from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.verdict import Control, JudgedCriterion, Verdict
+from moodlens.validate.criteria import CRITERIA
+from moodlens.validate.criterion import Criterion, Measured
 
 
-def judge(
-    sae: str,
-    emotions: tuple[str, ...],
-    *,
-    reconstruction: Mapping[str, Any] | None,
-    baselines: Mapping[str, Any] | None,
-    selection: Mapping[str, Any] | None,
-    features: "pl.DataFrame | None",
-    causality: Mapping[str, Any] | None = None,
-    stability: Mapping[str, Any] | None = None,
-    generalization: Mapping[str, Any] | None = None,
-    compositionality: Mapping[str, Any] | None = None,
-    orthogonality: Mapping[str, Any] | None = None,
-    settings: VerdictSettings | None = None,
-) -> dict[str, Any]:
-    """Judge every criterion from saved results; what is None was not measured.
+def judge(sae: str, measured: Measured, settings: VerdictSettings | None = None) -> Verdict:
+    """Judge every criterion from what was measured.
 
     Args:
         sae: name of the chosen SAE.
-        emotions: names, in order.
-        reconstruction: ``mse, explained_variance, l0, active_share, dead_share`` (and ``d_sae``) on held-out rows; ``dead_share``
-            counts features that fire on no training row.
-        baselines: ``{"mean": {mse, explained_variance}, "pca": {..., n_components}}`` on the same rows.
-        selection: selection.json.
-        features: features.parquet; columns that are absent or all null count as not measured.
-        causality, stability, generalization, compositionality, orthogonality: the ``summary`` of each stage.
+        measured: records and tables of the stages; what is None was not measured.
         settings: thresholds.
-
-    Returns:
-        ``{"go", "sae", "criteria": [{id, label, must, threshold, value, ci, control: {name, value} | None,
-        passed, uninformative, note, details}], "next_steps"}``; ``threshold`` is text, ``value`` a number.
-        ``go`` is true when every must-criterion passed.
     """
-    s = settings or VerdictSettings()
-    judged = [
-        criteria.reconstruction(reconstruction, baselines, s),
-        criteria.sparsity(reconstruction, s),
-        criteria.selectivity(selection, s),
-        criteria.interpretability(features, emotions, s),
-        criteria.causality(causality, emotions, s),
-        criteria.monosemanticity(features, s),
-        criteria.stability(stability, s),
-        criteria.generalization(generalization, s),
-        criteria.compositionality(compositionality, s),
-        criteria.orthogonality(orthogonality, s),
-        criteria.dead_features(reconstruction, s),
-    ]
-    verdict = {
-        "go": all(c["passed"] for c in judged if c["must"]),
-        "sae": sae,
-        "criteria": judged,
-    }
-    return plain({**verdict, "next_steps": next_steps(verdict)})
+    settings = settings or VerdictSettings()
+    criteria = tuple(_judged(criterion, measured, settings) for criterion in CRITERIA)
+    unmeasured = [c.label.lower() for c in criteria if c.state == "not measured"]
+    steps = [c.advice for c in criteria if c.state in ("failed", "uninformative")]
+    steps += [f"Not measured yet: {', '.join(unmeasured)}."] if unmeasured else []
+    # Running a stage again does not help where there is nothing to judge.
+    steps += [c.advice for c in criteria if c.state == "nothing to judge"]
+    return Verdict(
+        go=all(c.passed for c in criteria if c.must), sae=sae, criteria=criteria, next_steps=tuple(steps)
+    )
+
+
+def _judged(criterion: Criterion, measured: Measured, settings: VerdictSettings) -> JudgedCriterion:
+    head = {name: getattr(criterion, name) for name in ("id", "label", "must", "unit", "stage")}
+    head["threshold"] = criterion.threshold(settings, measured)
+    reading = criterion.read(measured, settings)
+    if reading is None or isinstance(reading, str):
+        note = reading or "not measured"
+        advice = f"{criterion.label}: {reading}." if reading else f"Run: moodlens {criterion.stage} DIR"
+        state = "nothing to judge" if reading else "not measured"
+        missing = {"value": None, "ci": None, "control": None, "passed": False, "uninformative": False}
+        return JudgedCriterion(**head, **missing, state=state, note=note, advice=advice)
+    passed = bool(reading.met and reading.beaten and not reading.control_met)
+    advice = reading.advice or criterion.advice
+    if reading.control_met and not reading.advice:
+        advice = f"{criterion.label}: the control meets the threshold too, so it says nothing here."
+    return JudgedCriterion(
+        **head,
+        state="passed" if passed else "uninformative" if reading.control_met else "failed",
+        value=reading.value,
+        ci=reading.ci,
+        control=Control(name=criterion.control, value=reading.control),
+        passed=passed,
+        uninformative=bool(reading.control_met),
+        note=reading.note,
+        advice="" if passed else advice,
+    )

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from moodlens.core.files import read_json, write_json, write_table
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.schedule import pool
@@ -16,18 +15,12 @@ from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.validation import StabilitySettings
 from moodlens.study.records.names import NAMES, Names
 from moodlens.study.records.selection import SELECTION, Selection
+from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.rows import DEV
 from moodlens.study.study import MAIN, Study
 
 JUDGES = 2500
 """Test rows on which seeds are compared; each more costs d_sae^2 products for every seed."""
-
-
-class StabilitySection(Frozen):
-    """What decides which features come back."""
-
-    stability: StabilitySettings
-    min_reappearance: float
 
 
 class FeaturesSection(Frozen):
@@ -51,17 +44,17 @@ def judging_rows(study: Study) -> np.ndarray:
 
 def stability_summary(study: Study) -> Summary:
     """How many features come back."""
-    frame = pl.read_parquet(study.path / "stability.parquet", glob=False)
+    frame, stability = study.table(STABILITY), study.read(Stability)
     alive = frame.filter(pl.col("alive"))
-    needed = study.settings.verdict.min_reappearance - 1e-9
+    needed = study.settings.verdict.min_reappearance
     value = {
         "n_features": frame.height,
         "n_alive": alive.height,
-        "n_seeds": int(frame["n_seeds"][0]),
-        "reappear_share": float((alive["reappears"] >= needed).mean() or 0),  # type: ignore[arg-type]
-        "null_share": float(frame["null_share"][0]),
+        "n_seeds": stability.n_seeds,
+        "reappear_share": float((alive["reappears"] >= needed - 1e-9).mean() or 0),  # type: ignore[arg-type]
+        "null_share": stability.null_share(needed),
         "mean_decoder_cosine": float(alive["decoder_cosine"].mean() or 0),  # type: ignore[arg-type]
-        "null_cosine_p95": float(frame["null_cosine_p95"][0]),
+        "null_cosine_p95": stability.null_cosine_p95,
         "mean_correlation": float(alive["correlation"].mean() or 0),  # type: ignore[arg-type]
     }
     return value, describe(value)
@@ -70,14 +63,12 @@ def stability_summary(study: Study) -> Summary:
 @stage(
     "stability",
     needs=("train", "embed", "prompts"),
-    section=lambda s: StabilitySection(
-        stability=s.validation.stability, min_reappearance=s.verdict.min_reappearance
-    ),
+    section=lambda s: s.validation.stability,
     wide=True,
     summary=stability_summary,
 )
-def stability(study: Study, settings: StabilitySection, progress: Progress) -> Iterable[str]:
-    """Look for every feature in the SAEs of other seeds -> stability.parquet.
+def stability(study: Study, settings: StabilitySettings, progress: Progress) -> Iterable[str]:
+    """Look for every feature in the SAEs of other seeds -> stability.parquet, stability.json.
 
     Comes before the features are chosen and knows no labels, so that stability may decide who joins a family.
     """
@@ -90,20 +81,18 @@ def stability(study: Study, settings: StabilitySection, progress: Progress) -> I
     codes, x = study.codes(MAIN)[judges], study.x[judges]
     saes = [study.sae(name) for name in names]
     with pool() as each:
-        frame = compare(
+        result = compare(
             study.W_dec(),
             [study.W_dec(name) for name in names],
             codes,
             list(each(lambda sae: encode_rows(sae, x), saes)),
             study.x[study.rows.where("train", kinds=None)],
-            settings.stability,
-            settings.min_reappearance,
+            settings,
             seed=study.seed,
             each=each,
             progress=progress,
         )
-    write_table(study.path / "stability.parquet", frame)
-    return ["stability.parquet"]
+    return [study.write_table(STABILITY, result.table), study.write(result.summary)]
 
 
 def features_summary(study: Study) -> Summary:
@@ -138,7 +127,7 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
 
     codes, rows = study.codes(), study.rows
     chosen = select_features(codes, rows, settings.features, seed=study.seed, progress=progress)
-    again = pl.read_parquet(study.path / "stability.parquet", glob=False).select(
+    again = study.table(STABILITY).select(
         "feature",
         pl.col("reappears").alias("stability"),
         pl.col("decoder_cosine").alias("stability_cosine"),
@@ -155,11 +144,13 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
 
 def agreement_summary(study: Study) -> Summary:
     """The families beside those of other seeds."""
-    value = read_json(study.path / "agreement.json")
-    columns = ["direction", "direction_min", "direction_control", "reading", "reading_min", "reading_control"]
-    cells = {**value["emotions"], "mean": value["mean"]}
-    rows = [[name, *(cell.get(c) for c in columns)] for name, cell in cells.items() if cell]
-    return value, [f"families of {value['n_seeds']} other seeds", *table(["emotion", *columns], rows)]
+    agreement = study.read(Agreement)
+    columns = list(FamilyAgreement.model_fields)
+    rows = [[name, *dict(family).values()] for name, family in agreement.emotions.items()]
+    if agreement.mean is not None:
+        rows.append(["mean", *dict(agreement.mean).values()])
+    lines = [f"families of {agreement.n_seeds} other seeds", *table(["emotion", *columns], rows)]
+    return agreement.model_dump(), lines
 
 
 @stage(
@@ -178,7 +169,7 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
     from moodlens.sae.model import encode_rows
     from moodlens.stats.ranks import activity
     from moodlens.study.families import Families
-    from moodlens.validate.agreement import SeedFamilies, family_agreement
+    from moodlens.validate.stability import SeedFamilies, family_agreement
 
     dev = study.rows.where(*DEV)
     rows = study.rows[dev]
@@ -199,8 +190,7 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
         of_seed(MAIN, study.families), others, study.x[judging_rows(study)], seed=study.seed
     )
     progress("families of other seeds", len(others), len(others))
-    write_json(study.path / "agreement.json", result)
-    return ["agreement.json"]
+    return [study.write(result)]
 
 
 def names_summary(study: Study) -> Summary:

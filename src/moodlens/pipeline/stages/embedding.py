@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from moodlens.core.errors import BadInput
-from moodlens.core.files import digest, read_json, write_json
+from moodlens.core.files import digest, plain, read_json
 from moodlens.core.lines import describe
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
@@ -17,6 +17,7 @@ from moodlens.settings.study import EncoderSettings, PromptSettings, Settings, e
 from moodlens.settings.validation import Phase0Settings
 from moodlens.stats.equal import equal_rows, nearly_constant, parted_rows
 from moodlens.study.records.embed import Embeddings
+from moodlens.study.records.phase0 import Phase0
 from moodlens.study.rows import Rows
 from moodlens.study.study import Study
 
@@ -161,12 +162,13 @@ def _drop_other(target: Path, info: dict[str, Any], texts: list[str], shard_rows
 
 def probe_summary(study: Study) -> Summary:
     """Phase 0."""
-    return phase0_lines(read_json(study.path / "phase0.json"))
+    return phase0_lines(study.read(Phase0))
 
 
-def phase0_lines(value: dict[str, Any]) -> Summary:
+def phase0_lines(phase0: Phase0) -> Summary:
     """Phase 0, of a study or of embeddings alone."""
-    head = f"{value['n']} texts, {value['n_groups']} groups, {value['d_in']} dimensions"
+    value = plain(phase0.model_dump())
+    head = f"{phase0.n} texts, {phase0.n_groups} groups, {phase0.d_in} dimensions"
     parts = {"similarity": _short(value["similarity"]), "linear probe": _short(value["linear_probe"])}
     return value, [head, *describe(parts)]
 
@@ -189,38 +191,25 @@ def _short(value: dict[str, Any]) -> dict[str, Any]:
 )
 def probe(study: Study, settings: Phase0Settings, progress: Progress) -> Iterable[str]:
     """Phase 0 over every plain labelled row -> phase0.json."""
-    rows = study.rows.labelled()
-    write_json(study.path / "phase0.json", _phase0(study.x[rows], study.rows[rows], settings, study.seed))
+    from moodlens.validate.phase0 import phase0
+
+    file = study.write(phase0(study.x, study.rows, settings, seed=study.seed))
     progress("phase 0", 1, 1)
-    return ["phase0.json"]
+    return [file]
 
 
-def probe_precomputed(settings: Settings) -> dict[str, Any]:
+def probe_precomputed(settings: Settings) -> Phase0:
     """Phase 0 of ``prompts.precomputed`` without a study folder; the same numbers that a study of it finds.
 
     Raises:
         BadInput: the embeddings or labels cannot be used.
     """
     from moodlens.embed.precomputed import read_precomputed
+    from moodlens.validate.phase0 import phase0
 
     assert settings.prompts.precomputed is not None
     data = read_precomputed(expand_path(settings.prompts.precomputed))
     # As in a study: nothing is known of how these prompts were built, so each row is its own group.
     group = [f"row-{i}" for i in equal_rows(data.x)]
     rows = Rows.of(data.labels, emotions=settings.emotions, group=group)
-    labelled = rows.labelled()
-    return _phase0(data.x[labelled], rows[labelled], settings.validation.phase0, settings.seed)
-
-
-def _phase0(x: np.ndarray, rows: Rows, settings: Phase0Settings, seed: int) -> dict[str, Any]:
-    from moodlens.validate.probe import phase0
-
-    return phase0(
-        x,
-        rows.label,
-        rows.group,
-        rows.emotions,
-        seed=seed,
-        n_permutations=settings.n_permutations,
-        n_shuffles=settings.n_shuffles,
-    )
+    return phase0(data.x, rows, settings.validation.phase0, seed=settings.seed)

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from moodlens.core.files import read_json, write_json, write_table
+from moodlens.core.files import plain
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.score import auroc_lines, dense_baselines, score_table
@@ -14,6 +13,10 @@ from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.study import EncoderSettings, Table, expand_path
 from moodlens.settings.validation import CausalSettings, PairSettings, TransferSettings
+from moodlens.study.coded import Coded
+from moodlens.study.records.causal import CAUSAL, INTERVENTIONS, Causal
+from moodlens.study.records.pairs import Pairs
+from moodlens.study.records.transfer import Transfer
 from moodlens.study.study import Study
 from moodlens.validate.readouts import Panel, make_panel
 
@@ -29,23 +32,20 @@ class TransferSection(Frozen):
 
 def panel(study: Study) -> Panel:
     """The test rows that interventions are judged on, and readouts of other groups; shared by two stages."""
-    rows = study.rows
+    return study.cached("panel", "embed", lambda: make_panel(study.x, study.rows, seed=study.seed))
 
-    def make() -> Panel:
-        return make_panel(
-            study.x, rows.label, rows.group, rows.split, rows.plain, rows.emotions, seed=study.seed
-        )
 
-    return study.cached("panel", "embed", make)
+def coded(study: Study) -> Coded:
+    """The study's SAE on its rows."""
+    return Coded(study.rows, study.x, study.codes(), study.W_dec())
 
 
 def causal_summary(study: Study) -> Summary:
     """How many features move their emotion, beside the controls."""
-    value = read_json(study.path / "causal.json")
-    rows = [
-        [e, value["per_emotion"].get(e, 0), value["control_per_emotion"].get(e, 0)] for e in study.emotions
-    ]
-    return value, [*table(["emotion", "causal features", value["control_name"]], rows), "", value["rule"]]
+    causal = study.read(Causal)
+    rows = [[e, causal.per_emotion[e], causal.control_per_emotion[e]] for e in study.emotions]
+    lines = [*table(["emotion", "causal features", causal.control_name], rows), "", causal.rule]
+    return causal.model_dump(), lines
 
 
 @stage(
@@ -58,39 +58,30 @@ def causal(study: Study, settings: CausalSettings, progress: Progress) -> Iterab
     """Clamp, transplant and keep features -> interventions.parquet, causal.parquet, causal.json."""
     from moodlens.validate.causal import causality
 
-    rows = study.rows
     result = causality(
-        study.W_dec(),
-        study.codes(),
-        study.x,
-        rows.label,
-        rows.group,
-        rows.split,
-        rows.kind,
+        coded(study),
         study.features,
         study.families,
-        study.emotions,
         settings,
         seed=study.seed,
         progress=progress,
         panel=panel(study),
     )
-    write_table(study.path / "interventions.parquet", result.interventions)
-    write_table(study.path / "causal.parquet", result.features)
-    write_json(study.path / "causal.json", result.summary)
-    return ["interventions.parquet", "causal.parquet", "causal.json"]
+    return [
+        study.write_table(INTERVENTIONS, result.interventions),
+        study.write_table(CAUSAL, result.features),
+        study.write(result.summary),
+    ]
 
 
 def pairs_summary(study: Study) -> Summary:
     """Which families add up, and how independent the features are."""
-    value = read_json(study.path / "pairs.json")
-    together, independent = value["compositionality"], value["orthogonality"]
-    rows = [
-        [" + ".join(pair["emotions"]), *pair["effects"].values(), pair["moved"]] for pair in together["pairs"]
-    ]
-    shown = {name: independent[name] for name in ("n_features", "n_pairs", "share", "control_share")}
-    return value, [
-        f"{together['n_moved']} of {together['n_pairs']} pairs of families move both emotions",
+    pairs = study.read(Pairs)
+    together, independent = pairs.compositionality, pairs.orthogonality
+    rows = [[" + ".join(pair.emotions), *pair.effects.values(), pair.moved] for pair in together.pairs]
+    shown = {name: getattr(independent, name) for name in ("n_features", "n_pairs", "share", "control_share")}
+    return plain(pairs.model_dump()), [
+        f"{together.n_moved} of {together.n_pairs} pairs of families move both emotions",
         *(table(["pair", "first", "second", "moved"], rows) if rows else []),
         "",
         "pairs of emotion features that are independent:",
@@ -106,32 +97,18 @@ def pairs_summary(study: Study) -> Summary:
 )
 def pairs(study: Study, settings: PairSettings, progress: Progress) -> Iterable[str]:
     """Families added in pairs, and correlations of pairs of features -> pairs.json, which the verdict reads."""
-    from moodlens.validate.compositionality import compositionality
-    from moodlens.validate.orthogonality import orthogonality
+    from moodlens.validate.pairs import compositionality, orthogonality
 
-    rows, frame = study.rows, study.features
+    frame = study.features
     progress("pairs", 0, 2)
     together = compositionality(
-        study.W_dec(),
-        study.codes(),
-        study.x,
-        rows.label,
-        rows.group,
-        rows.split,
-        study.families,
-        frame,
-        study.emotions,
-        settings,
-        seed=study.seed,
-        kinds=rows.kind,
-        panel=panel(study),
+        coded(study), frame, study.families, settings, seed=study.seed, panel=panel(study)
     )
     progress("pairs", 1, 2)
-    test = study.codes()[rows.where("test", kinds=None)]
+    test = study.codes()[study.rows.where("test", kinds=None)]
     independent = orthogonality(study.W_dec(), test, frame, settings, seed=study.seed)
     progress("pairs", 2, 2)
-    write_json(study.path / "pairs.json", {"compositionality": together, "orthogonality": independent})
-    return ["pairs.json"]
+    return [study.write(Pairs(compositionality=together, orthogonality=independent))]
 
 
 def _tables(section: TransferSection, home: Path) -> list[Path]:
@@ -140,12 +117,11 @@ def _tables(section: TransferSection, home: Path) -> list[Path]:
 
 def transfer_summary(study: Study) -> Summary:
     """AUROCs on held-out words and on the user's texts."""
-    value = read_json(study.path / "transfer.json")
-    sets = [{"name": "held-out words and scenes", **value["held_out"]}, *value["sets"]]
-    lines: list[str] = []
-    for one in sets:
-        lines += [*auroc_lines(one, study.emotions), ""]
-    return value, lines[:-1]
+    transfer = study.read(Transfer)
+    lines = auroc_lines("held-out words and scenes", transfer.held_out, study.emotions)
+    for texts in transfer.sets:
+        lines += ["", *auroc_lines(texts.name, texts, study.emotions)]
+    return plain(transfer.model_dump()), lines
 
 
 @stage(
@@ -162,32 +138,22 @@ def transfer(study: Study, settings: TransferSection, progress: Progress) -> Ite
     from moodlens.sae.model import pre_activation_rows
     from moodlens.validate.transfer import generalization, special_rows
 
-    rows, families, codes, sae = study.rows, study.families, study.codes(), study.sae()
+    rows, families, sae = study.rows, study.families, study.sae()
     members, few = families.on_members()
     scores = few.scores(pre_activation_rows(sae, study.x, features=members))
-    result: dict[str, Any] = {
-        "held_out": generalization(
-            pre_activation_rows(sae, study.x[rows.where("held_out", kinds=None)]),
-            codes,
-            study.x,
-            rows.label,
-            rows.group,
-            rows.split,
-            families,
-            study.features,
-            study.emotions,
-            dense_baselines(study),
-            settings.features,
-            settings.transfer,
-            seed=study.seed,
-        ),
-        "special": special_rows(scores, study.prompts, rows.label, families, study.emotions),
-        "sets": [],
-    }
-    for done, one in enumerate(settings.tables):
+    held_out = generalization(
+        coded(study),
+        pre_activation_rows(sae, study.x[rows.labelled("held_out")]),
+        families,
+        dense_baselines(study),
+        settings.features,
+        settings.transfer,
+        seed=study.seed,
+    )
+    special = special_rows(scores, rows, study.prompts["about"].to_list(), families)
+    sets = []
+    for done, texts in enumerate(settings.tables):
         progress("transfer", done, len(settings.tables))
-        scored = score_table(study, one, settings.encoder, settings.transfer)
-        result["sets"].append(scored.result)
+        sets.append(score_table(study, texts, settings.encoder, settings.transfer).result)
     progress("transfer", len(settings.tables), len(settings.tables))
-    write_json(study.path / "transfer.json", result)
-    return ["transfer.json"]
+    return [study.write(Transfer(held_out=held_out, special=special, sets=tuple(sets)))]

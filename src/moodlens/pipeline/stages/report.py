@@ -2,15 +2,19 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from moodlens.core.files import read_json, read_table, write_json, write_table
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.settings.study import Settings
 from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.causal import Causal
+from moodlens.study.records.pairs import Pairs
 from moodlens.study.records.sae import Reconstruction
+from moodlens.study.records.selection import Selection
+from moodlens.study.records.stability import STABILITY, Agreement, Stability
+from moodlens.study.records.transfer import Transfer
+from moodlens.study.records.verdict import FEATURES, Verdict
 from moodlens.study.study import MAIN, Study
 
 MEASURED = ("probe", "names", "causal", "transfer", "agreement", "pairs", "features", "stability", "train")
@@ -19,34 +23,35 @@ MEASURED = ("probe", "names", "causal", "transfer", "agreement", "pairs", "featu
 
 def verdict_summary(study: Study) -> Summary:
     """Go or no-go, and every criterion beside its control."""
-    verdict = read_json(study.path / "verdict.json")
-    return verdict, verdict_lines(study, verdict)
+    verdict = study.read(Verdict)
+    return verdict.model_dump(), verdict_lines(study, verdict)
 
 
-def verdict_lines(study: Study, verdict: dict[str, Any]) -> list[str]:
+def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
     """The verdict as a table."""
-    rows = []
-    for criterion in verdict["criteria"]:
-        control = criterion["control"] or {"name": "", "value": None}
-        state = "pass" if criterion["passed"] else "uninformative" if criterion["uninformative"] else "FAIL"
-        state = "not measured" if criterion["value"] is None else state
-        rows.append(
-            [
-                "must" if criterion["must"] else "nice",
-                criterion["id"],
-                "-" if criterion["value"] is None else f"{criterion['value']:.4g}",
-                "-" if control["value"] is None else f"{control['value']:.4g}",
-                state,
-                criterion["threshold"],
-            ]
-        )
-    head = "GO" if verdict["go"] else "NO-GO"
+    words = {"passed": "pass", "failed": "FAIL"}
+    rows = [
+        [
+            "must" if criterion.must else "nice",
+            criterion.id,
+            _number(criterion.value),
+            _number(None if criterion.control is None else criterion.control.value),
+            words.get(criterion.state, criterion.state),
+            criterion.threshold,
+        ]
+        for criterion in verdict.criteria
+    ]
+    head = "GO" if verdict.go else "NO-GO"
     note = "" if study.control == "none" else f" (control study: {study.control})"
     lines = [f"{head}: {study.settings.name}, encoder {study.encoder_info['encoder']}{note}", ""]
     lines += table(["", "criterion", "value", "control", "", "threshold"], rows)
-    if verdict["next_steps"]:
-        lines += ["", "what to do next:", *(f"- {step}" for step in verdict["next_steps"])]
+    if verdict.next_steps:
+        lines += ["", "what to do next:", *(f"- {step}" for step in verdict.next_steps)]
     return lines
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
 
 
 @stage(
@@ -57,41 +62,33 @@ def verdict_lines(study: Study, verdict: dict[str, Any]) -> list[str]:
 )
 def verdict(study: Study, settings: VerdictSettings, progress: Progress) -> Iterable[str]:
     """Bring everything that was measured together -> features.parquet (whole), verdict.json."""
-    from moodlens.validate.stability import stability_summary
+    from moodlens.validate.criterion import Measured
+    from moodlens.validate.stability import Reappearance
     from moodlens.validate.verdict import judge
 
-    path, frame = study.path, study.features
-    write_table(path / "features.parquet", frame)
-    chosen = frame["emotion_feature"].to_numpy()
-    measured, pairs = study.read(Reconstruction), read_json(path / "pairs.json")
-    summary = stability_summary(read_table(path / "stability.parquet"), chosen, settings.min_reappearance)
-    summary |= {"families": read_json(path / "agreement.json")["mean"]}
-    value = judge(
-        MAIN,
+    features = study.features
+    measured = Measured(
         study.emotions,
-        reconstruction=measured.held_out.model_dump(),
-        baselines=measured.baselines.model_dump(),
-        selection=read_json(path / "selection.json"),
-        features=frame,
-        causality=read_json(path / "causal.json"),
-        stability=summary,
-        generalization=read_json(path / "transfer.json")["held_out"],
-        compositionality=pairs["compositionality"],
-        orthogonality=pairs["orthogonality"],
-        settings=settings,
+        reconstruction=study.read(Reconstruction),
+        selection=study.read(Selection),
+        features=features,
+        causal=study.read(Causal),
+        stability=Reappearance(study.table(STABILITY), study.read(Stability)),
+        agreement=study.read(Agreement),
+        held_out=study.read(Transfer).held_out,
+        pairs=study.read(Pairs),
     )
-    write_json(path / "verdict.json", value)
-    return ["features.parquet", "verdict.json"]
+    return [study.write_table(FEATURES, features), study.write(judge(MAIN, measured, settings))]
 
 
 def run_summary(study: Study) -> Summary:
     """The verdict, where the report is and how long everything took."""
-    verdict = read_json(study.path / "verdict.json")
+    verdict = study.read(Verdict)
     seconds = study.seconds
     value = {
         "study": str(study.path),
-        "go": verdict["go"],
-        "verdict": verdict,
+        "go": verdict.go,
+        "verdict": verdict.model_dump(),
         "report": str(study.path / "report.html"),
         "seconds": seconds | {"total": study.elapsed},
     }

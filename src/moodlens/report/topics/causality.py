@@ -10,7 +10,7 @@ from moodlens.report.numbers import interval, number, p_value, quantile
 from moodlens.report.subject import INTERVENTIONS, Subject
 from moodlens.report.topic import Blocks, Topic
 from moodlens.report.topics.opening import verdict_says
-from moodlens.validate.family_trials import KEPT
+from moodlens.validate.causal_families import KEPT
 
 if TYPE_CHECKING:
     import polars as pl

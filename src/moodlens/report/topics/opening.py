@@ -9,23 +9,6 @@ from moodlens.report.subject import Subject, Verdict
 from moodlens.report.topic import Blocks, Part, Topic, needs
 from moodlens.study.records.selection import Selection
 
-COMMANDS = {
-    "reconstruction": "moodlens train DIR",
-    "sparsity": "moodlens train DIR",
-    "dead_features": "moodlens train DIR",
-    "selectivity": "moodlens features DIR",
-    "interpretability": "moodlens names DIR",
-    "monosemanticity": "moodlens names DIR",
-    "causality": "moodlens causal DIR",
-    "compositionality": "moodlens report DIR",
-    "stability": "moodlens stability DIR",
-    "generalization": "moodlens transfer DIR",
-    "orthogonality": "moodlens report DIR",
-}
-SHARES = frozenset(
-    {"sparsity", "stability", "compositionality", "orthogonality", "dead_features", "monosemanticity"}
-)
-
 
 def steers(subject: Subject) -> bool:
     """Whether the study's encoder is one that a MusicGen model conditions on."""
@@ -51,11 +34,9 @@ def first_line(subject: Subject) -> str:
 
 def status(criterion: dict[str, Any]) -> tuple[str, Tone]:
     """passed, failed, uninformative or not measured."""
-    if criterion["value"] is None and not criterion["passed"]:
-        return "not measured", "none"
-    if criterion.get("uninformative"):
-        return "uninformative", "warn"
-    return ("passed", "good") if criterion["passed"] else ("failed", "bad")
+    tones: dict[str, Tone] = {"passed": "good", "failed": "bad", "uninformative": "warn"}
+    word = criterion["state"]
+    return (word, tones[word]) if word in tones else ("not measured", "none")
 
 
 def verdict_sentence(subject: Subject) -> tuple[str, Tone]:
@@ -122,7 +103,7 @@ def criteria_table(caption: str, criteria: list[dict[str, Any]]) -> Table:
     rows = []
     for c in criteria:
         word, tone = status(c)
-        control, form = c.get("control") or {}, criterion_number(c["id"])
+        control, form = c.get("control") or {}, criterion_number(c)
         rows.append(
             (
                 plain_text(c["label"]),
@@ -153,9 +134,9 @@ def signs(text: object) -> str:
     return plain_text(text).replace(">=", "≥").replace("<=", "≤")
 
 
-def criterion_number(name: str) -> Callable[[Any], str]:
+def criterion_number(criterion: dict[str, Any]) -> Callable[[Any], str]:
     """How a criterion's value and its control's are written: shares as percentages, counts and scores as numbers."""
-    return percent_1 if name in SHARES else number
+    return percent_1 if criterion["unit"] == "share" else number
 
 
 def percent_1(share: Any) -> str:
@@ -165,9 +146,6 @@ def percent_1(share: Any) -> str:
 
 def next_steps(subject: Subject) -> Blocks:
     """What to do about each criterion that does not pass."""
-    from moodlens.settings.verdict import NOT_MEASURED
-    from moodlens.validate.verdict import next_steps as advise
-
     verdict = subject.get(Verdict)
     if verdict is None:
         yield Bullets(("Judge the study: `moodlens report DIR`.",))
@@ -177,13 +155,10 @@ def next_steps(subject: Subject) -> Blocks:
         word, _ = status(c)
         if word == "passed":
             continue
-        if word == "not measured" and c["note"] != NOT_MEASURED:
-            text = f"{plain_text(c['note'])}."
-        elif word == "not measured":
-            text = f"not measured; run `{COMMANDS[c['id']]}`."
+        if c["state"] == "not measured":
+            text = f"not measured; run `moodlens {c['stage']} DIR`."
         else:
-            steps = advise({"criteria": [c]})
-            text = " ".join(plain_text(step.removeprefix(f"{c['label']}: ")) for step in steps)
+            text = plain_text(c["advice"].removeprefix(f"{c['label']}: "))
         items.append(f"{c['label']} ({'must' if c['must'] else 'nice to have'}, {word}): {text}")
     yield Bullets(
         tuple(items)

@@ -87,7 +87,7 @@ def measures(subject: Subject, phase0: dict[str, Any], rows: Rows) -> Blocks:
         "dimensions. Right: how much variance the leading components hold.",
         "Scatter plot of the first two principal components coloured by emotion, and cumulative variance.",
         lambda: pca_scatter(
-            np.array(pca["coordinates"]), rows.label[rows.labelled()], subject.emotions, pca["variance_share"]
+            np.array(pca["coordinates"]), rows.label[phase0["rows"]], subject.emotions, pca["variance_share"]
         ),
     )
 

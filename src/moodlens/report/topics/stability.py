@@ -10,24 +10,24 @@ from moodlens.report.numbers import number
 from moodlens.report.subject import FEATURES, STABILITY, Agreement, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import verdict_says
+from moodlens.study.records.stability import Stability
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
 
-@needs(FEATURES)
-def reappearance(subject: Subject, stability: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
+@needs(FEATURES, Stability)
+def reappearance(_: Subject, stability: "pl.DataFrame", features: "pl.DataFrame", seeds: Stability) -> Blocks:
     """Emotion features beside their matches in the SAEs of other seeds."""
-    bar = subject.settings.validation.stability.reappearance
     rows = stability.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
     yield Picture(
         "stability",
         "Emotion features matched one to one with those of SAEs that differ in initialisation and data order. A "
-        f"feature reappears where both its decoder direction and its activations agree at {bar:g} or more; the null is "
+        f"feature reappears where both its decoder direction and its activations agree at {seeds.reappearance:g} or more; the null is "
         "what random differences of data rows reach.",
         "Histograms of decoder cosine and of the number of seeds in which features reappear.",
-        lambda: stability_histogram(rows, bar),
+        lambda: stability_histogram(rows, seeds),
     )
 
 
@@ -61,16 +61,16 @@ def agreement(_: Subject, _stability: "pl.DataFrame", found: dict[str, Any]) -> 
 
 
 @style.look()
-def stability_histogram(rows: "pl.DataFrame", bar: float) -> "Figure":
+def stability_histogram(rows: "pl.DataFrame", summary: Stability) -> "Figure":
     """Left: decoder cosine of each emotion feature with its partner in other seeds. Right: how often it reappears.
 
     Args:
         rows: of stability.parquet, those of emotion features.
-        bar: the cosine from which on a partner counts as the same feature.
+        summary: the bar, the null and the count of seeds.
     """
     if not rows.height:
         return style.nothing("no emotion feature to follow")
-    n_seeds, null_p95 = rows["n_seeds"][0], rows["null_cosine_p95"][0]
+    n_seeds, null_p95, bar = summary.n_seeds, summary.null_cosine_p95, summary.reappearance
     figure, (left, right) = style.canvas(style.WIDTH, 2.7, 1, 2)
     left.hist(
         rows["decoder_cosine"].drop_nulls().to_numpy(), bins=list(np.linspace(0, 1, 26)), color=style.ACCENT, edgecolor=style.PAPER, linewidth=0.4

@@ -9,79 +9,79 @@ from typing import Any
 import numpy as np
 
 from moodlens.core import BadInput, plain
+from moodlens.settings.validation import Phase0Settings
 from moodlens.stats.contrast import principal_components, unit_rows
+from moodlens.stats.equal import TOLERANCE, nearly_constant
 from moodlens.stats.logistic import fit_many
-from moodlens.stats.pvalues import upper_p
-from moodlens.stats.units import check_rows, dense_codes, draw_labels, exchangeable_units, permuted_labels
+from moodlens.stats.pvalues import TIES, upper_p
+from moodlens.stats.units import Units, dense_codes, draw_labels, exchangeable_units, permuted_labels
+from moodlens.study.records.phase0 import (
+    Folds,
+    LinearProbe,
+    Pca,
+    Phase0,
+    ShuffledProbe,
+    SignalToNoise,
+    Similarity,
+)
+from moodlens.study.rows import Rows
 
 TOP_DIMENSIONS = 20
 FOLDS = 5
 CHUNK = 100  # permutations held in memory at once
 ALL_FOLDS_ROWS = 1000
+PROBE_SPREAD = 0.1
+"""Root mean square deviation to which rows are brought, by one factor for all, before a probe with C = 1 is fitted: about
+that of T5's embeddings, for which the roadmap set it. On raw rows, C = 1 would mean another probe for each encoder."""
 PROBE_ROWS = 4000
 """More labelled rows than this answer no question that these do not; the probe sees whole groups up to so many."""
 
 
-def phase0(
-    x: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    emotions: tuple[str, ...],
-    *,
-    seed: int,
-    n_permutations: int = 1000,
-    n_shuffles: int = 20,
-) -> dict[str, Any]:
-    """Measure how strongly emotion is encoded in raw embeddings.
+def phase0(x: np.ndarray, rows: Rows, settings: Phase0Settings, *, seed: int) -> Phase0:
+    """Measure how strongly emotion is encoded in raw embeddings of labelled plain texts.
+
+    Multiplying all embeddings by a number changes nothing but the units of the coordinates.
 
     Args:
-        x: ``(n, d_in)`` raw embeddings.
-        labels: ``(n,)`` index into ``emotions``; rows with -1 (neutral) are left out.
-        groups: ``(n,)`` codes; a group's rows are never split between folds or permuted apart.
-        emotions: names, in the order of the labels.
+        x: ``(n, d_in)`` raw embeddings of ``rows``.
+        rows: of the study; a group's rows are never split between folds or permuted apart.
+        settings: counts of permutations and shuffles.
         seed: of the permutations, the group folds and the shuffled-label control.
-        n_permutations: of the within/between difference.
-        n_shuffles: repeats of the probe on shuffled labels.
-
-    Returns:
-        A JSON-able dict: ``n, d_in, emotions, n_per_emotion, n_groups, similarity, linear_probe, pca,
-        signal_to_noise``.
 
     Raises:
         BadInput: fewer than two emotions have two rows or more, shapes disagree, or a value is not finite.
     """
-    x = np.asarray(x, dtype=np.float64)
-    check_rows(len(x), labels=labels, groups=groups)
-    rows = np.flatnonzero(np.asarray(labels) >= 0)
-    x, labels, groups = x[rows], np.asarray(labels)[rows].astype(np.int64), np.asarray(groups)[rows]
+    if len(x) != len(rows):
+        raise BadInput(f"{len(x)} embeddings do not fit {len(rows)} texts")
+    numbers = rows.labelled()
+    x, rows = np.asarray(x, dtype=np.float64)[numbers], rows[numbers]
     if not np.isfinite(x).all():
         bad = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
-        raise BadInput(f"embeddings: row {rows[bad]} holds a value that is not finite; embed that text again")
-    if labels.size and labels.max() >= len(emotions):
-        raise BadInput(f"labels: value {labels.max()} but only {len(emotions)} emotions are named")
-    counts = np.bincount(labels, minlength=len(emotions))
-    if (counts >= 2).sum() < 2:
         raise BadInput(
-            "labels: phase 0 needs at least two emotions with two rows each, "
-            f"got {dict(zip(emotions, counts.tolist(), strict=True))}"
+            f"embeddings: row {numbers[bad]} holds a value that is not finite; embed that text again"
         )
-    return plain(
-        {
-            "n": len(x),
-            "d_in": x.shape[1],
-            "emotions": list(emotions),
-            "n_per_emotion": dict(zip(emotions, counts.tolist(), strict=True)),
-            "n_groups": dense_codes(groups)[1],
-            "similarity": similarity(
-                x, labels, groups, len(emotions), seed=seed, n_permutations=n_permutations
-            ),
-            "linear_probe": probe_accuracy(
-                *_whole_groups(x, labels, groups, seed=seed), seed=seed, n_shuffles=n_shuffles
-            ),
-            "pca": pca(x),
-            "signal_to_noise": signal_to_noise(x, labels, len(emotions)),
-        }
-    )
+    counts = np.bincount(rows.label, minlength=rows.n_emotions)
+    per_emotion = dict(zip(rows.emotions, counts.tolist(), strict=True))
+    if (counts >= 2).sum() < 2:
+        raise BadInput(f"labels: phase 0 needs at least two emotions with two rows each, got {per_emotion}")
+    label, group = rows.label, rows.group
+    measured = {
+        "n": len(x),
+        "d_in": x.shape[1],
+        "emotions": rows.emotions,
+        "n_per_emotion": per_emotion,
+        "n_groups": len(np.unique(group)),
+        "rows": numbers,
+        "similarity": similarity(
+            x, label, group, rows.n_emotions, seed=seed, n_permutations=settings.n_permutations
+        ),
+        "linear_probe": probe_accuracy(
+            *_whole_groups(x, label, group, seed=seed), seed=seed, n_shuffles=settings.n_shuffles
+        ),
+        "pca": pca(x),
+        "signal_to_noise": signal_to_noise(x, label, rows.n_emotions),
+    }
+    return Phase0.model_validate(plain(measured))
 
 
 def _whole_groups(
@@ -104,15 +104,11 @@ def _whole_groups(
 
 def similarity(
     x: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_emotions: int, *, seed: int, n_permutations: int
-) -> dict[str, Any]:
+) -> Similarity:
     """Cosines of all pairs of rows, within and between emotions.
 
     The t-test treats pairs as independent, which they are not (each row is in n - 1 of them): it is the
     roadmap's figure, kept for comparison. The permutation p, over groups, is the one to believe.
-
-    Returns:
-        ``within`` and ``between`` (mean, std, n_pairs), ``difference``, ``t``, ``t_p``, ``permutation``
-        (p, null_mean, null_p95, n_permutations, n_units) and the ``matrix`` of mean cosines between emotions.
     """
     from scipy import stats
 
@@ -136,44 +132,38 @@ def similarity(
     between_std = np.sqrt(max(between_square / n_between - between**2, 0.0))
     # scipy wants the unbiased deviations.
     unbiased = [s * np.sqrt(n / max(n - 1, 1)) for s, n in ((within_std, n_within), (between_std, n_between))]
-    t, t_p = stats.ttest_ind_from_stats(within, unbiased[0], n_within, between, unbiased[1], n_between)
+    difference, t, t_p = within - between, 0.0, 1.0
+    if abs(difference) > TIES:  # cosines are of size 1: what differs less differs by rounding
+        t, t_p = stats.ttest_ind_from_stats(within, unbiased[0], n_within, between, unbiased[1], n_between)
 
     pairs = np.outer(n_c, n_c) - np.diag(n_c)
     with np.errstate(invalid="ignore", divide="ignore"):
         self_c = onehot.T @ np.sum(unit * unit, axis=1)
         matrix = (sums @ sums.T - np.diag(self_c)) / pairs
 
-    null = _null_differences(unit, labels, groups, n_emotions, total_sum, self_pairs, seed, n_permutations)
-    difference = within - between
-    return {
+    units = exchangeable_units(labels, groups)
+    null = _null_differences(unit, units, n_emotions, seed, n_permutations)
+    measured = {
         "within": {"mean": within, "std": within_std, "n_pairs": int(n_within)},
         "between": {"mean": between, "std": between_std, "n_pairs": int(n_between)},
         "difference": difference,
         "t": t,
         "t_p": t_p,
         "permutation": {
-            "p": upper_p(difference, null, scale=1.0),  # cosines are of size 1
+            "p": upper_p(difference, null, scale=1.0),
             "null_mean": null.mean(),
             "null_p95": np.quantile(null, 0.95),
             "n_permutations": n_permutations,
-            "n_units": len(exchangeable_units(labels, groups).labels),
+            "n_units": len(units.labels),
         },
         "matrix": matrix,
     }
+    return Similarity.model_validate(plain(measured))
 
 
-def _null_differences(
-    unit: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    n_emotions: int,
-    total_sum: float,
-    self_pairs: float,
-    seed: int,
-    n: int,
-) -> np.ndarray:
-    """Within minus between mean cosine under ``n`` permutations of labels over units, ``(n,)``."""
-    units = exchangeable_units(labels, groups)
+def _null_differences(unit: np.ndarray, units: Units, n_emotions: int, seed: int, n: int) -> np.ndarray:
+    """Within minus between mean cosine of unit rows under ``n`` permutations of labels over units, ``(n,)``."""
+    total_sum, self_pairs = np.sum(unit.sum(axis=0) ** 2), float(np.sum(unit**2))
     # A unit moves as one, so its sum and its size are all that is needed.
     sums = np.zeros((len(units.labels), unit.shape[1]))
     np.add.at(sums, units.of_row, unit)
@@ -195,17 +185,13 @@ def _null_differences(
 
 def probe_accuracy(
     x: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int, n_shuffles: int
-) -> dict[str, Any]:
+) -> LinearProbe:
     """Five-fold accuracy of a multinomial logistic regression, in three ways.
 
-    ``folds`` is the roadmap's: stratified folds in row order, raw embeddings, L2 with C = 1. Rows of one
+    ``folds`` is the roadmap's: stratified folds in row order, L2 with C = 1 (see :data:`PROBE_SPREAD`). Rows of one
     group straddle those folds, so it also rewards remembering words. ``group_folds`` keeps groups whole: the
     figure to believe. ``shuffled`` is the latter with labels exchanged between groups; above 1,000 rows each
     shuffle is judged on one fold (in turn) instead of all five, which only widens its spread.
-
-    Returns:
-        ``n`` (rows used), ``folds, mean, std, group_folds {folds, mean, std} | None, shuffled {n, mean, p95} | None, chance``
-        (the share of the largest class).
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -213,32 +199,30 @@ def probe_accuracy(
     n_folds = int(min(FOLDS, counts[counts > 0].min()))
     if n_folds < 2:
         raise BadInput("labels: an emotion has a single row; the linear probe needs at least two of each")
-    plain_folds = list(StratifiedKFold(n_folds).split(x, labels))
-    accuracies = [_accuracy(x, labels, fit, judge) for fit, judge in plain_folds]
-    result: dict[str, Any] = {
-        "n": len(x),
-        "folds": accuracies,
-        "mean": np.mean(accuracies),
-        "std": np.std(accuracies),
-        "group_folds": None,
-        "shuffled": None,
-        "chance": counts.max() / counts.sum(),
-    }
-    n_group_folds = min(n_folds, dense_codes(groups)[1])
-    if n_group_folds < 2:
-        return result
-    splitter = StratifiedGroupKFold(n_group_folds, shuffle=True, random_state=seed)
-    group_folds = list(splitter.split(x, labels, groups))
-    grouped = [_accuracy(x, labels, fit, judge) for fit, judge in group_folds]
-    result["group_folds"] = {"folds": grouped, "mean": np.mean(grouped), "std": np.std(grouped)}
-    shuffled = _shuffled_accuracies(x, labels, groups, group_folds, n_shuffles, seed + 1)
-    if n_shuffles:
-        result["shuffled"] = {
-            "n": n_shuffles,
-            "mean": np.mean(shuffled),
-            "p95": np.quantile(shuffled, 0.95),
-        }
-    return result
+    by_row = StratifiedKFold(n_folds).split(x, labels)
+    accuracies = [_accuracy(x, labels, fit, judge) for fit, judge in by_row]
+    by_group, shuffled = None, None
+    n_group_folds = min(n_folds, len(np.unique(groups)))
+    if n_group_folds >= 2:
+        splitter = StratifiedGroupKFold(n_group_folds, shuffle=True, random_state=seed)
+        folds = list(splitter.split(x, labels, groups))
+        by_group = Folds.model_validate(_folds([_accuracy(x, labels, fit, judge) for fit, judge in folds]))
+        drawn = _shuffled_accuracies(x, labels, groups, folds, n_shuffles, seed + 1)
+        if n_shuffles:
+            shuffled = ShuffledProbe(
+                n=n_shuffles, mean=float(np.mean(drawn)), p95=float(np.quantile(drawn, 0.95))
+            )
+    return LinearProbe(
+        n=len(x),
+        group_folds=by_group,
+        shuffled=shuffled,
+        chance=float(counts.max() / counts.sum()),
+        **_folds(accuracies),
+    )
+
+
+def _folds(accuracies: list[float]) -> dict[str, Any]:
+    return {"folds": accuracies, "mean": float(np.mean(accuracies)), "std": float(np.std(accuracies))}
 
 
 def _accuracy(x: np.ndarray, labels: np.ndarray, fit: np.ndarray, judge: np.ndarray) -> float:
@@ -246,9 +230,19 @@ def _accuracy(x: np.ndarray, labels: np.ndarray, fit: np.ndarray, judge: np.ndar
 
     if len(np.unique(labels[fit])) < 2:
         return float(np.mean(labels[judge] == labels[fit][0]))
-    rows = x.astype(np.float32)  # as embeddings are stored, and twice as fast
+    rows = _probe_rows(x, fit)
     model = LogisticRegression(C=1.0, max_iter=1000).fit(rows[fit], labels[fit])
     return float(np.mean(model.predict(rows[judge]) == labels[judge]))
+
+
+def _probe_rows(x: np.ndarray, fit: np.ndarray) -> np.ndarray:
+    """All rows with the ``fit`` ones about 0 and at :data:`PROBE_SPREAD`; zeros if these are equal to rounding."""
+    mean = x[fit].mean(axis=0)
+    if nearly_constant(x[fit]):
+        return np.zeros(x.shape, dtype=np.float32)
+    spread = np.sqrt(np.mean((x[fit] - mean) ** 2))
+    # As embeddings are stored, and twice as fast.
+    return ((x - mean) * (PROBE_SPREAD / spread)).astype(np.float32)
 
 
 def _shuffled_accuracies(
@@ -260,37 +254,47 @@ def _shuffled_accuracies(
     seed: int,
 ) -> np.ndarray:
     """Accuracy on held-out groups under each of ``n`` exchanges of labels between units, ``(n,)``."""
-    fake = permuted_labels(labels, groups, n, seed)
+    shuffled = permuted_labels(labels, groups, n, seed)
     n_classes = int(labels.max()) + 1
     accuracies = np.full((n, len(folds)), np.nan)
     for i, (fit, judge) in enumerate(folds):
-        mine = np.arange(n) if len(x) <= ALL_FOLDS_ROWS else np.arange(i, n, len(folds))
-        if not len(mine):
+        turn = np.arange(n) if len(x) <= ALL_FOLDS_ROWS else np.arange(i, n, len(folds))
+        if not len(turn):
             continue
-        weights, bias = fit_many(x[fit], fake[mine][:, fit], n_classes, max_iter=60, tol=0.1)
-        logits = np.einsum("nd,mkd->mnk", x[judge].astype(np.float32), weights, optimize=True) + bias[:, None]
-        accuracies[mine, i] = np.mean(logits.argmax(axis=2) == fake[mine][:, judge], axis=1)
+        rows = _probe_rows(x, fit)
+        weights, bias = fit_many(rows[fit], shuffled[turn][:, fit], n_classes, max_iter=60, tol=0.1)
+        logits = np.einsum("nd,mkd->mnk", rows[judge], weights, optimize=True) + bias[:, None]
+        accuracies[turn, i] = np.mean(logits.argmax(axis=2) == shuffled[turn][:, judge], axis=1)
     return np.nanmean(accuracies, axis=1)
 
 
-def pca(x: np.ndarray, n_shares: int = 50) -> dict[str, Any]:
-    """Two principal components: ``coordinates (n, 2)`` and the ``variance_share`` of the first ``n_shares``."""
-    axes, shares = principal_components(x)
-    return {"coordinates": (x - x.mean(axis=0)) @ axes[:2].T, "variance_share": shares[:n_shares]}
+def pca(x: np.ndarray, n_shares: int = 50) -> Pca:
+    """Two principal components, and the variance share of the first ``n_shares``; zeros where rows are equal."""
+    coordinates, shares = np.zeros((len(x), 2)), np.zeros(x.shape[1])
+    if not nearly_constant(x):
+        axes, shares = principal_components(x)
+        coordinates[:, : min(2, x.shape[1])] = (x - x.mean(axis=0)) @ axes[:2].T
+    return Pca(
+        coordinates=tuple((first, second) for first, second in coordinates.tolist()),
+        variance_share=tuple(shares[:n_shares].tolist()),
+    )
 
 
-def signal_to_noise(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> dict[str, Any]:
+def signal_to_noise(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> SignalToNoise:
     """Per embedding dimension, variance of the emotions' means over total variance; the top 20.
 
-    The same ratio has an expectation under no signal of about (C - 1) / (n - 1): given as ``chance``.
+    The same ratio has an expectation under no signal of about (C - 1) / (n - 1): given as ``chance``. It is 0 where a
+    dimension varies by rounding alone.
     """
     present = [c for c in range(n_emotions) if (labels == c).any()]
     means = np.stack([x[labels == c].mean(axis=0) for c in present])
-    ratio = means.var(axis=0) / np.maximum(x.var(axis=0), np.finfo(np.float64).tiny)
+    total = x.var(axis=0)
+    varies = total > TOLERANCE**2 * np.mean(x**2)
+    ratio = np.divide(means.var(axis=0), total, out=np.zeros_like(total), where=varies)
     order = np.argsort(-ratio, kind="stable")[:TOP_DIMENSIONS]
-    return {
-        "dimensions": order,
-        "values": ratio[order],
-        "mean": ratio.mean(),
-        "chance": (len(present) - 1) / max(len(x) - 1, 1),
-    }
+    return SignalToNoise(
+        dimensions=tuple(order.tolist()),
+        values=tuple(ratio[order].tolist()),
+        mean=float(ratio.mean()),
+        chance=(len(present) - 1) / max(len(x) - 1, 1),
+    )

@@ -1,33 +1,46 @@
 """A small study whose causes are known: planted emotion directions, and decoys that fire with them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
+from moodlens.study.coded import Coded
 from moodlens.study.families import Families, Family
+from moodlens.study.rows import Rows
 
 THREE = ("joy", "fear", "calm")
 SPLITS = ("train", "train", "val", "test", "test", "held_out", "held_out")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Planted:
-    """Everything a proof stage takes."""
+    """Everything a proof stage takes, and the truth."""
 
-    W: np.ndarray
-    codes: np.ndarray
-    x: np.ndarray
-    labels: np.ndarray
-    groups: np.ndarray
-    splits: np.ndarray
-    kinds: np.ndarray
+    coded: Coded
     table: pl.DataFrame
     families: Families
     causal: np.ndarray
     """features whose decoder row holds their emotion"""
     decoys: np.ndarray
     """features that fire for their emotion and whose decoder row is orthogonal to every emotion"""
+
+    @property
+    def rows(self) -> Rows:
+        return self.coded.rows
+
+    @property
+    def codes(self) -> np.ndarray:
+        return self.coded.codes
+
+    @property
+    def x(self) -> np.ndarray:
+        return self.coded.x
+
+    def split_as(self, split: np.ndarray | str) -> "Planted":
+        """The same study with other splits."""
+        rows = replace(self.rows, split=np.broadcast_to(split, self.rows.split.shape))
+        return replace(self, coded=replace(self.coded, rows=rows))
 
 
 def make_planted(
@@ -52,17 +65,17 @@ def make_planted(
     codes = np.where(rng.random((len(labels), d_sae)) < 0.08, rng.uniform(0.3, 1, (len(labels), d_sae)), 0)
     causal, decoys, chosen = [], [], np.full(d_sae, -1)
     for e in range(c):
-        mine = np.arange(e * 2 * each, e * 2 * each + each)
-        fake = mine + each
-        chosen[mine], chosen[fake] = e, e
+        holding = np.arange(e * 2 * each, e * 2 * each + each)
+        decoy = holding + each
+        chosen[holding], chosen[decoy] = e, e
         rate = 0.1 if null else np.where(labels == e, 0.3, 0.02)
-        for f in np.concatenate([mine, fake]):
+        for f in np.concatenate([holding, decoy]):
             codes[:, f] = np.where(rng.random(len(labels)) < rate, 0.8, 0)
         if not null:
-            W[mine] = emotion_directions[e] + 0.15 * rng.normal(size=(each, d_in)) / np.sqrt(d_in)
-        W[fake] -= W[fake] @ emotion_directions.T @ emotion_directions
-        causal += mine.tolist()
-        decoys += fake.tolist()
+            W[holding] = emotion_directions[e] + 0.15 * rng.normal(size=(each, d_in)) / np.sqrt(d_in)
+        W[decoy] -= W[decoy] @ emotion_directions.T @ emotion_directions
+        causal += holding.tolist()
+        decoys += decoy.tolist()
     W /= np.linalg.norm(W, axis=1, keepdims=True)
     codes = (codes * rng.uniform(0.8, 1.2, codes.shape)).astype(np.float32)
     held = codes.copy()
@@ -85,7 +98,6 @@ def make_planted(
             for e, name in enumerate(THREE)
         )
     )
-    return Planted(
-        W.astype(np.float32), codes, x.astype(np.float32), labels, groups, splits,
-        np.where(labels >= 0, "plain", "neutral"), table, families, np.array(causal), np.array(decoys),
-    )  # fmt: skip
+    rows = Rows.of(labels, emotions=THREE, group=groups, split=splits)
+    coded = Coded(rows, x.astype(np.float32), codes, W.astype(np.float32))
+    return Planted(coded, table, families, np.array(causal), np.array(decoys))

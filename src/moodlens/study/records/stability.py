@@ -1,0 +1,78 @@
+"""Of the stages ``stability`` and ``agreement``: what comes back when the SAE is trained again."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from moodlens.study.record import Column, Part, Record, TableSchema
+
+
+class Stability(Record):
+    """What features are compared with, and what random directions reach; knows no labels."""
+
+    file: ClassVar[str] = "stability.json"
+    stage: ClassVar[str] = "stability"
+
+    n_seeds: int = Field(description="other seeds (count)")
+    reappearance: float = Field(
+        description="decoder cosine and correlation from which on two features are the same"
+    )
+    null_cosine_p95: float = Field(
+        description="best cosine of random differences of training rows, 95th percentile"
+    )
+    null_seeds: tuple[int, ...] = Field(
+        description="random differences whose best cosine reaches the bar in 0, 1, 2 ... of the other seeds (count)"
+    )
+
+    def null_share(self, min_share: float) -> float:
+        """Share of the random differences that reach the bar in at least ``min_share`` of the other seeds."""
+        seeds = range(len(self.null_seeds))
+        reach = sum(
+            n for k, n in zip(seeds, self.null_seeds, strict=True) if k >= min_share * self.n_seeds - 1e-9
+        )
+        return reach / max(sum(self.null_seeds), 1)
+
+
+_MEAN = "mean over the other seeds"
+STABILITY = TableSchema(
+    "stability.parquet",
+    "stability",
+    {
+        "feature": Column("Int64", "", "number"),
+        "reappears": Column("Float64", "share", "of the other seeds in which one and the same partner agrees in direction and use"),
+        "reappears_decoder": Column("Float64", "share", "of the other seeds with a one-to-one match in direction"),
+        "reappears_activation": Column("Float64", "share", "of the other seeds with a one-to-one match in use"),
+        "decoder_cosine": Column("Float64", "cosine", f"of decoder rows matched one to one, {_MEAN}"),
+        "correlation": Column("Float64", "correlation", f"of activations matched one to one, {_MEAN}"),
+        "best_cosine": Column("Float64", "cosine", f"with the nearest decoder row, whoever else takes it, {_MEAN}"),
+        "best_correlation": Column("Float64", "correlation", f"with the nearest activations, whoever else takes them, {_MEAN}"),
+        "alive": Column("Boolean", "", "fires on these test texts; features that do not have no match"),
+    },
+)  # fmt: skip
+"""One row for each feature."""
+
+
+class FamilyAgreement(Part):
+    """A family of the study beside that of the same emotion in every other seed; a seed without one counts 0."""
+
+    direction: float = Field(description="cosine of what the families add when steering, mean over the seeds")
+    direction_min: float = Field(description="the same, least")
+    direction_control: float = Field(description="the same of random families, 95th percentile")
+    reading: float = Field(
+        description="correlation of the families' scores of test texts, mean over the seeds"
+    )
+    reading_min: float = Field(description="the same, least")
+    reading_control: float = Field(description="the same of random families, 95th percentile")
+
+
+class Agreement(Record):
+    """The families beside those of other seeds."""
+
+    file: ClassVar[str] = "agreement.json"
+    stage: ClassVar[str] = "agreement"
+
+    n_seeds: int = Field(description="other seeds (count)")
+    emotions: dict[str, FamilyAgreement] = Field(
+        description="emotions that have a family here and in another seed"
+    )
+    mean: FamilyAgreement | None = Field(description="mean over the emotions; null without any")

@@ -1,0 +1,73 @@
+"""Of the stage ``transfer``: do the features hold on text that nobody chose them on?"""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from moodlens.study.record import Part, Record
+from moodlens.study.records.estimates import Aurocs, Ci
+
+_AUROC = (
+    "method -> emotion, or `mean` over those that have a value -> `{value, ci}`; methods: `family` and `top_feature` "
+    "(read from pre-activations), `family_active` and `top_feature_active` (from activations), `difference_in_means`, "
+    "`linear_probe`"
+)
+
+
+class HeldOut(Part):
+    """Families on held-out words, scenes and templates."""
+
+    family_auroc: float | None = Field(
+        default=None, description="mean over emotions with a family; null without one, or without such rows"
+    )
+    ci: Ci | None = Field(default=None, description="its interval over groups")
+    control_auroc: float | None = Field(
+        default=None, description="families of random live features, 95th percentile of the draws"
+    )
+    control_mean: float | None = Field(default=None, description="the same, mean of the draws")
+    n: int = Field(description="labelled held-out texts (count)")
+    n_groups: int = Field(description="their groups (count)")
+    note: str = Field(description="what was compared, or why nothing was")
+    auroc: Aurocs = Field(description=_AUROC)
+
+
+class SpecialRows(Part):
+    """Where negations, mixtures or neutral texts lie among unseen plain texts, on a family's score."""
+
+    kind: str = Field(description="negation, mixed or neutral")
+    emotion: str = Field(description="whose family; the emotion that is denied or mixed")
+    n: int = Field(description="texts (count)")
+    n_groups: int = Field(description="their groups (count)")
+    score: float = Field(description="mean score of the texts")
+    percentile_own: float = Field(description="mean percentile among plain texts of the emotion (0 to 100)")
+    percentile_others: float = Field(
+        description="mean percentile among plain texts of other emotions (0 to 100)"
+    )
+    plain_own: float = Field(description="mean score of plain texts of the emotion")
+    plain_others: float = Field(description="mean score of plain texts of other emotions")
+
+
+class TransferSet(Part):
+    """Texts of other people."""
+
+    name: str
+    n: int = Field(description="labelled texts (count)")
+    n_texts: int = Field(description="all texts (count)")
+    n_groups: int = Field(description="groups of the labelled texts (count)")
+    n_per_emotion: dict[str, int] = Field(description="texts of every emotion (count)")
+    n_seen: int | None = Field(
+        default=None, description="labelled texts that the study trained on, whole or by a sentence (count)"
+    )
+    reading: str = Field(description="`per segment, max` or `as one`")
+    auroc: Aurocs = Field(description=f"{_AUROC}; empty where fewer than two emotions are labelled")
+
+
+class Transfer(Record):
+    """Features on other words, on negations and mixtures, and on the texts of other people."""
+
+    file: ClassVar[str] = "transfer.json"
+    stage: ClassVar[str] = "transfer"
+
+    held_out: HeldOut
+    special: tuple[SpecialRows, ...]
+    sets: tuple[TransferSet, ...]
