@@ -10,6 +10,7 @@ from moodlens.core.errors import BadInput
 from moodlens.core.progress import Progress, silent
 from moodlens.pipeline import transaction
 from moodlens.pipeline.stage import plan
+from moodlens.study.records.verdict import Verdict
 from moodlens.study.state import Standing, read_states, standing
 from moodlens.study.study import Study
 
@@ -49,10 +50,8 @@ class OpenStudy(Study):
         return study
 
     @property
-    def verdict(self) -> "Verdict":
+    def verdict(self) -> Verdict:
         """Go or no-go, with every criterion beside its controls."""
-        from moodlens.study.records.verdict import Verdict
-
         return self.require("verdict").read(Verdict)
 
     def examples(self, feature: int, n: int = 5) -> "pl.DataFrame":
