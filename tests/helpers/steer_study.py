@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from moodlens.core import write_table
 from moodlens.embed.store import EmbeddingStore
 from moodlens.pipeline.opened import expected_keys
 from moodlens.pipeline.stages import STAGES
@@ -19,6 +18,7 @@ from moodlens.steer.build import Dictionary, build_directions
 from moodlens.steer.directions import Directions
 from moodlens.study.families import Families, Family
 from moodlens.study.records.prompts import PROMPTS, Prompts
+from moodlens.study.records.selection import SELECTION
 from moodlens.study.rows import NEUTRAL, Rows
 from moodlens.study.state import StageRecord, stamp_files, write_state
 
@@ -108,9 +108,13 @@ def write_study(study: TinyStudy, folder: Path, steer: dict) -> Path:
     save_sae(found.sae, folder / "sae" / "main", {"encoder_id": ENCODER})
     found.families.write(folder)
     flags = [f in found.emotion_features for f in range(found.sae.d_sae)]
-    write_table(
-        folder / "selection.parquet", pl.DataFrame({"feature": range(len(flags)), "emotion_feature": flags})
-    )
+    table = {
+        name: pl.Series(name, [None] * len(flags), dtype=getattr(pl, column.dtype))
+        for name, column in SELECTION.columns.items()
+        if "*" not in name
+    }
+    table |= {"feature": pl.Series(range(len(flags)), dtype=pl.Int64), "emotion_feature": flags}
+    SELECTION.write(folder, pl.DataFrame(table))
     settings = {"emotions": list(EMOTIONS), "encoder": {"id": ENCODER}, "steer": steer}
     (folder / "study.yaml").write_text(to_yaml(settings), encoding="utf-8")
     mark_finished(folder)

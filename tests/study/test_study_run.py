@@ -77,9 +77,7 @@ def test_every_file_is_there_with_its_keys(small_study):
     assert FEATURE_COLUMNS | rates <= set(table.columns)
     assert table["feature"].to_list() == list(range(128))
     stability = pl.read_parquet(small_study / "stability.parquet")
-    assert {"feature", "n_seeds", "reappears", "decoder_cosine", "correlation", "null_cosine_p95"} <= set(
-        stability.columns
-    )
+    assert {"feature", "reappears", "decoder_cosine", "correlation"} <= set(stability.columns)
     values = yaml.safe_load((small_study / "study.yaml").read_text())
     assert values["provenance"]["torch"]
     assert values["seed"] == 0
