@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moodlens.core.files import read_json, read_table
+from moodlens.core.files import read_json
 from moodlens.settings.base import read_yaml
 from moodlens.settings.study import Settings
 from moodlens.study.notes import Reading
@@ -94,21 +94,3 @@ def command(need: Needed) -> str:
 ROWS = Need("prompts.parquet", "prompts", lambda study: study.rows)
 SAE_CONFIG = Need(f"sae/{MAIN}/cfg.json", "train", lambda study: read_json(study.path / SAE_CONFIG.file))
 CODES = Need(f"sae/{MAIN}/sae_weights.safetensors", "train", lambda study: study.codes())
-
-
-def _json(file: str, stage: str) -> Need:
-    return Need(file, stage, lambda study: read_json(study.path / file))
-
-
-def _table(file: str, stage: str) -> Need:
-    return Need(file, stage, lambda study: read_table(study.path / file).fill_nan(None))
-
-
-Phase0 = _json("phase0.json", "probe")
-Agreement = _json("agreement.json", "agreement")
-Pairs = _json("pairs.json", "pairs")
-Transfer = _json("transfer.json", "transfer")
-Verdict = _json("verdict.json", "verdict")
-FEATURES = _table("features.parquet", "verdict")
-INTERVENTIONS = _table("interventions.parquet", "causal")
-STABILITY = _table("stability.parquet", "stability")

@@ -7,9 +7,10 @@ import numpy as np
 from moodlens.report import style
 from moodlens.report.document import Picture, Table, emotion_label
 from moodlens.report.numbers import interval, number, p_value, quantile
-from moodlens.report.subject import INTERVENTIONS, Subject
+from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic
 from moodlens.report.topics.opening import verdict_says
+from moodlens.study.records.causal import INTERVENTIONS
 from moodlens.validate.causal_families import KEPT
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ import numpy as np
 from moodlens.report import style
 from moodlens.report.document import Picture
 from moodlens.report.numbers import number
-from moodlens.report.subject import FEATURES, Subject
+from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.study.records.selection import Selection
+from moodlens.study.records.verdict import FEATURES
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,11 +13,12 @@ from moodlens.report.document import (
     emotion_label,
 )
 from moodlens.report.numbers import NONE, number
-from moodlens.report.subject import CODES, FEATURES, ROWS, Subject
+from moodlens.report.subject import CODES, ROWS, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.feature_tables import all_features, emotion_by_emotion, top_features
 from moodlens.study.families import Families
 from moodlens.study.records.selection import Selection
+from moodlens.study.records.verdict import FEATURES
 from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:

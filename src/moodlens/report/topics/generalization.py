@@ -1,16 +1,18 @@
 """Does it carry over: new words and scenes, negations and mixtures, texts written by others."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moodlens.report import style
-from moodlens.report.document import Absent, Paragraph, Picture, Table, emotion_label, plain_text
+from moodlens.report.document import Absent, Paragraph, Picture, Table, cut, emotion_label, plain_text
 from moodlens.report.numbers import NONE, interval, number
-from moodlens.report.subject import FEATURES, Subject, Transfer
+from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import verdict_says
+from moodlens.study.records.estimates import Aurocs, Estimate
+from moodlens.study.records.transfer import HeldOut, Transfer, TransferSet
+from moodlens.study.records.verdict import FEATURES
 
 if TYPE_CHECKING:
     import polars as pl
@@ -42,24 +44,22 @@ def features_held_out(subject: Subject, features: "pl.DataFrame") -> Blocks:
 
 
 @needs(Transfer, absent="negations, mixed emotions and texts of other people")
-def families_held_out(subject: Subject, transfer: dict[str, Any]) -> Blocks:
+def families_held_out(subject: Subject, transfer: Transfer) -> Blocks:
     """Families on held-out texts, and on negations, mixtures and neutral ones."""
-    held_out = transfer["held_out"]
-    if held_out["auroc"]:
-        caption = "AUROC on held-out emotion words, scenes and templates"
-        yield _areas(subject, caption, held_out)
+    if transfer.held_out.auroc:
+        yield _areas(subject, "AUROC on held-out emotion words, scenes and templates", transfer.held_out)
     rows = tuple(
         (
-            SPECIAL[row["kind"]],
-            emotion_label(row["emotion"]),
-            f"{row['n']:,} ({row['n_groups']:,})",
-            number(row["score"]),
-            number(row["plain_own"]),
-            number(row["plain_others"]),
-            number(row["percentile_own"], 1),
-            number(row["percentile_others"], 1),
+            SPECIAL[row.kind],
+            emotion_label(row.emotion),
+            f"{row.n:,} ({row.n_groups:,})",
+            number(row.score),
+            number(row.plain_own),
+            number(row.plain_others),
+            number(row.percentile_own, 1),
+            number(row.percentile_others, 1),
         )
-        for row in transfer["special"]
+        for row in transfer.special
     )
     if rows:
         yield Table(
@@ -76,24 +76,24 @@ def families_held_out(subject: Subject, transfer: dict[str, Any]) -> Blocks:
 
 
 @needs(Transfer)
-def texts_of_others(subject: Subject, transfer: dict[str, Any]) -> Blocks:
+def texts_of_others(subject: Subject, transfer: Transfer) -> Blocks:
     """Labelled texts that had no part in the study."""
-    if not transfer["sets"]:
+    if not transfer.sets:
         yield Absent(
             "transfer to texts of other people", "moodlens transfer DIR TEXTS.csv --text-column caption"
         )
-    for place, texts in enumerate(transfer["sets"]):
-        name = plain_text(texts["name"])
-        yield _areas(subject, f"AUROC on {name}", texts, f", read {plain_text(texts['reading'])}")
+    for place, texts in enumerate(transfer.sets):
+        name = cut(texts.name, 120)
+        yield _areas(subject, f"AUROC on {name}", texts)
         yield Picture(
             f"transfer-{place + 1}",
             "SAE families and single features beside two dense baselines that see the whole embedding.",
             f"AUROC with intervals on {name} for each method and emotion.",
-            lambda texts=texts: transfer_bars(texts["auroc"], subject.emotions, n=texts["n"]),
+            lambda texts=texts: transfer_bars(texts.auroc, subject.emotions, n=texts.n),
         )
 
 
-def _areas(subject: Subject, caption: str, texts: Mapping[str, Any], read: str = "") -> Table:
+def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Table:
     """AUROC of every method and emotion with its interval."""
     methods = {
         "family": f"SAE family (up to {subject.settings.features.family_size} features)",
@@ -103,17 +103,20 @@ def _areas(subject: Subject, caption: str, texts: Mapping[str, Any], read: str =
         "difference_in_means": "Dense: difference-in-means",
         "linear_probe": "Dense: linear probe",
     }
-    auroc, seen = texts["auroc"], texts.get("n_seen") or 0
+    auroc = texts.auroc
     emotions = [emotion for emotion in subject.emotions if any(emotion in areas for areas in auroc.values())]
+    nothing = Estimate(value=None, ci=None)
     rows = []
     for method, name in methods.items():
-        cells = [auroc[method].get(column) or {"value": None, "ci": None} for column in (*emotions, "mean")]
-        rows.append((name, *(_cell(cell) for cell in cells)))
-    judged = "nothing on these"
-    if seen:
-        judged = f"and {seen:,} of these texts, or sentences of them, were among those: not new to the SAE"
+        cells = (_cell(auroc[method].get(column, nothing)) for column in (*emotions, "mean"))
+        rows.append((name, *cells))
+    read, judged = "", "nothing on these"
+    if isinstance(texts, TransferSet):
+        read = f", read {plain_text(texts.reading)}"
+        if texts.n_seen:
+            judged = f"and {texts.n_seen:,} of these texts, or sentences of them, were among those: not new to the SAE"
     return Table(
-        f"{caption}: {texts['n']:,} texts in {texts['n_groups']:,} groups{read}",
+        f"{caption}: {texts.n:,} texts in {texts.n_groups:,} groups{read}",
         ("Method", *(emotion_label(emotion) for emotion in emotions), "mean of emotions"),
         tuple(rows),
         numeric=frozenset(range(1, len(emotions) + 2)),
@@ -123,17 +126,17 @@ def _areas(subject: Subject, caption: str, texts: Mapping[str, Any], read: str =
     )
 
 
-def _cell(cell: Mapping[str, Any]) -> str:
-    spread = interval(cell["ci"], lambda value: number(value, 2))
-    return number(cell["value"]) if spread == NONE else f"{number(cell['value'])} {spread}"
+def _cell(area: Estimate) -> str:
+    spread = interval(area.ci, lambda value: number(value, 2))
+    return number(area.value) if spread == NONE else f"{number(area.value)} {spread}"
 
 
 @style.look()
-def transfer_bars(auroc: Mapping[str, Mapping[str, Any]], emotions: tuple[str, ...], *, n: int) -> "Figure":
+def transfer_bars(auroc: Aurocs, emotions: tuple[str, ...], *, n: int) -> "Figure":
     """AUROC on texts of others, each method and emotion with its interval (bootstrap over groups).
 
     Args:
-        auroc: method -> emotion (and ``mean``) -> ``{"value", "ci": [low, high]}``.
+        auroc: of every method and emotion.
         emotions: names, in order.
         n: number of texts.
     """
@@ -147,16 +150,14 @@ def transfer_bars(auroc: Mapping[str, Mapping[str, Any]], emotions: tuple[str, .
         name, color, marker = DRAWN[method]
         offset = (turn - (len(methods) - 1) / 2) * 0.8 / len(methods)
         for y, row in zip(places + offset, rows, strict=True):
-            cell = auroc[method].get(row)
-            if cell is None or cell["value"] is None:
+            area = auroc[method].get(row)
+            if area is None or area.value is None:
                 continue
-            low = min(low, cell["value"])
-            if cell["ci"]:
-                axes.plot(cell["ci"], [y, y], color=color, lw=1.4, solid_capstyle="butt", zorder=2)
-                low = min(low, cell["ci"][0])
-            axes.plot(
-                [cell["value"]], [y], color=color, marker=marker, ms=5, mec=style.PAPER, mew=0.5, zorder=3
-            )
+            low = min(low, area.value)
+            if area.ci is not None:
+                axes.plot(area.ci, [y, y], color=color, lw=1.4, solid_capstyle="butt", zorder=2)
+                low = min(low, area.ci[0])
+            axes.plot([area.value], [y], color=color, marker=marker, ms=5, mec=style.PAPER, mew=0.5, zorder=3)
         handles += axes.plot(
             [], [], color=color, marker=marker, ms=5, lw=1.4, mec=style.PAPER, mew=0.5, label=name
         )

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from moodlens.report.document import Table, emotion_label
 from moodlens.report.numbers import number
-from moodlens.report.subject import FEATURES, Subject
+from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic
 from moodlens.report.topics.opening import verdict_says
 from moodlens.study.records.names import Names
+from moodlens.study.records.verdict import FEATURES
 
 if TYPE_CHECKING:
     import polars as pl

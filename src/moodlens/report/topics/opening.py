@@ -1,13 +1,15 @@
 """The first things a reader sees: the encoder, the verdict, its table, and what to do next."""
 
-from collections.abc import Callable
 from typing import Any
 
 from moodlens.report.document import Bullets, Cell, Paragraph, Table, Tone, cut, plain_text
 from moodlens.report.numbers import NONE, interval, number, percent
-from moodlens.report.subject import Subject, Verdict
+from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Part, Topic, needs
 from moodlens.study.records.selection import Selection
+from moodlens.study.records.verdict import JudgedCriterion, Verdict
+
+TONES: dict[str, Tone] = {"passed": "good", "failed": "bad", "uninformative": "warn"}
 
 
 def steers(subject: Subject) -> bool:
@@ -32,32 +34,22 @@ def first_line(subject: Subject) -> str:
     )
 
 
-def status(criterion: dict[str, Any]) -> tuple[str, Tone]:
-    """passed, failed, uninformative or not measured."""
-    tones: dict[str, Tone] = {"passed": "good", "failed": "bad", "uninformative": "warn"}
-    word = criterion["state"]
-    return (word, tones[word]) if word in tones else ("not measured", "none")
-
-
 def verdict_sentence(subject: Subject) -> tuple[str, Tone]:
     """Go or no-go, and why, in one sentence."""
-    verdict = subject.get(Verdict)
+    verdict: Verdict | None = subject.get(Verdict)
     if verdict is None:
         return "No verdict yet: the study has not been judged.", "warn"
-    must = [c for c in verdict["criteria"] if c["must"]]
+    must = [criterion for criterion in verdict.criteria if criterion.must]
     prefix = "Control run with shuffled labels. " if subject.is_control else ""
-    if verdict["go"]:
-        return (
-            f"{prefix}Go: all {len(must)} must-criteria pass, each beyond its control.",
-            "bad" if subject.is_control else "good",
-        )
-    parts = []
-    for word in ("failed", "uninformative", "not measured"):
-        names = [c["label"].lower() for c in must if status(c)[0] == word]
-        if names:
-            parts.append(f"{', '.join(names)} {word}")
-    passed = sum(bool(c["passed"]) for c in must)
-    return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {'; '.join(parts)}.", "bad"
+    if verdict.go:
+        text = f"{prefix}Go: all {len(must)} must-criteria pass, each beyond its control."
+        return text, "bad" if subject.is_control else "good"
+    states = dict.fromkeys(criterion.state for criterion in must if not criterion.passed)
+    why = "; ".join(
+        f"{', '.join(c.label.lower() for c in must if c.state == state)} {state}" for state in states
+    )
+    passed = sum(criterion.passed for criterion in must)
+    return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {why}.", "bad"
 
 
 def warning(subject: Subject) -> str:
@@ -74,7 +66,7 @@ def warning(subject: Subject) -> str:
     return text
 
 
-def criteria(_: Subject, verdict: dict[str, Any]) -> Blocks:
+def criteria(_: Subject, verdict: Verdict) -> Blocks:
     """The table of criteria: value, interval, threshold and control in every row."""
     yield Paragraph(
         "A criterion passes only if it meets its threshold and beats its control. Where the control meets the "
@@ -82,7 +74,7 @@ def criteria(_: Subject, verdict: dict[str, Any]) -> Blocks:
         "Go needs all must-criteria."
     )
     for must, title in ((True, "Must: decide go or no-go"), (False, "Nice to have: strengthen the findings")):
-        yield criteria_table(title, [c for c in verdict["criteria"] if c["must"] is must])
+        yield criteria_table(title, [criterion for criterion in verdict.criteria if criterion.must is must])
 
 
 def verdict_says(*names: str) -> Part:
@@ -90,7 +82,7 @@ def verdict_says(*names: str) -> Part:
 
     @needs(Verdict)
     def part(_: Subject, *given: Any) -> Blocks:
-        judged = {c["id"]: c for c in given[-1]["criteria"] if status(c)[0] != "not measured"}
+        judged = {c.id: c for c in given[-1].criteria if c.state != "not measured"}
         rows = [judged[name] for name in names if name in judged]
         if rows:
             yield criteria_table("What the verdict says", rows)
@@ -98,35 +90,25 @@ def verdict_says(*names: str) -> Part:
     return part
 
 
-def criteria_table(caption: str, criteria: list[dict[str, Any]]) -> Table:
+def criteria_table(caption: str, criteria: list[JudgedCriterion]) -> Table:
     """One row a criterion: the word for it, its value with interval, and its control, side by side."""
     rows = []
-    for c in criteria:
-        word, tone = status(c)
-        control, form = c.get("control") or {}, criterion_number(c)
+    for criterion in criteria:
+        control, form = criterion.control, percent_1 if criterion.unit == "share" else number
         rows.append(
             (
-                plain_text(c["label"]),
-                Cell(word, tone),
-                form(c["value"]),
-                interval(c.get("ci"), form),
-                form(control.get("value")),
-                plain_text(control.get("name") or NONE),
-                signs(c["threshold"]),
-                cut(signs(c["note"]), 600),
+                plain_text(criterion.label),
+                Cell(criterion.state, TONES.get(criterion.state, "none")),
+                form(criterion.value),
+                interval(criterion.ci, form),
+                form(control.value if control else None),
+                plain_text(control.name) if control else NONE,
+                signs(criterion.threshold),
+                cut(signs(criterion.note), 600),
             )
         )
-    head = (
-        "Criterion",
-        "Result",
-        "Value",
-        "95 % interval",
-        "Control",
-        "What the control is",
-        "Threshold",
-        "Note",
-    )
-    return Table(caption, head, tuple(rows), numeric=frozenset({2, 3, 4}))
+    head = "Criterion|Result|Value|95 % interval|Control|What the control is|Threshold|Note"
+    return Table(caption, tuple(head.split("|")), tuple(rows), numeric=frozenset({2, 3, 4}))
 
 
 def signs(text: object) -> str:
@@ -134,32 +116,26 @@ def signs(text: object) -> str:
     return plain_text(text).replace(">=", "≥").replace("<=", "≤")
 
 
-def criterion_number(criterion: dict[str, Any]) -> Callable[[Any], str]:
-    """How a criterion's value and its control's are written: shares as percentages, counts and scores as numbers."""
-    return percent_1 if criterion["unit"] == "share" else number
-
-
-def percent_1(share: Any) -> str:
+def percent_1(share: float | None) -> str:
     """A share as a percentage with one decimal."""
     return percent(share, 1)
 
 
 def next_steps(subject: Subject) -> Blocks:
     """What to do about each criterion that does not pass."""
-    verdict = subject.get(Verdict)
+    verdict: Verdict | None = subject.get(Verdict)
     if verdict is None:
         yield Bullets(("Judge the study: `moodlens report DIR`.",))
         return
     items = []
-    for c in verdict["criteria"]:
-        word, _ = status(c)
-        if word == "passed":
+    for criterion in verdict.criteria:
+        if criterion.passed:
             continue
-        if c["state"] == "not measured":
-            text = f"not measured; run `moodlens {c['stage']} DIR`."
-        else:
-            text = plain_text(c["advice"].removeprefix(f"{c['label']}: "))
-        items.append(f"{c['label']} ({'must' if c['must'] else 'nice to have'}, {word}): {text}")
+        advice = plain_text(criterion.advice.removeprefix(f"{criterion.label}: "))
+        if criterion.state == "not measured":
+            advice = f"not measured; run `moodlens {criterion.stage} DIR`."
+        weight = "must" if criterion.must else "nice to have"
+        items.append(f"{criterion.label} ({weight}, {criterion.state}): {advice}")
     yield Bullets(
         tuple(items)
         or (

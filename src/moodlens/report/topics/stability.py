@@ -1,52 +1,53 @@
 """Stability: which features come back when the SAE is trained again, and whether the families agree."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moodlens.report import style
 from moodlens.report.document import Picture, Table, emotion_label
 from moodlens.report.numbers import number
-from moodlens.report.subject import FEATURES, STABILITY, Agreement, Subject
+from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import verdict_says
-from moodlens.study.records.stability import Stability
+from moodlens.study.records.stability import STABILITY, Agreement, Stability
+from moodlens.study.records.verdict import FEATURES
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
 
-@needs(FEATURES, Stability)
-def reappearance(_: Subject, stability: "pl.DataFrame", features: "pl.DataFrame", seeds: Stability) -> Blocks:
+@needs(STABILITY, FEATURES)
+def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
     """Emotion features beside their matches in the SAEs of other seeds."""
-    rows = stability.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
+    rows = table.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
     yield Picture(
         "stability",
         "Emotion features matched one to one with those of SAEs that differ in initialisation and data order. A "
-        f"feature reappears where both its decoder direction and its activations agree at {seeds.reappearance:g} or more; the null is "
-        "what random differences of data rows reach.",
+        f"feature reappears where both its decoder direction and its activations agree at {seeds.reappearance:g} or "
+        "more; the null is what random differences of data rows reach.",
         "Histograms of decoder cosine and of the number of seeds in which features reappear.",
         lambda: stability_histogram(rows, seeds),
     )
 
 
 @needs(Agreement)
-def agreement(_: Subject, _stability: "pl.DataFrame", found: dict[str, Any]) -> Blocks:
+def agreement(_: Subject, _seeds: Stability, families: Agreement) -> Blocks:
     """Families beside those of the other seeds."""
     rows = tuple(
         (
             emotion_label(emotion),
-            f"{number(family['direction'])} ({number(family['direction_min'])})",
+            f"{number(family.direction)} ({number(family.direction_min)})",
             number(family["direction_control"]),
-            f"{number(family['reading'])} ({number(family['reading_min'])})",
+            f"{number(family.reading)} ({number(family.reading_min)})",
             number(family["reading_control"]),
         )
-        for emotion, family in found["emotions"].items()
+        for emotion, family in families.emotions.items()
     )
     if rows:
         yield Table(
-            f"Families beside those of {found['n_seeds']} other seeds",
+            f"Families beside those of {families.n_seeds} other seeds",
             (
                 "Family", "Direction, cosine: mean (least)", "Random families", "Reading, correlation: mean (least)",
                 "Random families",
@@ -61,16 +62,16 @@ def agreement(_: Subject, _stability: "pl.DataFrame", found: dict[str, Any]) -> 
 
 
 @style.look()
-def stability_histogram(rows: "pl.DataFrame", summary: Stability) -> "Figure":
+def stability_histogram(rows: "pl.DataFrame", seeds: Stability) -> "Figure":
     """Left: decoder cosine of each emotion feature with its partner in other seeds. Right: how often it reappears.
 
     Args:
         rows: of stability.parquet, those of emotion features.
-        summary: the bar, the null and the count of seeds.
+        seeds: what they are compared with.
     """
     if not rows.height:
         return style.nothing("no emotion feature to follow")
-    n_seeds, null_p95, bar = summary.n_seeds, summary.null_cosine_p95, summary.reappearance
+    n_seeds, bar, null_p95 = seeds.n_seeds, seeds.reappearance, seeds.null_cosine_p95
     figure, (left, right) = style.canvas(style.WIDTH, 2.7, 1, 2)
     left.hist(
         rows["decoder_cosine"].drop_nulls().to_numpy(), bins=list(np.linspace(0, 1, 26)), color=style.ACCENT, edgecolor=style.PAPER, linewidth=0.4
@@ -85,14 +86,14 @@ def stability_histogram(rows: "pl.DataFrame", summary: Stability) -> "Figure":
         ylabel="emotion features",
         xlim=(0, 1),
     )
-    seeds = np.arange(n_seeds + 1)
+    places = np.arange(n_seeds + 1)
     found_again = np.rint(rows["reappears"].drop_nulls().to_numpy() * n_seeds).astype(int)
-    counts = np.bincount(found_again, minlength=len(seeds))
-    right.bar(seeds, counts, color=style.ACCENT, width=0.75)
-    for seed, count in zip(seeds, counts, strict=True):
-        right.text(seed, count, f"{count}", ha="center", va="bottom")
+    counts = np.bincount(found_again, minlength=len(places))
+    right.bar(places, counts, color=style.ACCENT, width=0.75)
+    for place, count in zip(places, counts, strict=True):
+        right.text(place, count, f"{count}", ha="center", va="bottom")
     right.set(xlabel=f"other seeds it reappears in (of {n_seeds})", ylabel="emotion features")
-    right.set_xticks(seeds)
+    right.set_xticks(places)
     right.margins(y=0.15)
     style.legend_below(figure, *left.get_legend_handles_labels())
     return figure
@@ -102,6 +103,6 @@ STABILITY = Topic(
     "stability",
     "Stability over seeds",
     (verdict_says("stability"), reappearance, agreement),
-    needs=(STABILITY,),
+    needs=(Stability,),
     absent="stability over seeds",
 )
