@@ -55,29 +55,8 @@ def embed_summary(study: Study) -> Summary:
     """What the store holds, and what of the texts is not in it."""
     record = study.read(Embeddings)
     value = {"rows": record.n, **study.encoder_info, "store": str(study.path / "embeddings")}
-    lines = [*describe(value), *_not_read(record)]
+    lines = [*describe(value), *record.remarks]
     return value | {"n_equal": record.n_equal, "texts": record.texts and record.texts.model_dump()}, lines
-
-
-def _not_read(record: Embeddings) -> list[str]:
-    """Sentences on rows that are not what they seem."""
-    texts, lines = record.texts, []
-    if texts is not None and texts.n_cut:
-        lines.append(
-            f"{texts.n_cut} texts were cut at {texts.max_length} tokens: {texts.tokens_cut} tokens were not read, and "
-            f"{texts.n_same_after_cutting} texts differ from another only in these"
-        )
-    elif texts is not None and texts.n_long:
-        lines.append(f"{texts.n_long} texts of more than {texts.max_length} tokens were read in parts")
-    if texts is not None and texts.n_without_known_token:
-        row = next(example for example in texts.examples if example.what == "no known token")
-        lines.append(
-            f"{texts.n_without_known_token} texts have no token that the encoder knows, the first in row {row.row}: "
-            f"{row.text!r}"
-        )
-    if record.n_equal:
-        lines.append(f"{record.n_equal} rows are equal to an earlier one to rounding")
-    return [*lines, texts.dtype_note] if texts is not None and texts.dtype_note else lines
 
 
 @stage(

@@ -5,6 +5,7 @@ import numpy as np
 from moodlens.report.document import Bullets, Paragraph, Table, cut, emotion_label, plain_text
 from moodlens.report.subject import ROWS, Subject
 from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.study.records.embed import Embeddings
 from moodlens.study.records.prompts import Prompts
 from moodlens.study.rows import Rows
 
@@ -38,9 +39,18 @@ def counts(subject: Subject, rows: Rows) -> Blocks:
 @needs(Prompts)
 def reading(_: Subject, _rows: Rows, prompts: Prompts) -> Blocks:
     """What reading the user's tables found, and what is amiss with the splits."""
-    found = (*(table.line for table in prompts.tables), *prompts.remarks)
-    if found:
-        yield Bullets(tuple(f"{cut(line, 1000)}." for line in found))
+    yield from _remarks(*(table.line for table in prompts.tables), *prompts.remarks)
 
 
-TEXTS = Topic("texts", "Texts", (counts, reading), needs=(ROWS,), absent="the texts")
+@needs(Embeddings)
+def embedding(_: Subject, _rows: Rows, embeddings: Embeddings) -> Blocks:
+    """What of the texts is not in their embeddings."""
+    yield from _remarks(*embeddings.remarks)
+
+
+def _remarks(*lines: str) -> Blocks:
+    if lines:
+        yield Bullets(tuple(f"{cut(line, 1000)}." for line in lines))
+
+
+TEXTS = Topic("texts", "Texts", (counts, reading, embedding), needs=(ROWS,), absent="the texts")

@@ -21,3 +21,26 @@ class Embeddings(Record):
     texts: EmbedReport | None = Field(
         description="what the encoder read of the texts; null for embeddings made elsewhere"
     )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on rows that are not what they seem."""
+        texts, lines = self.texts, []
+        if texts is not None and texts.n_cut:
+            lines.append(
+                f"{texts.n_cut} texts were cut at {texts.max_length} tokens: {texts.tokens_cut} tokens were not read, and "
+                f"{texts.n_same_after_cutting} texts differ from another only in these"
+            )
+        elif texts is not None and texts.n_long:
+            lines.append(f"{texts.n_long} texts of more than {texts.max_length} tokens were read in parts")
+        if texts is not None and texts.n_without_known_token:
+            row = next(example for example in texts.examples if example.what == "no known token")
+            lines.append(
+                f"{texts.n_without_known_token} texts have no token that the encoder knows, the first in row {row.row}: "
+                f"{row.text!r}"
+            )
+        if self.n_equal:
+            lines.append(f"{self.n_equal} rows are equal to an earlier one to rounding")
+        if texts is not None and texts.dtype_note:
+            lines.append(texts.dtype_note)
+        return tuple(lines)
