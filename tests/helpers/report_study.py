@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import yaml
 
-from moodlens.core import write_table
 from moodlens.embed import EmbeddingStore
 from moodlens.features import select_features
 from moodlens.features.families import gather_families
@@ -17,12 +16,14 @@ from moodlens.report.subject import Subject
 from moodlens.report.write import compose
 from moodlens.settings.study import Settings
 from moodlens.settings.validation import Phase0Settings
+from moodlens.study.records.causal import INTERVENTIONS
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Compositionality, FamilyPair, Orthogonality, Pairs
 from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.records.transfer import Transfer
+from moodlens.study.records.verdict import FEATURES
 from moodlens.study.rows import Rows
 from moodlens.study.study import Study
 from moodlens.validate.criterion import Measured
@@ -180,12 +181,20 @@ def make_study(
     table = fam.annotate(table)
     fam.write(folder)
     names_record(emotions).write(folder)
-    write_table(folder / "features.parquet", table)
+    absent = [
+        pl.lit(None, dtype).alias(name) for name, dtype in FEATURES.dtypes().items() if name not in table
+    ]
+    FEATURES.write(folder, table.with_columns(absent))
     chosen.summary.write(folder)
-    write_table(folder / "interventions.parquet", interventions(rng, emotions))
+    INTERVENTIONS.write(folder, interventions(rng, emotions))
     stable = Reappearance(
         stability_table(rng, d),
-        Stability(n_seeds=2, reappearance=0.7, null_cosine_p95=0.45, null_seeds=(980, 16, 4)),
+        Stability(
+            n_seeds=2,
+            reappearance=settings.validation.stability.reappearance,
+            null_cosine_p95=0.45,
+            null_seeds=(980, 16, 4),
+        ),
     )
     STABILITY.write(folder, stable.table)
     stable.summary.write(folder)
@@ -205,7 +214,7 @@ def make_study(
             share=1.0, control_share=0.1, control_rise_share=0.2, n_moved=1, n_pairs=1, pairs=(pair,)
         ),
         orthogonality=Orthogonality(
-            max_correlation=0.3, share=0.95, control_share=0.99, n_features=5, n_pairs=10, median=0.1,
+            max_correlation=settings.validation.pairs.max_correlation, share=0.95, control_share=0.99, n_features=5, n_pairs=10, median=0.1,
             control_median=0.05, within_share=0.8, between_share=1.0,
         ),
     )  # fmt: skip
@@ -283,7 +292,7 @@ def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.Dat
     return frame.with_columns(
         (pl.col("effect") - 0.05).alias("ci_low"), (pl.col("effect") + 0.05).alias("ci_high"),
         pl.lit(0.0).alias("control_mean"), pl.lit(0.06).alias("control_p99"), pl.lit(0.005).alias("p"),
-        pl.lit(0.01).alias("q"), pl.lit(40).alias("n_groups"),
+        pl.lit(0.01).alias("q"), pl.lit(40, pl.Int64).alias("n_groups"),
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from moodlens.report.topics.generalization import transfer_bars
 from moodlens.report.topics.phase0 import pca_scatter
 from moodlens.settings.study import Settings
 from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.estimates import Estimate
 from moodlens.study.records.sae import Baseline
 from moodlens.study.study import Study
 
@@ -181,8 +182,8 @@ def test_the_causal_matrix_is_what_the_table_says(study):
 
 
 def test_intervals_are_drawn_where_they_are():
-    cell = {"value": 0.8, "ci": [0.7, 0.85]}
-    figure = transfer_bars({"family": {"a": cell, "mean": {"value": 0.8, "ci": None}}}, ("a",), n=10)
+    areas = {"a": Estimate(value=0.8, ci=(0.7, 0.85)), "mean": Estimate(value=0.8, ci=None)}
+    figure = transfer_bars({"family": areas}, ("a",), n=10)
     drawn = [tuple(np.asarray(line.get_xdata())) for line in figure.axes[0].get_lines()]
     assert (0.7, 0.85) in drawn
     assert (0.8,) in drawn

@@ -8,11 +8,15 @@ import polars as pl
 import pytest
 
 from helpers.report_page import Page, markdown_tables
-from helpers.report_study import copy_study, make_study
+from helpers.report_study import FOUR, copy_study, make_study
 from moodlens.core import read_json, read_table, write_json, write_table
 from moodlens.report import render
+from moodlens.study.families import Families, Family
 from moodlens.study.notes import Notes
-from moodlens.study.records.stability import Stability
+from moodlens.study.records.causal import INTERVENTIONS
+from moodlens.study.records.selection import Selection
+from moodlens.study.records.stability import Agreement, Stability
+from moodlens.study.records.verdict import FEATURES
 from moodlens.study.study import Study
 
 HOSTILE = (
@@ -126,31 +130,19 @@ def changed(study, tmp_path):
     return make
 
 
-def test_a_study_without_an_emotion_feature(changed, study):
-    selection = read_json(study / "selection.json")
-    empty = {"n_emotion_features": 0, "per_emotion": dict.fromkeys(selection["per_emotion"], 0)}
-    folder = changed(
-        features=lambda table: table.with_columns(
-            emotion_feature=pl.lit(False), family_rank=pl.lit(None), family_weight=pl.lit(None)
-        ),
-        interventions=lambda table: table.clear(),
-    )
-    write_json(folder / "selection.json", selection | empty)
-    families = read_json(folder / "families.json")["families"]
-    write_json(
-        folder / "families.json",
-        {
-            "version": 1,
-            "families": [
-                family | {key: [] for key in ("features", "weights", "scales")} for family in families
-            ],
-        },
-    )
-    agreement = read_json(folder / "agreement.json")
-    write_json(folder / "agreement.json", agreement | {"emotions": {}})
+def test_a_study_without_an_emotion_feature(study, tmp_path):
+    folder = copy_study(study, tmp_path / "s")
+    features = read_table(folder / "features.parquet").with_columns(emotion_feature=pl.lit(False))
+    FEATURES.write(folder, features)
+    INTERVENTIONS.write(folder, read_table(folder / "interventions.parquet").clear())
+    selection = Selection.read(folder)
+    counts = {"n_emotion_features": 0, "per_emotion": dict.fromkeys(selection.per_emotion, 0)}
+    selection.model_copy(update=counts).write(folder)
+    Families(families=tuple(Family(emotion=emotion) for emotion in FOUR)).write(folder)
+    Agreement.read(folder).model_copy(update={"emotions": {}, "mean": None}).write(folder)
     render(Study(folder))
     markdown = (folder / "report.md").read_text(encoding="utf-8")
-    assert "No emotion feature was found." in markdown
+    assert markdown.count("No emotion feature was found.") == len(FOUR)
     assert "dose-response" not in markdown
     assert not (folder / "figures" / "dose-response-probe.png").exists()
 

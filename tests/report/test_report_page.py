@@ -8,9 +8,20 @@ import yaml
 
 from helpers.report_page import Page, markdown_tables
 from helpers.report_study import FOUR, composed, copy_study, make_study
-from moodlens.core import BadInput, read_json, read_table, write_json, write_table
+from moodlens.core import BadInput, read_json, read_table, write_table
 from moodlens.report import render
 from moodlens.report.write import to_html, to_markdown
+from moodlens.study.families import Families
+from moodlens.study.records.causal import INTERVENTIONS
+from moodlens.study.records.names import Names
+from moodlens.study.records.pairs import Pairs
+from moodlens.study.records.phase0 import Phase0
+from moodlens.study.records.prompts import PROMPTS, Prompts
+from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
+from moodlens.study.records.selection import Selection
+from moodlens.study.records.stability import STABILITY, Agreement, Stability
+from moodlens.study.records.transfer import Transfer
+from moodlens.study.records.verdict import FEATURES, Verdict
 from moodlens.study.study import Study
 from moodlens.validate.criteria import CRITERIA
 
@@ -112,17 +123,20 @@ def test_the_verdict_comes_first_with_every_criterion_and_its_control(rendered, 
 
 def test_an_uninformative_criterion_is_called_so(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
-    verdict = read_json(folder / "verdict.json")
-    for c in verdict["criteria"]:
-        if c["id"] == "selectivity":
-            c |= {"passed": False, "state": "uninformative", "uninformative": True}
-            c["advice"] = "It is met under shuffled labels too."
-    write_json(folder / "verdict.json", verdict)
+    verdict = Verdict.read(folder)
+    change = {
+        "passed": False,
+        "state": "uninformative",
+        "uninformative": True,
+        "advice": "Selectivity: says nothing.",
+    }
+    criteria = (c.model_copy(update=change) if c.id == "selectivity" else c for c in verdict.criteria)
+    verdict.model_copy(update={"criteria": tuple(criteria)}).write(folder)
     html, md = written(folder)
     row = next(row for row in Page(html).tables["Must: decide go or no-go"] if row[0] == "Selectivity")
     assert row[1] == "uninformative"
     assert "selectivity uninformative" in md
-    assert "met under shuffled labels too" in md
+    assert "- Selectivity (must, uninformative): says nothing." in md
 
 
 def test_what_to_do_next_speaks_to_every_criterion_that_does_not_pass(rendered, markdown):
@@ -217,10 +231,10 @@ def test_the_control_study_says_so_before_anything_else(study, tmp_path):
 
 def test_a_go_is_said(study, tmp_path):
     folder = copy_study(study, tmp_path / "s")
-    verdict = read_json(folder / "verdict.json")
-    for c in verdict["criteria"]:
-        c |= {"passed": True, "state": "passed", "value": 1.0, "uninformative": False}
-    write_json(folder / "verdict.json", verdict | {"go": True})
+    verdict = Verdict.read(folder)
+    change = {"passed": True, "state": "passed", "value": 1.0, "uninformative": False, "advice": ""}
+    criteria = tuple(c.model_copy(update=change) for c in verdict.criteria)
+    verdict.model_copy(update={"go": True, "criteria": criteria}).write(folder)
     html, md = written(folder)
     assert "Go: all 5 must-criteria pass" in md
     assert 'class="verdict good"' in html
@@ -257,23 +271,37 @@ def test_stages_not_run_yet_are_said_with_their_command(study, tmp_path):
     assert md.startswith("Text encoder: minilm")
 
 
-@pytest.mark.parametrize("file", ["reconstruction.json", "sweep.json"])
-@pytest.mark.parametrize("content", ['{"half": ', "[]", "{}", '{"version": 1}'])
-def test_a_broken_file_is_one_line_that_names_what_makes_it_anew(study, tmp_path, file, content):
+RECORDS = (
+    Prompts, Phase0, Sweep, Reconstruction, Stability, Selection, Families, Names, Agreement, Pairs, Transfer, Verdict
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("content", ['{"half": ', "[]", "{}", '{"version": 1}', '{"version": 0}'])
+def test_a_broken_file_is_one_line_that_names_what_makes_it_anew(study, tmp_path, record, content):
     folder = copy_study(study, tmp_path / "s")
-    (folder / file).write_text(content)
-    stage = {"reconstruction.json": "train", "sweep.json": "sweep"}[file]
-    with pytest.raises(BadInput, match=rf"{file}: .*; make it anew: moodlens {stage} \S+$"):
-        render(Study(folder))
+    (folder / record.file).write_text(content)
+    with pytest.raises(BadInput, match=rf"{record.file}: .*; make it anew: moodlens {record.stage} \S+$"):
+        composed(folder)
+
+
+@pytest.mark.parametrize("table", [PROMPTS, SWEEP, STABILITY, FEATURES, INTERVENTIONS])
+def test_a_broken_table_is_one_line_that_names_what_makes_it_anew(study, tmp_path, table):
+    folder = copy_study(study, tmp_path / "s")
+    frame = read_table(folder / table.file)
+    anew = rf"; make it anew: moodlens {table.stage} \S+$"
+    (folder / table.file).write_bytes(b"PAR1 torn")
+    with pytest.raises(BadInput, match=rf"{table.file}: not a readable Parquet file.*{anew}"):
+        composed(folder)
+    write_table(folder / table.file, frame.drop(frame.columns[1]))
+    with pytest.raises(BadInput, match=rf"{table.file}: no column '{frame.columns[1]}'{anew}"):
+        composed(folder)
 
 
 def test_other_broken_folders_are_one_line(study, tmp_path):
     with pytest.raises(BadInput, match=r"study\.yaml: cannot read"):
         render(Study(tmp_path))
     folder = copy_study(study, tmp_path / "s")
-    (folder / "features.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(BadInput, match=r"features\.parquet: not a readable Parquet file"):
-        render(Study(folder))
     (folder / "study.yaml").write_text("emotions: [a, b\n")
     with pytest.raises(BadInput, match="not valid YAML"):
         render(Study(folder))

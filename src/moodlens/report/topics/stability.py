@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@needs(STABILITY, FEATURES)
+@needs(FEATURES)
 def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
     """Emotion features beside their matches in the SAEs of other seeds."""
     rows = table.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
@@ -33,15 +33,15 @@ def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: 
 
 
 @needs(Agreement)
-def agreement(_: Subject, _seeds: Stability, families: Agreement) -> Blocks:
+def agreement(_: Subject, _seeds: Stability, _table: "pl.DataFrame", families: Agreement) -> Blocks:
     """Families beside those of the other seeds."""
     rows = tuple(
         (
             emotion_label(emotion),
             f"{number(family.direction)} ({number(family.direction_min)})",
-            number(family["direction_control"]),
+            number(family.direction_control),
             f"{number(family.reading)} ({number(family.reading_min)})",
-            number(family["reading_control"]),
+            number(family.reading_control),
         )
         for emotion, family in families.emotions.items()
     )
@@ -103,6 +103,6 @@ STABILITY = Topic(
     "stability",
     "Stability over seeds",
     (verdict_says("stability"), reappearance, agreement),
-    needs=(Stability,),
+    needs=(Stability, STABILITY),
     absent="stability over seeds",
 )
