@@ -1,6 +1,7 @@
 """docs/formats.md says what the records and tables say, and every file of a stage is in it."""
 
 import json
+import re
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -83,3 +84,10 @@ def test_schemas_can_be_printed(monkeypatch):
     assert schemas["t.parquet"] == {
         "stage": "s", "columns": {"p": {"dtype": "Float64", "unit": "share", "meaning": "of all"}}
     }  # fmt: skip
+
+
+def test_every_file_of_a_stage_is_described():
+    text = DOCS.read_text(encoding="utf-8")
+    described = set(re.findall(r"<!-- generated: (\S+) -->", text))
+    # What features.parquet is joined from is described table by table.
+    assert set(formats.formats()) - described == {"features.parquet"}
