@@ -247,7 +247,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
     kind, colon, place = settings.encoder.id.partition(":")
     encoder = settings.encoder
     if colon and place and Path(place).expanduser().is_dir():
-        encoder = encoder.model_copy(update={"id": f"{kind}:{Path(place).expanduser().resolve()}"})
+        encoder = encoder.model_copy(update={"id": f"{kind}:{os.path.realpath(os.path.expanduser(place))}"})
     return settings.model_copy(
         update={"prompts": prompts, "transfer": moved(settings.transfer), "encoder": encoder}
     )

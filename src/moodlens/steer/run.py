@@ -183,7 +183,7 @@ def run_steer(
 
 def check_folder(out: Path, source: Any = None) -> None:
     """Raise BadInput unless ``out`` is, or can become, a folder to write into that is not ``source``."""
-    if isinstance(source, (str, Path)) and out.resolve() == Path(source).resolve():
+    if isinstance(source, (str, Path)) and os.path.realpath(out) == os.path.realpath(source):
         raise BadInput(f"{out}: is what is read; choose another folder for --out")
     above = out
     while not above.exists() and above != above.parent:
