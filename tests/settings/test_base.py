@@ -309,6 +309,7 @@ def test_an_unknown_name_that_stands_elsewhere():
         ({"inner": {"share": "inf"}}, ("inner.share: should be a finite number",)),
         ({"pair": [math.inf, {}]}, ("pair.0: should be a finite number",)),
         ({"by_name": {3: {}}}, ("by_name.3: expected a text",)),
+        ({"inner": {"k": 10**30}}, ("inner.k: no array holds",)),
         ({3: 1}, ("'3': a name must be a text",)),
     ],
 )

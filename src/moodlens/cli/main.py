@@ -15,7 +15,7 @@ import typer
 from moodlens.cli.streams import complain, prepare, write
 from moodlens.core.errors import BadInput
 from moodlens.core.files import remove_unfinished
-from moodlens.core.text import reason
+from moodlens.core.text import is_text, reason
 
 # Newer versions of typer bring a click of their own, so its errors are found through what typer exports.
 UsageError: type[typer.BadParameter] = next(
@@ -109,6 +109,8 @@ def call(arguments: list[str]) -> int:
         return _fail(f"{error.object!r:.80}: cannot be read or written as {error.encoding} text")
     except RecursionError:
         return _fail("something in the input is nested too deeply")
+    except OverflowError as error:
+        return _fail(f"a number is too large ({error})")
     except MemoryError:
         return _fail("not enough memory")
     except RuntimeError as error:
@@ -122,7 +124,7 @@ def _check(arguments: list[str]) -> None:
     for argument in arguments:
         if not argument:
             raise BadInput("an argument is empty; is a variable not set?")
-        if argument.encode(errors="replace").decode() != argument:
+        if not is_text(argument):
             raise BadInput(f"{os.fsencode(argument)!r}: not UTF-8; files of such names must be renamed first")
 
 

@@ -38,6 +38,11 @@ def read_text(path: Path | str, largest: int | None = None) -> str:
         ) from error
 
 
+def is_text(text: str) -> bool:
+    """Whether ``text`` can be written as UTF-8; a name made of other bytes cannot."""
+    return text.isascii() or text.encode(errors="replace").decode() == text
+
+
 def reason(error: OSError) -> str:
     """What the operating system says is wrong, without the path."""
     return error.strerror or (os.strerror(error.errno) if error.errno else str(error))

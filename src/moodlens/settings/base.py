@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from moodlens.core.errors import BadInput
-from moodlens.core.text import read_text
+from moodlens.core.text import is_text, read_text
 
 LARGEST = 1_000_000
 """Bytes of the largest settings file, and the most values it may stand for once its aliases are written out."""
@@ -34,11 +34,9 @@ class Frozen(BaseModel):
             # Without this `seed: true` is 1.
             if isinstance(item, bool) and not {bool, Any} & set(_leaves(field.annotation)):
                 raise ValueError("true and false are no numbers and no texts (put a text in quotes)")
-            if (
-                isinstance(item, str)
-                and not item.isascii()
-                and item.encode(errors="replace").decode() != item
-            ):
+            if isinstance(item, int) and abs(item) >= 2**63:
+                raise ValueError("no array holds a number of this size")
+            if isinstance(item, str) and not is_text(item):
                 raise ValueError("holds bytes that are not UTF-8 text")
         return value
 

@@ -45,10 +45,11 @@ class NameSettings(Frozen):
     word_recall_weight: float = Field(
         default=1.0,
         gt=0,
+        le=100,
         description="beta of the F-measure that picks words: how many times recall outweighs precision",
     )
     recall_weight: float = Field(
-        default=2.0, gt=0, description="beta of the F-measure that adds classes to the words"
+        default=2.0, gt=0, le=100, description="beta of the F-measure that adds classes to the words"
     )
     min_gain: float = Field(
         default=0.01, ge=0, description="least rise of the F-measure for one more word or class"
