@@ -167,6 +167,72 @@ def test_a_configuration_we_cannot_run_exactly_is_an_error(trained, tmp_path, ch
         load_sae(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "config",
+    ["[]", "3", "null", "{}", '{"metadata": []}', '{"architecture": ["topk"], "k": 3}', "{", "\\xff"],
+)
+def test_a_configuration_that_is_none_is_one_line(trained, tmp_path, config):
+    save_sae(trained["topk"].sae, tmp_path)
+    (tmp_path / "cfg.json").write_text(config)
+    with pytest.raises(BadInput, match=r"cfg\.json"):
+        load_sae(tmp_path)
+
+
+def nan(t):
+    t["W_dec"][3, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (nan, "W_dec holds NaN or infinity"),
+        (lambda t: t.update(W_dec=t["W_dec"].T.contiguous()), "W_dec has shape .12, 24., cfg.json says .24, 12."),
+        (lambda t: t.update(b_enc=torch.zeros(1)), "b_enc has shape .1,., cfg.json says .24,."),
+        (lambda t: t.update(b_dec=torch.zeros(())), "b_dec has shape"),
+        (lambda t: t.update(W_enc=torch.zeros(12)), "W_enc has shape"),
+        (lambda t: t.update(threshold=torch.zeros(7)), "threshold has shape"),
+        (lambda t: t.pop("b_dec"), "holds .*expected"),
+        (lambda t: t.update(more=torch.zeros(3)), "holds .*expected"),
+    ],
+)  # fmt: skip
+def test_weights_that_are_not_what_the_configuration_says_are_one_line(trained, tmp_path, change, message):
+    save_sae(trained["batchtopk"].sae, tmp_path)
+    tensors = load_file(tmp_path / "sae_weights.safetensors")
+    change(tensors)
+    save_file(tensors, tmp_path / "sae_weights.safetensors")
+    edit(tmp_path, lambda c: c["metadata"].pop("weights_sha256"))
+    with pytest.raises(BadInput, match=message):
+        load_sae(tmp_path)
+
+
+def test_an_sae_without_features_is_none(tmp_path, trained):
+    save_sae(trained["l1"].sae, tmp_path)
+    shapes = {"W_enc": (12, 0), "W_dec": (0, 12), "b_enc": (0,), "b_dec": (12,)}
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    save_file(tensors, tmp_path / "sae_weights.safetensors")
+    edit(tmp_path, lambda c: (c["metadata"].pop("weights_sha256"), c.update(d_sae=0)))
+    with pytest.raises(BadInput, match="W_enc has shape"):
+        load_sae(tmp_path)
+
+
+@pytest.mark.parametrize("cut", [0, 4, 8, 60, 900, -1])
+def test_a_file_that_ends_too_early_is_one_line(trained, tmp_path, cut):
+    save_sae(trained["l1"].sae, tmp_path)
+    path = tmp_path / "sae_weights.safetensors"
+    path.write_bytes(path.read_bytes()[:cut])
+    edit(tmp_path, lambda c: c["metadata"].pop("weights_sha256"))
+    with pytest.raises(BadInput, match="not a readable safetensors"):
+        load_sae(tmp_path)
+
+
+def test_settings_of_another_program_are_one_line(trained, tmp_path):
+    save_sae(trained["l1"].sae, tmp_path)
+    for settings in ({"d_head": 3}, [1], "x"):
+        edit(tmp_path, lambda c, s=settings: c["metadata"].update(moodlens_settings=s))
+        with pytest.raises(BadInput, match="moodlens_settings"):
+            load_sae(tmp_path)
+
+
 def test_other_conventions_of_saelens_are_folded(trained, small, tmp_path):
     sae = trained["topk"].sae
     x = torch.from_numpy(small[1])
@@ -206,6 +272,12 @@ def test_rows_of_another_width_are_an_error(trained, small):
     hole[4, 0] = np.inf
     with pytest.raises(BadInput, match="row 4"):
         encode_rows(sae, hole, chunk=3)
+    with pytest.raises(BadInput, match="numbers"):
+        encode_rows(sae, np.array([["a"] * 12]))
+    with pytest.raises(BadInput, match=r"shape \(n, d_in\)"):
+        encode_rows(sae, small[1][0])
+    with pytest.raises(BadInput, match="row 0"):
+        encode_rows(sae, np.full((1, 12), 1e300))
 
 
 def test_history_is_json_lines(trained, small, tmp_path):
@@ -215,6 +287,10 @@ def test_history_is_json_lines(trained, small, tmp_path):
     train(*small, quick("l1", epochs=4), seed=0, on_epoch=jsonl_writer(tmp_path / "live/h.jsonl"))
     assert read_history(tmp_path / "live/h.jsonl") == history
     assert [e["epoch"] for e in history] == [0, 1, 2, 3]
-    (tmp_path / "h.jsonl").write_text('{"epoch": 0}\n{"epo')
-    with pytest.raises(BadInput, match="line 2"):
+    for wrong in ('{"epo', "3", "[" * 100_000):
+        (tmp_path / "h.jsonl").write_text('{"epoch": 0}\n' + wrong)
+        with pytest.raises(BadInput, match="line 2"):
+            read_history(tmp_path / "h.jsonl")
+    (tmp_path / "h.jsonl").write_bytes(b'{"epoch": "\xff"}')
+    with pytest.raises(BadInput, match="not UTF-8"):
         read_history(tmp_path / "h.jsonl")

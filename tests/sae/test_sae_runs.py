@@ -18,7 +18,6 @@ from moodlens.sae.state import initial_state
 from moodlens.sae.training import prepare
 from moodlens.settings.base import validate
 from moodlens.settings.sae import SAESettings
-from moodlens.settings.sae import SAESettings as Settings
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -148,42 +147,30 @@ def test_a_store_trains_like_its_array(small):
     assert same(weights(a.sae), weights(b.sae))
 
 
-class TestBadInput:
-    def test_rows(self, small):
-        x_train, x_val = small
-        settings = quick()
-        hole = x_train.copy()
-        hole[13, 2] = np.nan
-        with pytest.raises(BadInput, match="x_train row 13 holds NaN"):
-            train(hole, x_val, settings, seed=0)
-        with pytest.raises(BadInput, match="x_val has 11 columns where 12"):
-            train(x_train, x_val[:, :11], settings, seed=0)
-        with pytest.raises(BadInput, match="x_val is missing"):
-            train(x_train, None, settings, seed=0)  # type: ignore[arg-type]
-        with pytest.raises(BadInput, match="x_val has no rows"):
-            train(x_train, x_val[:0], settings, seed=0)
-        with pytest.raises(BadInput, match="all rows are the same"):
-            train(np.ones_like(x_train), x_val, settings, seed=0)
-        with pytest.raises(BadInput, match="float array"):
-            train(np.zeros((3, 4), dtype=int), x_val, settings, seed=0)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"l1_coeff": 1}, "unknown setting 'l1_coeff'; did you mean 'l1_coefficient'"),
+        ({"learning_rate": -1}, "learning_rate: .*-1"),
+        ({"learning_rate": float("inf")}, "learning_rate: .*finite"),
+        ({"encoder_init_scale": float("nan")}, "encoder_init_scale: .*finite"),
+        ({"k": True}, "k: "),
+        ({"architecture": "l1", "k": 8}, "k is not used by architecture l1, only by topk, batchtopk, matryoshka"),
+        ({"architecture": "l1", "aux_k": 8}, "aux_k is not used by architecture l1"),
+        ({"architecture": "l1", "aux_coefficient": 0}, "aux_coefficient is not used by architecture l1"),
+        ({"l1_coefficient": 0.1}, "l1_coefficient is not used by architecture batchtopk, only by l1"),
+        ({"architecture": "topk", "prefixes": [4, 8]}, "prefixes is not used by .* only by matryoshka"),
+    ],
+)  # fmt: skip
+def test_settings_that_mean_nothing_are_one_line(values, message):
+    with pytest.raises(BadInput, match=f"sae: {message}"):
+        validate(SAESettings, values, "sae")
 
-    def test_settings(self, small):
-        with pytest.raises(
-            BadInput, match=r"sae: unknown setting 'l1_coeff'; did you mean 'l1_coefficient'\?"
-        ):
-            validate(Settings, {"l1_coeff": 1}, "sae")
-        with pytest.raises(BadInput, match=r"sae: learning_rate: .*got -1"):
-            validate(Settings, {"learning_rate": -1}, "sae")
-        with pytest.raises(ValueError, match="Extra inputs"):
-            Settings(l1_coeff=1)  # type: ignore[call-arg]
-        with pytest.raises(BadInput, match="lower k"):
-            train(*small, SAESettings(d_sae=8, k=9), seed=0)
-        with pytest.raises(BadInput, match="must rise and end"):
-            train(*small, SAESettings(architecture="matryoshka", d_sae=8, k=2, prefixes=(4, 4, 8)), seed=0)
 
-    def test_divergence_is_named(self, small):
-        with pytest.raises(BadInput, match="diverged in epoch"):
-            train(*small, quick(decoder_norm=False, learning_rate=1e30), seed=0)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_settings_survive_being_written_down_with_all_defaults(architecture):
+    for settings in (quick(architecture), quick(architecture).resolve(100, 12)):
+        assert validate(SAESettings, settings.model_dump(mode="json"), "sae") == settings
 
 
 def test_defaults_are_the_roadmaps():

@@ -148,13 +148,21 @@ def _by_chunks(sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk
         raise BadInput(f"embeddings must have shape (n, d_in), got {x.shape}")
     out = np.empty((len(x), sae.d_sae), dtype=np.float32)
     for start in range(0, len(x), chunk):
-        block = np.ascontiguousarray(x[start : start + chunk], dtype=np.float32)
+        block = _float32(x[start : start + chunk])
         bad = np.flatnonzero(~np.isfinite(block).all(1))
         if len(bad):
             raise BadInput(f"embedding row {start + bad[0]} holds NaN or infinity")
         tensor = torch.tensor(block, device=sae.W_enc.device)
         out[start : start + chunk] = apply(tensor).float().cpu().numpy()
     return out
+
+
+def _float32(x: np.ndarray) -> np.ndarray:
+    try:
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
+            return np.ascontiguousarray(x, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"embeddings must be numbers, got {x.dtype}") from error
 
 
 @torch.no_grad()

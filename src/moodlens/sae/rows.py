@@ -60,7 +60,9 @@ def chunks(rows: Rows, size: int = CHUNK) -> Iterator[tuple[int, np.ndarray]]:
     """Yield ``(first row, float32 block)`` over all rows in order."""
     for start in range(0, rows.rows, size):
         index = np.arange(start, min(start + size, rows.rows))
-        yield start, np.asarray(rows.batch(index), dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
+            block = np.asarray(rows.batch(index), dtype=np.float32)
+        yield start, block
 
 
 @dataclass(frozen=True)
