@@ -12,6 +12,7 @@ from moodlens.sae.kernels_select import bfloat16
 
 SCRATCH = 1 << 20
 """Bytes of gradients that are gathered before the weights are visited: they, and not the weights, stay in the cache."""
+TINY = np.float32(1e-30)  # moments below it are as good as 0, and arithmetic with them is slow
 
 
 class Weights(NamedTuple):
@@ -171,9 +172,11 @@ def sort_pairs(pairs, g, scale, slot, cursor, into):
 
 @compiled
 def _gather(offsets, f, rows, weights, source, out):
-    """``out = sum over the pairs of f of weight * source[row]``; there is at least one."""
+    """``out = sum over the pairs of f of weight * source[row]``."""
     zero = np.float32(0)
     first, stop = offsets[f], offsets[f + 1]
+    if first == stop:
+        out[:] = 0
     last = stop - 1
     for a in range(first, stop, 4):
         x0, x1 = source[rows[a]], source[rows[min(a + 1, last)]]
@@ -207,7 +210,7 @@ def _adam(p, m, v, grad, pace):
         g = grad[j]
         first = b1 * m[j] + c1 * g
         square = b2 * v[j] + c2 * g * g
-        m[j] = first
+        m[j] = first if abs(first) > TINY else np.float32(0)
         v[j] = square
         p[j] -= rate * first / (np.sqrt(square * second) + epsilon)
 
@@ -242,11 +245,11 @@ def _move_decoder(row, m, v, grad, pace, unit_rows):
 
 
 @compiled
-def update(lo, hi, pairs, z, E, weights, moments, clock, step, rate, rule):
-    """Gradient, projection, Adam and normalisation of the features with pairs; ``step`` counts from 1.
+def update(lo, hi, everyone, pairs, z, E, weights, moments, clock, step, rate, rule):
+    """Gradient, projection, Adam and normalisation of the features with pairs, or of ``everyone``.
 
-    Some features at a time: first all their gradients are gathered, from rows that stay in the cache meanwhile, then
-    their weights and moments pass by once.
+    ``step`` counts from 1. Some features at a time: first all their gradients are gathered, from rows that stay in the
+    cache meanwhile, then their weights and moments pass by once.
     """
     offsets, row, residual, g, w = pairs
     W_enc, W_dec, b_enc, half = weights
@@ -257,10 +260,10 @@ def update(lo, hi, pairs, z, E, weights, moments, clock, step, rate, rule):
     for begin in range(lo, hi, some):
         features = range(begin, min(begin + some, hi))
         for f in features:
-            if offsets[f] < offsets[f + 1]:
+            if everyone or offsets[f] < offsets[f + 1]:
                 _gather(offsets, f, row, g, z, grads[f - begin])
         for f in features:
-            if offsets[f] < offsets[f + 1]:
+            if everyone or offsets[f] < offsets[f + 1]:
                 if step - clock.born[f] != age:
                     age = step - clock.born[f]
                     pace = _pace(age, rate, rule)
@@ -272,10 +275,10 @@ def update(lo, hi, pairs, z, E, weights, moments, clock, step, rate, rule):
                     bias_grad[0] += g[a]
                 _adam(b_enc[f : f + 1], m_bias[f : f + 1], v_bias[f : f + 1], bias_grad, pace)
         for f in features:
-            if offsets[f] < offsets[f + 1]:
+            if everyone or offsets[f] < offsets[f + 1]:
                 _gather(offsets, f, residual, w, E, grads[f - begin])
         for f in features:
-            if offsets[f] < offsets[f + 1]:
+            if everyone or offsets[f] < offsets[f + 1]:
                 if step - clock.born[f] != age:
                     age = step - clock.born[f]
                     pace = _pace(age, rate, rule)
@@ -304,7 +307,6 @@ def move_vector(p, m, v, grad, step, rate, rule):
 
 @compiled
 def _drift(p, m, v, distance, turned, epsilon, beta1, beta2):
-    tiny = np.float32(1e-30)  # below it arithmetic is slow and the moment is as good as 0
     stretch = np.float32(1)
     if turned > 0:
         # Dense Adam normalises after every step, so a later step finds the row shortened by the earlier ones:
@@ -315,7 +317,7 @@ def _drift(p, m, v, distance, turned, epsilon, beta1, beta2):
         stretch += turned * along
     for j in range(p.size):
         p[j] = stretch * p[j] - distance * m[j] / (np.sqrt(v[j]) + epsilon)
-        m[j] = m[j] * beta1 if abs(m[j]) > tiny else np.float32(0)
+        m[j] = m[j] * beta1 if abs(m[j]) > TINY else np.float32(0)
         v[j] = v[j] * beta2
 
 

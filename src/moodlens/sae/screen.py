@@ -13,7 +13,7 @@ from moodlens.sae.kernels_select import Lists, Pairs
 from moodlens.sae.rows import ArrayRows, Rows, Standard
 from moodlens.settings.sae import SAESettings
 
-WIDTH = 1024  # features at a time: their pre-activations stay in the cache until they are looked through
+WIDTH = 2048  # features at a time: their pre-activations stay in the cache until they are looked through
 SLACK = 2.0**-6  # how far below the bound candidates are taken, relative to it; bfloat16 rounds by 2^-9
 LAG_SLACK = 2.0**-5  # the same where screening sees weights of some steps ago
 DRIFT = 0.02  # how much the batch's threshold may fall from one step to the next before the bound is looked for anew

@@ -190,15 +190,17 @@ class SparseStep:
         for part in graded:
             kernels.sort_pairs(part.pairs, part.g, part.scale, part.slot, cursor, pairs)
         state.step += 1
-        touched = np.concatenate([[0], np.cumsum(per_feature > 0)])
+        everyone = self.wait == 1
+        touched = np.arange(self.d_sae + 1) if everyone else np.concatenate([[0], np.cumsum(per_feature > 0)])
         self.team.parallel_for(
-            kernels.update, self.d_sae, pairs, z.values, E.reshape(-1, self.d_in), self.weights, self.moments,
-            self.clock, state.step, rate, self.rule, weight=offsets + 4 * touched,
+            kernels.update, self.d_sae, everyone, pairs, z.values, E.reshape(-1, self.d_in), self.weights,
+            self.moments, self.clock, state.step, rate, self.rule, weight=offsets + 8 * touched,
         )  # fmt: skip
         self._move_bias(E[0].sum(0) * np.float32(-2 / len(z.values)), rate)
-        turn = state.step % self.wait
-        lo, hi = self.d_sae * turn // self.wait, self.d_sae * (turn + 1) // self.wait
-        self.team.parallel_for(lambda a, b: self._catch_up(lo + a, lo + b, 0), hi - lo)
+        if not everyone:
+            turn = state.step % self.wait
+            lo, hi = self.d_sae * turn // self.wait, self.d_sae * (turn + 1) // self.wait
+            self.team.parallel_for(lambda a, b: self._catch_up(lo + a, lo + b, 0), hi - lo)
         return counts[0] > 0
 
     def _dense_step(self, z: Batch, now: StepPlan, dead: Tensor) -> StepResult:
