@@ -96,15 +96,15 @@ def one(folder: Path, d_sae: int, arguments: argparse.Namespace) -> dict[str, An
     from moodlens.sae.training import Trainer, prepare
     from moodlens.settings.sae import SAESettings
 
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     data = EmbeddingStore.open(folder, verify=False)
     began = time.perf_counter()
-    rows, val, standard, d_in = prepare(data, data.batch(np.arange(min(1000, data.rows))))
+    rows = prepare(data, data.batch(np.arange(min(1000, data.rows))))
     prepared = time.perf_counter() - began
     settings = SAESettings(
         d_sae=d_sae, k=arguments.k, batch_size=arguments.batch, epochs=2, warmup=0, sparsity_warmup=0
     )
-    trainer = Trainer(rows, val, standard, settings.resolve(rows.rows, d_in), d_in, 0)
+    trainer = Trainer(rows, settings, 0, threads=arguments.threads)
     trainer.validate()
     before = _own()
     began = time.perf_counter()
@@ -112,7 +112,7 @@ def one(folder: Path, d_sae: int, arguments: argparse.Namespace) -> dict[str, An
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
-        "prepare_s": round(prepared, 3), "epoch_s": round(seconds, 3), "rows_per_s": round(rows.rows / seconds, 1),
+        "prepare_s": round(prepared, 3), "epoch_s": round(seconds, 3), "rows_per_s": round(rows.data.rows / seconds, 1),
         "peak_mib": round(peak, 1), "own_mib": round(_own(), 1), "own_before_mib": round(before, 1),
     }  # fmt: skip
 

@@ -21,8 +21,7 @@ def quick(architecture="batchtopk", **more):
 
 
 def trainer(small, seed=0, **settings):
-    data, val, standard, d_in = prepare(*small)
-    return Trainer(data, val, standard, quick(**settings).resolve(data.rows, d_in), d_in, seed)
+    return Trainer(prepare(*small), quick(**settings), seed)
 
 
 def weights(sae):

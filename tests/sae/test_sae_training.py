@@ -17,7 +17,7 @@ from moodlens.settings.sae import SAESettings
 def test_a_planted_dictionary_is_found(planted, architecture):
     x_train, x_val, dictionary = planted
     settings = SAESettings(
-        architecture=architecture, d_sae=64, k=3, epochs=80, batch_size=64, learning_rate=3e-3, prefixes=None
+        architecture=architecture, d_sae=64, k=3, epochs=50, batch_size=64, learning_rate=3e-3, prefixes=None
     )
     if architecture == "matryoshka":
         settings = settings.model_copy(update={"prefixes": (48, 64)})
@@ -30,7 +30,7 @@ def test_a_planted_dictionary_is_found(planted, architecture):
 def test_a_planted_dictionary_is_found_by_l1(planted):
     x_train, x_val, dictionary = planted
     settings = SAESettings(
-        architecture="l1", d_sae=64, l1_coefficient=0.05, epochs=80, batch_size=64, learning_rate=3e-3
+        architecture="l1", d_sae=64, l1_coefficient=0.05, epochs=50, batch_size=64, learning_rate=3e-3
     )
     found = train(x_train, x_val, settings, seed=0)
     assert (dictionary @ found.sae.W_dec.detach().numpy().T).max(1).mean() > 0.9
@@ -169,12 +169,11 @@ def test_the_auxiliary_loss_revives(planted, architecture):
     x_train, x_val, _ = planted
     dead = {}
     for coefficient in (0.0, 1 / 32):
-        data, val, standard, d_in = prepare(x_train[:600], x_val)
         settings = SAESettings(
             architecture=architecture, d_sae=96, k=3, epochs=30, batch_size=64,
             dead_feature_threshold=1, aux_coefficient=coefficient,
-        ).resolve(600, d_in)  # fmt: skip
-        t = Trainer(data, val, standard, settings, d_in, 0)
+        )  # fmt: skip
+        t = Trainer(prepare(x_train[:600], x_val), settings, 0)
         t.state.parameters["W_enc"][:30] *= 0.01  # positive now and then, but never among the largest
         for _ in range(15):
             t.epoch()
@@ -198,10 +197,9 @@ def test_topk_codes_have_exactly_k_entries(small):
 
 def test_augmentation_adds_differences_of_training_rows_and_nothing_else():
     x = np.eye(4, dtype=np.float32)[np.arange(64) % 4] + 5
-    data, val, standard, d_in = prepare(x, x[:8])
-    settings = SAESettings(d_sae=4, k=1, batch_size=64, epochs=1, augment=1.0).resolve(64, d_in)
-    trainer = Trainer(data, val, standard, settings, d_in, seed=3)
-    added = trainer.differences(1000, 0) * standard.scale
+    settings = SAESettings(d_sae=4, k=1, batch_size=64, epochs=1, augment=1.0)
+    trainer = Trainer(prepare(x, x[:8]), settings, seed=3)
+    added = trainer.differences(1000, 0) * trainer.standard.scale
     assert np.allclose(added.sum(1), 0, atol=1e-5)  # every row has the same sum, so differences have none
     changed = (np.abs(added) > 1e-6).any(1).mean()
     assert 0.25 < changed < 0.5  # half the rows, less those that drew two equal rows

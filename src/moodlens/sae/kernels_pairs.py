@@ -49,6 +49,8 @@ class Rule(NamedTuple):
     beta2: float
     epsilon: float
     unit_rows: bool  # decoder rows are brought back to norm 1, and their gradient has no part along them
+    first: np.ndarray  # (steps + 1,) float64, by age: what the first moment is multiplied by
+    second: np.ndarray  # the same for the second
 
 
 class Segments(NamedTuple):
@@ -66,16 +68,6 @@ class ByFeature(NamedTuple):
     residual: np.ndarray  # int32: its row among the residuals of all segments
     g: np.ndarray  # gradient of the loss for the code
     w: np.ndarray  # what the residual counts for in the decoder's gradient
-
-
-class _Pace(NamedTuple):
-    """Adam's numbers for features of one age, float32."""
-
-    b1: np.float32
-    b2: np.float32
-    rate: np.float32  # with the correction of the first moment
-    second: np.float32
-    epsilon: np.float32
 
 
 @compiled
@@ -193,18 +185,19 @@ def _gather(offsets, f, rows, weights, source, out):
 
 @compiled
 def _pace(age, rate, rule):
-    return _Pace(
+    age = max(1, min(age, rule.first.size - 1))
+    return (
         np.float32(rule.beta1),
         np.float32(rule.beta2),
-        np.float32(rate / (1 - rule.beta1**age)),
-        np.float32(1 / (1 - rule.beta2**age)),
         np.float32(rule.epsilon),
+        np.float32(rate * rule.first[age]),
+        np.float32(rule.second[age]),
     )
 
 
 @compiled
 def _adam(p, m, v, grad, pace):
-    b1, b2, rate, second, epsilon = pace
+    b1, b2, epsilon, length, second = pace
     c1, c2 = np.float32(1) - b1, np.float32(1) - b2
     for j in range(p.size):
         g = grad[j]
@@ -212,7 +205,7 @@ def _adam(p, m, v, grad, pace):
         square = b2 * v[j] + c2 * g * g
         m[j] = first if abs(first) > TINY else np.float32(0)
         v[j] = square
-        p[j] -= rate * first / (np.sqrt(square * second) + epsilon)
+        p[j] -= length * first / (np.sqrt(square * second) + epsilon)
 
 
 @compiled
@@ -254,36 +247,34 @@ def update(lo, hi, everyone, pairs, z, E, weights, moments, clock, step, rate, r
     offsets, row, residual, g, w = pairs
     W_enc, W_dec, b_enc, half = weights
     m_enc, v_enc, m_dec, v_dec, m_bias, v_bias = moments
-    some = max(1, min(hi - lo, SCRATCH // (4 * z.shape[1])))
+    features, n = np.empty(hi - lo, np.int64), 0
+    for f in range(lo, hi):
+        if everyone or offsets[f] < offsets[f + 1]:
+            features[n] = f
+            n += 1
+    some = max(1, min(n, SCRATCH // (4 * z.shape[1])))
     grads, bias_grad = np.empty((some, z.shape[1]), np.float32), np.empty(1, np.float32)
-    age, pace = np.int64(-1), _pace(1, rate, rule)
-    for begin in range(lo, hi, some):
-        features = range(begin, min(begin + some, hi))
-        for f in features:
-            if everyone or offsets[f] < offsets[f + 1]:
-                _gather(offsets, f, row, g, z, grads[f - begin])
-        for f in features:
-            if everyone or offsets[f] < offsets[f + 1]:
-                if step - clock.born[f] != age:
-                    age = step - clock.born[f]
-                    pace = _pace(age, rate, rule)
-                _adam(W_enc[f], m_enc[f], v_enc[f], grads[f - begin], pace)
-                if half.size > 0:
-                    _round(W_enc[f], half[f])
-                bias_grad[0] = 0
-                for a in range(offsets[f], offsets[f + 1]):
-                    bias_grad[0] += g[a]
-                _adam(b_enc[f : f + 1], m_bias[f : f + 1], v_bias[f : f + 1], bias_grad, pace)
-        for f in features:
-            if everyone or offsets[f] < offsets[f + 1]:
-                _gather(offsets, f, residual, w, E, grads[f - begin])
-        for f in features:
-            if everyone or offsets[f] < offsets[f + 1]:
-                if step - clock.born[f] != age:
-                    age = step - clock.born[f]
-                    pace = _pace(age, rate, rule)
-                _move_decoder(W_dec[f], m_dec[f], v_dec[f], grads[f - begin], pace, rule.unit_rows)
-                clock.last[f] = step
+    for begin in range(0, n, some):
+        part = features[begin : min(begin + some, n)]
+        for i in range(part.size):
+            _gather(offsets, part[i], row, g, z, grads[i])
+        for i in range(part.size):
+            f = part[i]
+            pace = _pace(step - clock.born[f], rate, rule)
+            _adam(W_enc[f], m_enc[f], v_enc[f], grads[i], pace)
+            if half.size > 0:
+                _round(W_enc[f], half[f])
+            bias_grad[0] = 0
+            for a in range(offsets[f], offsets[f + 1]):
+                bias_grad[0] += g[a]
+            _adam(b_enc[f : f + 1], m_bias[f : f + 1], v_bias[f : f + 1], bias_grad, pace)
+        for i in range(part.size):
+            _gather(offsets, part[i], residual, w, E, grads[i])
+        for i in range(part.size):
+            f = part[i]
+            pace = _pace(step - clock.born[f], rate, rule)
+            _move_decoder(W_dec[f], m_dec[f], v_dec[f], grads[i], pace, rule.unit_rows)
+            clock.last[f] = step
 
 
 @compiled
@@ -292,9 +283,9 @@ def dense_update(lo, hi, g_enc, g_dec, g_bias, weights, moments, clock, step, ra
     W_enc, W_dec, b_enc, _ = weights
     m_enc, v_enc, m_dec, v_dec, m_bias, v_bias = moments
     for f in range(lo, hi):
-        pace, part = _pace(step - clock.born[f], rate, rule), slice(f, f + 1)
+        pace, one = _pace(step - clock.born[f], rate, rule), slice(f, f + 1)
         _adam(W_enc[f], m_enc[f], v_enc[f], g_enc[f], pace)
-        _adam(b_enc[part], m_bias[part], v_bias[part], g_bias[part], pace)
+        _adam(b_enc[one], m_bias[one], v_bias[one], g_bias[one], pace)
         _move_decoder(W_dec[f], m_dec[f], v_dec[f], g_dec[f], pace, rule.unit_rows)
         clock.last[f] = step
 
@@ -328,7 +319,7 @@ def catch_up(lo, hi, mark, stamp, weights, moments, clock, step, rates, rule):
     Without gradient Adam's moments shrink by constant factors, so the direction of the skipped steps is fixed but for
     epsilon, and their lengths are a sum of one number a step. Epsilon is taken at its mean over those steps.
     """
-    beta1, beta2, epsilon, unit_rows = rule
+    beta1, beta2, epsilon = rule.beta1, rule.beta2, rule.epsilon
     W_enc, W_dec, b_enc, half = weights
     m_enc, v_enc, m_dec, v_dec, m_bias, v_bias = moments
     last, zero = clock.last, np.float32(0)
@@ -354,13 +345,13 @@ def catch_up(lo, hi, mark, stamp, weights, moments, clock, step, rates, rule):
         last[f] = step
         far = np.float32(distance)
         eps = np.float32(epsilon * weighted / distance) if distance > 0 else np.float32(epsilon)
-        turned = np.float32((distance - squares / distance) / 2) if unit_rows and distance > 0 else zero
+        turned = np.float32((distance - squares / distance) / 2) if rule.unit_rows and distance > 0 else zero
         b1, b2 = np.float32(beta1**skipped), np.float32(beta2**skipped)
         part = slice(f, f + 1)
         _drift(W_enc[f], m_enc[f], v_enc[f], far, zero, eps, b1, b2)
         _drift(W_dec[f], m_dec[f], v_dec[f], far, turned, eps, b1, b2)
         _drift(b_enc[part], m_bias[part], v_bias[part], far, zero, eps, b1, b2)
-        if unit_rows:
+        if rule.unit_rows:
             _unit(W_dec[f])
         if half.size > 0:
             _round(W_enc[f], half[f])

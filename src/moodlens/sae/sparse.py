@@ -73,7 +73,9 @@ class SparseStep:
         assert prefixes is not None
         of = np.searchsorted(prefixes, np.arange(self.d_sae), side="right").astype(np.int32)
         self.segments, self.whole = Segments(of, len(prefixes)), Segments(np.zeros_like(of), 1)
-        self.rule = Rule(settings.beta1, settings.beta2, ADAM_EPSILON, settings.decoder_norm)
+        ages, betas = np.arange(1, len(rates) + 1), (settings.beta1, settings.beta2)
+        corrections = (np.concatenate([[1.0], 1 / (1 - beta**ages)]) for beta in betas)
+        self.rule = Rule(*betas, ADAM_EPSILON, settings.decoder_norm, *corrections)
         self.load(state)
 
     def load(self, state: TrainingState) -> None:

@@ -69,15 +69,12 @@ class Plain:
     def sync(self) -> None:
         pass
 
-    def _rows(self, data: Rows, index: np.ndarray, added: np.ndarray | None = None) -> Tensor:
-        z = self.standard.apply(data.batch(np.sort(index)))
-        return torch.from_numpy(z if added is None else z + added)
-
     def step(
         self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
     ) -> StepResult:
-        return step(self.state, self._rows(data, index, added), self.settings, now, dead)
+        z = torch.from_numpy(self.standard.batch(data, index, added))
+        return step(self.state, z, self.settings, now, dead)
 
     def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
-        z, p = self._rows(data, index), self.state.parameters
+        z, p = torch.from_numpy(self.standard.batch(data, index)), self.state.parameters
         return errors(p, z, activate(self.settings, pre_activations(p, z), k))

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from threading import Event
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moodlens.core import BadInput, Progress, digest
-from moodlens.core.progress import silent
+from moodlens.core import BadInput, Progress, digest, silent
 from moodlens.core.threads import one_torch_thread
 from moodlens.sae.files import load_state, save_state
 from moodlens.sae.model import SAE, calibrated_threshold, fold
@@ -38,6 +38,8 @@ from moodlens.settings.sae import SAESettings
 
 OnEpoch = Callable[[dict[str, Any]], None]
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
+CHECKPOINT_SECONDS = 30.0  # least time between two checkpoints
+BATCH = ("batchtopk", "matryoshka")  # sparse over a batch, so they need a calibrated threshold
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,6 @@ class Trained:
     seconds: float
 
 
-CHECKPOINT_SECONDS = 30.0
-"""Least time between two checkpoints."""
-
-
 def train(
     x_train: np.ndarray | Rows,
     x_val: np.ndarray | Rows,
@@ -66,7 +64,7 @@ def train(
     seed: int,
     checkpoint: Path | str | None = None,
     on_epoch: OnEpoch | None = None,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     device: str = "cpu",
     plain: bool = False,
 ) -> Trained:
@@ -88,28 +86,29 @@ def train(
         BadInput: rows that are not finite or of the wrong width, no validation rows, settings that do not fit,
             a checkpoint of another run, or a loss that is no longer finite.
     """
-    began = time.monotonic()
-    data, val, standard, d_in = prepare(x_train, x_val)
-    settings = settings.resolve(data.rows, d_in)
+    rows = prepare(x_train, x_val)
     with one_torch_thread() as threads:
-        trainer = Trainer(
-            data, val, standard, settings, d_in, seed, device=device, plain=plain, threads=threads
-        )
+        trainer = Trainer(rows, settings, seed, device=device, plain=plain, threads=threads)
         key = trainer.key() if checkpoint is not None else ""
         if checkpoint is not None and Path(checkpoint).exists():
             trainer.state = load_state(checkpoint, key)
         saved = time.monotonic()
-        while not trainer.finished:
-            entry = trainer.epoch()
+
+        def after(entry: dict[str, Any]) -> None:
+            nonlocal saved
             if on_epoch is not None:
                 on_epoch(entry)
-            (progress or silent)("epochs", trainer.state.epoch, trainer.epochs)
-            if checkpoint is not None and (
-                trainer.finished or time.monotonic() - saved >= CHECKPOINT_SECONDS
-            ):
+            progress("epochs", trainer.state.epoch, trainer.epochs)
+            due = trainer.finished or time.monotonic() - saved >= CHECKPOINT_SECONDS
+            if checkpoint is not None and due:
                 save_state(trainer.state, checkpoint, key)
                 saved = time.monotonic()
-        return trainer.result(time.monotonic() - began)
+
+        return trainer.run(after)
+
+
+class _Stopped(Exception):
+    """Another member failed, or the user wants no more."""
 
 
 def train_many(
@@ -117,15 +116,15 @@ def train_many(
     x_val: np.ndarray | Rows,
     jobs: Sequence[tuple[SAESettings, int]],
     *,
-    progress: Progress | None = None,
+    progress: Progress = silent,
     device: str = "cpu",
     plain: bool = False,
 ) -> list[Trained]:
     """Train one SAE per ``(settings, seed)``, with the same results, to the last bit, as training each alone.
 
     On the CPU each thread that torch may use trains a member of its own: nothing is shared but the rows, so no thread
-    waits for another, and a member that stops early makes room for the next. What is left over at the end, fewer
-    members than threads, is trained one after another with all threads.
+    waits for another, and a member that stops early makes room for the next. The last members, fewer than threads, share
+    the threads out evenly.
 
     Args:
         x_train, x_val: as for :func:`train`; checked and measured once.
@@ -138,43 +137,55 @@ def train_many(
     """
     if not jobs:
         raise BadInput("train_many: no jobs given")
-    data, val, standard, d_in = prepare(x_train, x_val)
-    resolved = [(settings.resolve(data.rows, d_in), seed) for settings, seed in jobs]
-    report, results = progress or silent, dict[int, Trained]()
+    rows = prepare(x_train, x_val)
+    for settings, _ in jobs:
+        settings.resolve(rows.data.rows, rows.d_in)
+    results, stop = dict[int, Trained](), Event()
 
     def train_one(job: int, threads: int) -> Trained:
-        settings, seed = resolved[job]
-        began = time.monotonic()
-        trainer = Trainer(
-            data, val, standard, settings, d_in, seed, device=device, plain=plain, threads=threads
-        )
-        while not trainer.finished:
-            trainer.epoch()
-        return trainer.result(time.monotonic() - began)
+        def after(_: dict[str, Any]) -> None:
+            if stop.is_set():
+                raise _Stopped
 
-    report("saes", 0, len(jobs))
+        return Trainer(rows, *jobs[job], device=device, plain=plain, threads=threads).run(after)
+
+    progress("saes", 0, len(jobs))
     with one_torch_thread() as threads:
-        side_by_side = len(jobs) - len(jobs) % threads if device == "cpu" and threads > 1 else 0
-        pool = ThreadPoolExecutor(threads)
-        try:
-            running = {pool.submit(train_one, job, 1): job for job in range(side_by_side)}
-            for done in as_completed(running):
-                results[running[done]] = done.result()
-                report("saes", len(results), len(jobs))
-        finally:
-            pool.shutdown(cancel_futures=True)
-        for job in range(side_by_side, len(jobs)):
-            results[job] = train_one(job, threads)
-            report("saes", len(results), len(jobs))
+        threads = threads if device == "cpu" else 1
+        whole = len(jobs) - len(jobs) % threads
+        for members, each in (
+            (range(whole), 1),
+            (range(whole, len(jobs)), threads // max(1, len(jobs) - whole)),
+        ):
+            pool = ThreadPoolExecutor(threads // each)
+            try:
+                running = {pool.submit(train_one, job, each): job for job in members}
+                for done in as_completed(running):
+                    results[running[done]] = done.result()
+                    progress("saes", len(results), len(jobs))
+            except BaseException:
+                stop.set()
+                raise
+            finally:
+                pool.shutdown(cancel_futures=True)
     return [results[job] for job in range(len(jobs))]
 
 
-def prepare(x_train: np.ndarray | Rows, x_val: np.ndarray | Rows) -> tuple[Rows, Rows, Standard, int]:
-    """Check both sets and measure the centring: ``(train rows, validation rows, standard, d_in)``."""
+class Prepared(NamedTuple):
+    """Rows that have been checked, and how they are centred."""
+
+    data: Rows
+    val: Rows
+    standard: Standard
+    d_in: int
+
+
+def prepare(x_train: np.ndarray | Rows, x_val: np.ndarray | Rows) -> Prepared:
+    """Check both sets and measure the centring."""
     data, val = as_rows(x_train, "x_train"), as_rows(x_val, "x_val")
     d_in = check_rows(data, "x_train")
     check_rows(val, "x_val", d_in)
-    return data, val, measure(data), d_in
+    return Prepared(data, val, measure(data), d_in)
 
 
 class Trainer:
@@ -182,33 +193,36 @@ class Trainer:
 
     def __init__(
         self,
-        data: Rows,
-        val: Rows,
-        standard: Standard,
+        rows: Prepared,
         settings: SAESettings,
-        d_in: int,
         seed: int,
         *,
         device: str = "cpu",
         plain: bool = False,
         threads: int = 1,
     ) -> None:
-        assert settings.batch_size is not None
-        assert settings.epochs is not None
-        self.data, self.val, self.standard, self.settings, self.seed = data, val, standard, settings, seed
-        self.epochs = settings.epochs
-        self.steps_per_epoch = math.ceil(data.rows / settings.batch_size)
-        self.state: TrainingState = initial_state(settings, d_in, seed, data, standard)
-        total = self.steps_per_epoch * self.epochs
-        rates = np.array([plan(settings, step, total).learning_rate for step in range(total)])
-        self.stepper = (
-            Plain(self.state, settings, standard)
-            if plain
-            else make_stepper(self.state, settings, standard, rates, device, threads)
-        )
+        self.data, self.val, self.standard, d_in = rows
+        self.settings, self.seed = settings.resolve(self.data.rows, d_in), seed
+        assert self.settings.batch_size is not None
+        assert self.settings.epochs is not None
+        self.epochs = self.settings.epochs
+        self.steps_per_epoch = math.ceil(self.data.rows / self.settings.batch_size)
+        self.total = self.steps_per_epoch * self.epochs
+        self.state: TrainingState = initial_state(self.settings, d_in, seed, self.data, self.standard)
+        parts = self.state, self.settings, self.standard
+        rates = np.array([plan(self.settings, step, self.total).learning_rate for step in range(self.total)])
+        self.stepper = Plain(*parts) if plain else make_stepper(*parts, rates, device, threads)
         self.val_variance = sum(
-            float(np.square(standard.apply(block), dtype=np.float64).sum()) for _, block in chunks(val)
+            float(np.square(self.standard.apply(block), dtype=np.float64).sum())
+            for _, block in chunks(self.val)
         )
+
+    def run(self, after: OnEpoch) -> Trained:
+        """Train to the end; ``after`` each epoch is called with its entry of the history."""
+        began = time.monotonic()
+        while not self.finished:
+            after(self.epoch())
+        return self.result(time.monotonic() - began)
 
     @property
     def out_of_patience(self) -> bool:
@@ -226,10 +240,9 @@ class Trainer:
         )
 
     def batch(self, index: np.ndarray) -> Tensor:
-        """Standardised rows ``(n, d_in)``, augmented if so set; reading in row order is kinder to stores."""
-        rows = self.standard.apply(self.data.batch(np.sort(index)))
-        added = self.differences(len(rows), self.state.step)
-        return torch.from_numpy(rows if added is None else rows + added)
+        """Standardised rows ``(n, d_in)``, augmented if so set."""
+        added = self.differences(len(index), self.state.step)
+        return torch.from_numpy(self.standard.batch(self.data, index, added))
 
     def differences(self, n: int, step: int) -> np.ndarray | None:
         """``(n, d_in)``: for each row, a random multiple of the difference of two training rows, or zero.
@@ -251,15 +264,13 @@ class Trainer:
         """One pass over the training rows, then validation; returns the history entry."""
         state, settings = self.state, self.settings
         order = generator(self.seed, ORDER, state.epoch).permutation(self.data.rows)
-        total = self.steps_per_epoch * self.epochs
         dead = dead_features(state, settings)
         fired = torch.zeros(state.d_sae, dtype=torch.bool)
         loss = unexplained = active = 0.0
-        now = plan(settings, state.step, total)
-        first = state.step
+        now, first = plan(settings, state.step, self.total), state.step
         self.stepper.load(state)
         for number, index in enumerate(np.array_split(order, self.steps_per_epoch)):
-            now = plan(settings, first + number, total)
+            now = plan(settings, first + number, self.total)
             added = self.differences(len(index), first + number)
             result = self.stepper.step(self.data, index, now, dead, added)
             self._check(result.loss)
@@ -273,7 +284,7 @@ class Trainer:
         self._check(*(float(p.abs().max()) for p in state.parameters.values()))
         count_silence(state, fired)
         dead = dead_features(state, settings)
-        reborn = self.revive(dead, done=state.step / total)
+        reborn = self.revive(dead, done=state.step / self.total)
         val_loss, val_unexplained, val_l0 = self.validate()
         self._check(val_loss)
         entry = {
@@ -353,6 +364,3 @@ class Trainer:
             standard=self.standard,
             seconds=seconds,
         )
-
-
-BATCH = ("batchtopk", "matryoshka")  # sparse over a batch, so they need a calibrated threshold
