@@ -160,6 +160,30 @@ def test_what_is_wrong_is_said_before_the_first_clip(refused, run, study, small,
     assert files(study) == before
 
 
+def test_two_runs_in_one_folder_and_a_folder_of_which_nothing_comes(refused, run, study, small, tmp_path):
+    from filelock import FileLock
+
+    with FileLock(run / ".lock"):
+        assert "another run is at work in it" in refused("steer", study, *small)
+        assert "another run is at work in it" in refused("judge", run)
+    options = list(small)
+    options[options.index("--coefficient") + 1] = "1e30"
+    line = refused(
+        "steer", study, *options, "--out", tmp_path / "new", "--method", "linear_probe", "--no-judge"
+    )
+    assert "clip of 'instrumental music', difference_in_means/happy at coefficient 1e+30" in line
+    assert "smaller coefficient" in line
+    assert sorted(p.name for p in (tmp_path / "new").iterdir()) == [
+        ".lock",
+        "clips",
+        "progress.json",
+    ]  # plain clips
+    assert "cannot load" in refused(
+        "steer", study, "--model", "no/such", "--out", tmp_path / "other", "--no-judge"
+    )
+    assert not (tmp_path / "other").exists()
+
+
 def test_labels_of_ones_own_need_clap(refused, directions, small, tmp_path):
     """Acoustics alone have no hypotheses about them: nothing could be judged once the clips are there."""
     from dataclasses import replace
@@ -229,6 +253,13 @@ def test_a_folder_of_sounds_is_scored_into_a_table(moodlens, refused, tmp_path):
     assert "no such folder" in refused("judge", tmp_path / "nothing")
     assert "is a file" in refused("judge", sounds / "one [1].wav")
     assert "there are some in" in refused("judge", tmp_path)
+
+
+def test_a_run_whose_clips_are_gone(refused, run, tmp_path):
+    out = tmp_path / "steer"
+    shutil.copytree(run, out)
+    shutil.rmtree(out / "clips")
+    assert "missing, or not as the run wrote it; run the same steering again" in refused("judge", out)
 
 
 @pytest.mark.parametrize("value", ["[]", '"text"', "{", "{}", '{"version": 1, "clips": 3}'])

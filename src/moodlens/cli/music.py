@@ -1,7 +1,10 @@
 """The verbs that make and judge music."""
 
 import inspect
-from collections.abc import Callable, Mapping
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,12 +122,27 @@ def steer(
     if judge:  # whatever the judge lacks is said before the first clip, not after the last
         check_judgeable(chosen, acoustics=acoustics)
         scores = scorers(directions.emotions, clap=clap, acoustics=acoustics, device=chosen.device)
-    with progress_bars(as_json) as progress:
+    with _alone_in(out), progress_bars(as_json) as progress:
         made = run_steer(directions, out, chosen, progress)
         results = None if scores is None else judge_run(out, scores, progress=progress)
     summary = made.summary()
     lines = [*describe(summary), *([] if results is None else ["", *result_lines(results)])]
     emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Keep other runs out of a folder, which is made if need be and goes again if nothing comes of it."""
+    from moodlens.pipeline.transaction import LOCK, locked
+
+    fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out):
+            yield
+    finally:
+        if fresh and set(os.listdir(out)) <= {LOCK}:
+            shutil.rmtree(out)
 
 
 def _chosen(setting: str, value: Any) -> Any:
@@ -167,7 +185,7 @@ def judge(
             raise BadInput(
                 f"{clips}: is a steering run, which has its own emotions and files; leave out {what}"
             )
-        with progress_bars(as_json) as progress:
+        with _alone_in(clips), progress_bars(as_json) as progress:
             scores = scorers(run_directions(clips).emotions, clap=clap, acoustics=acoustics, device=device)
             results = judge_run(clips, scores, progress=progress)
         emit(results.model_dump(), as_json, result_lines(results))

@@ -46,9 +46,9 @@ def sound_files(folder: Path | str) -> list[Path]:
     for file in files:
         if _ending(file) in UNREAD:
             raise BadInput(f"{file}: this format cannot be read; convert it to WAV or FLAC, or move it away")
-    sounds = [file for file in files if _ending(file) in READ]
+    sounds = [file for file in files if is_sound(file)]
     if not sounds:
-        below = next((f for f in files if f.is_dir() and any(_ending(x) in READ for x in f.iterdir())), None)
+        below = next((f for f in files if f.is_dir() and any(map(is_sound, f.iterdir()))), None)
         hint = "" if below is None else f"; there are some in {below}"
         raise BadInput(f"{folder}: holds no sound file (WAV, FLAC, MP3, OGG, AIFF ...){hint}")
     return sounds
@@ -110,6 +110,11 @@ def read_mono(path: Path | str, rate: int) -> np.ndarray:
     """A sound file as mono ``(samples,)`` float32 at ``rate`` Hz."""
     audio, given_rate = read_sound(path)
     return resample(audio.mean(axis=0), given_rate, rate)
+
+
+def is_sound(path: Path) -> bool:
+    """Whether a file's name is that of a sound."""
+    return _ending(path) in READ
 
 
 def _ending(path: Path) -> str:

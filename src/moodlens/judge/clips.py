@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moodlens.core import BadInput, read_json
-from moodlens.judge.audio import read_sound, sound_files
+from moodlens.judge.audio import is_sound, read_sound, sound_files
 from moodlens.steer.clips import read_clip
 from moodlens.study.records.steer import CLIP_COLUMNS, CLIPS, SteerRun
 
@@ -94,7 +94,10 @@ class Clip:
 
 def is_run(folder: Path | str) -> bool:
     """Whether ``folder`` is a steering run, and not any folder of sounds with a file of that name in it."""
-    return (Path(folder) / SteerRun.file).is_file() and (Path(folder) / CLIPS).is_dir()
+    folder = Path(folder)
+    return (folder / SteerRun.file).is_file() and (
+        (folder / CLIPS).is_dir() or not any(map(is_sound, folder.iterdir()))
+    )
 
 
 def run_clips(out: Path | str) -> tuple[Path, tuple[str, ...]]:

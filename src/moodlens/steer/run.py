@@ -254,12 +254,16 @@ def _make(model: "MusicGen", spec: ClipSpec, key: str, directions: Directions, h
         steering = Steering(
             directions[spec.direction].vector, amount, renorm=how.renorm, null=how.null, schedule=how.schedule
         )
-    audio = model.generate(
-        spec.text,
-        seconds=how.seconds,
-        seed=spec.seed,
-        steering=steering,
-        sampling=Sampling(how.guidance, how.temperature, how.top_k),
-    )
+    try:
+        audio = model.generate(
+            spec.text,
+            seconds=how.seconds,
+            seed=spec.seed,
+            steering=steering,
+            sampling=Sampling(how.guidance, how.temperature, how.top_k),
+        )
+    except BadInput as error:
+        which = "" if spec.direction is None else f", {spec.direction} at coefficient {spec.coefficient:g}"
+        raise BadInput(f"clip of {spec.text!r}{which}: {error}") from error
     facts = {"amount": amount, "how": how, "encoder": directions.provenance.encoder}
     write_clip(clips, key, audio, model.sampling_rate, spec, **facts)
