@@ -214,7 +214,9 @@ def rank(
         ),
     ],
     model: Annotated[str, typer.Option("--model", help="MusicGen checkpoint.")] = "facebook/musicgen-small",
-    top: Annotated[int, typer.Option("--top", min=1, help="Features measured exactly and shown.")] = 50,
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=1_000_000, help="Features measured exactly and shown.")
+    ] = 50,
     every: Annotated[
         bool, typer.Option("--all", help="Rank every live feature, not only emotion features.")
     ] = False,
@@ -267,7 +269,9 @@ def listen(
         typer.Option("--answers", metavar="FILE", help="Answers that listeners sent back; one or more."),
     ] = [],  # noqa: B006
     coefficient: Annotated[float, typer.Option("--coefficient", help="Strength of the steered clips.")] = 1.0,
-    pairs: Annotated[int, typer.Option("--pairs", min=1, help="Trials for each method and emotion.")] = 2,
+    pairs: Annotated[
+        int, typer.Option("--pairs", min=1, max=1_000, help="Trials for each method and emotion.")
+    ] = 2,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the pairs, their order and sides.")] = 0,
     as_json: Json = False,
 ) -> None:

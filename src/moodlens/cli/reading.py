@@ -21,8 +21,8 @@ def inspect(
     emotion: Annotated[
         str | None, typer.Option("--emotion", help="The top features of this emotion.")
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, help="Features of each emotion.")] = 3,
-    n: Annotated[int, typer.Option("-n", min=1, help="Prompts in each list.")] = 5,
+    top: Annotated[int, typer.Option("--top", min=1, max=1_000_000, help="Features of each emotion.")] = 3,
+    n: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="Prompts in each list.")] = 5,
     record: Annotated[
         bool, typer.Option("--record", help="Ask for a reading of each and keep it in notes.db.")
     ] = False,

@@ -133,6 +133,12 @@ class TableSchema:
         Raises:
             AssertionError: its columns are not the declared ones: a defect of the stage.
         """
+        import polars as pl
+
+        # A column without a single value has no type of its own.
+        untyped = [name for name, dtype in frame.schema.items() if dtype == pl.Null and name in self.columns]
+        types = self.dtypes()
+        frame = frame.with_columns(pl.col(name).cast(types[name]) for name in untyped)
         fault = self._fault(frame)
         if fault:
             raise AssertionError(f"{self.file}: {fault}")
