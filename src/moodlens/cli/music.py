@@ -174,7 +174,7 @@ def judge(
 ) -> None:
     """Score clips: acoustics, CLAP. Of a steering run it also writes the result table."""
     from moodlens.judge.clips import is_run
-    from moodlens.judge.results import clip_scores, judge_run, result_lines, scorers
+    from moodlens.judge.results import judge_run, result_lines, scorers
     from moodlens.judge.score import score_folder
     from moodlens.pipeline.score import check_target, records, write_frame
     from moodlens.steer.run import run_directions
@@ -193,7 +193,7 @@ def judge(
     if out is not None:
         check_target(out, clips)
     with progress_bars(as_json) as progress:
-        scores = clip_scores(emotion or EMOTIONS, clap=clap, acoustics=acoustics, device=device)
+        scores = scorers(emotion or EMOTIONS, clap=clap, acoustics=acoustics, of_run=False, device=device)
         frame = score_folder(clips, scores, progress=progress)
     if out is not None:
         write_frame(frame, out)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from moodlens.core import BadInput, read_json
 from moodlens.judge.audio import is_sound, read_sound, sound_files
 from moodlens.steer.clips import read_clip
-from moodlens.study.records.steer import CLIP_COLUMNS, CLIPS, SteerRun
+from moodlens.study.records.steer import CLIPS, Loudness, SteerRun
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 
 Values = Mapping[str, Any]
 """Named numbers, words or vectors of a clip; None where undefined."""
-
-
-class Levels(BaseModel):
-    """Loudness of the raw samples, as far as a clip's JSON says it."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    rms_dbfs: float | None = None
-    lufs: float | None = None
-    peak: float | None = None
 
 
 class Facts(BaseModel):
@@ -48,12 +38,12 @@ class Facts(BaseModel):
     coefficient: float | None = None
     amount: float | None = None
     seed: int | None = None
-    loudness: Levels = Levels()
+    loudness: Loudness = Loudness()
     sampling_rate: int | None = None
     samples: int | None = None
 
     def row(self) -> Values:
-        """The columns of :data:`moodlens.study.records.steer.CLIP_COLUMNS`."""
+        """As a row of a table of clips: the loudness has columns of its own."""
         return self.model_dump(exclude={"loudness"}) | self.loudness.model_dump()
 
 
@@ -131,7 +121,7 @@ def folder_clips(folder: Path | str, keys: Sequence[str] | None = None) -> list[
 
 
 def read_clips(folder: Path | str, keys: Sequence[str] | None = None) -> "pl.DataFrame":
-    """The facts of :func:`folder_clips` as a table with the columns of ``CLIP_COLUMNS``, one row a clip."""
+    """The facts of :func:`folder_clips` as a table, one row a clip."""
     return clip_table(folder_clips(folder, keys))
 
 
@@ -139,7 +129,9 @@ def clip_table(clips: Sequence[Clip]) -> "pl.DataFrame":
     """The facts of ``clips``, one row each."""
     import polars as pl
 
-    schema = {name: getattr(pl, column.dtype) for name, column in CLIP_COLUMNS.items()}
+    kinds = {str | None: pl.String, float | None: pl.Float64, int | None: pl.Int64, str: pl.String}
+    fields = {**Facts.model_fields, **Loudness.model_fields}
+    schema = {name: kinds[field.annotation] for name, field in fields.items() if name != "loudness"}
     return pl.DataFrame([clip.facts.row() for clip in clips], schema=schema)
 
 
@@ -187,5 +179,5 @@ def _read_facts(path: Path, sound: Path) -> Facts:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Input ").removesuffix(" or instance of Levels")
+        message = first["msg"].removeprefix("Input ").removesuffix(" or instance of Loudness")
         raise BadInput(f"{path}: {place} of {sound.name} {message}; {cure}") from error

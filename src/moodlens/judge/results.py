@@ -81,41 +81,33 @@ def write_results(
 
 
 def scorers(
-    emotions: Sequence[str], *, clap: str | None, acoustics: bool = True, device: str = "auto"
+    emotions: Sequence[str],
+    *,
+    clap: str | None,
+    acoustics: bool = True,
+    of_run: bool = True,
+    device: str = "auto",
 ) -> list[Score]:
-    """The scores of a run, ready to use: what they lack is said here, before any clip is made.
+    """Scores of clips, ready to use: what they lack is said here, before any clip is made.
 
     Args:
-        emotions: of the run.
+        emotions: of the run; CLAP chooses from them.
         clap: checkpoint (hub name or folder); None leaves CLAP and preservation out.
         acoustics: measure tempo, key, loudness and the like, which needs the extra ``audio``.
+        of_run: clips with unsteered ones beside them, which are to be judged.
         device: of CLAP.
 
     Raises:
         BadInput: no score is asked for, none that can read these emotions, a checkpoint is collapsed or absent, or
             librosa is.
     """
-    scores = clip_scores(emotions, clap=clap, acoustics=acoustics, device=device)
-    if clap is None and not set(emotions) & set(HYPOTHESES):
+    add_clap = "add CLAP (--clap laion/clap-htsat-unfused)"
+    if not acoustics and clap is None:
+        raise BadInput(f"nothing to judge by: leave acoustics in, or {add_clap}")
+    if of_run and clap is None and not set(emotions) & set(HYPOTHESES):
         raise BadInput(
             f"acoustics: nothing is stated about {', '.join(emotions)} (only about {', '.join(HYPOTHESES)}), so no result "
-            "could be had; add CLAP (--clap laion/clap-htsat-unfused)"
-        )
-    if clap is not None:
-        from moodlens.judge.clap import ClapScore
-        from moodlens.judge.distance import PreservationScore
-
-        scores += [PreservationScore(score.clap) for score in scores if isinstance(score, ClapScore)]
-    return scores
-
-
-def clip_scores(
-    emotions: Sequence[str], *, clap: str | None, acoustics: bool = True, device: str = "auto"
-) -> list[Score]:
-    """The scores of any folder of clips; see :func:`scorers`."""
-    if not acoustics and clap is None:
-        raise BadInput(
-            "nothing to judge by: leave acoustics in, or add CLAP (--clap laion/clap-htsat-unfused)"
+            f"could be had; {add_clap}"
         )
     scores: list[Score] = []
     if acoustics:
@@ -123,8 +115,11 @@ def clip_scores(
         scores.append(AcousticScore())
     if clap is not None:
         from moodlens.judge.clap import Clap, ClapScore
+        from moodlens.judge.distance import PreservationScore
 
-        scores.append(ClapScore(Clap.load(clap, device=device), emotions))
+        loaded = Clap.load(clap, device=device)
+        scores.append(ClapScore(loaded, emotions))
+        scores += [PreservationScore(loaded)] if of_run else []
     return scores
 
 

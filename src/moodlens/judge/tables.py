@@ -81,19 +81,11 @@ class Judge:
         controls: list[ControlRow] = []
         for readout, by in self.readouts.items():
             null = self._null(by)
-            controls += [
-                ControlRow(
-                    readout=readout,
-                    method=method,
-                    emotion=emotion,
-                    coefficient=c,
-                    n_directions=len(each),
-                    effect=float(np.mean(each)),
-                    p5=float(np.quantile(each, 0.05)),
-                    p95=float(np.quantile(each, 0.95)),
-                )
-                for (method, emotion, c), each in null.items()
-            ]
+            for (method, emotion, c), each in null.items():
+                p5, p95 = np.quantile(each, [0.05, 0.95]).tolist()
+                at = {"readout": readout, "method": method, "emotion": emotion, "coefficient": c}
+                drawn = {"n_directions": len(each), "effect": float(np.mean(each)), "p5": p5, "p95": p95}
+                controls.append(ControlRow(**at, **drawn))
             for method in self.methods:
                 for c in self.shifts.coefficients(method):
                     for emotion, column in by.items():
@@ -188,17 +180,15 @@ class Judge:
                     )
                     curves = curves[np.isfinite(curves).all(axis=1)]
                     if len(curves):
-                        out.append(
-                            DoseRow(
-                                readout=readout,
-                                method=method,
-                                emotion=emotion,
-                                coefficients=tuple(at.tolist()),
-                                effects=tuple(curves.mean(axis=0).tolist()),
-                                n_prompts=len(curves),
-                                **trend(curves, at, self.s.n_resamples, self.s.seed),
-                            )
-                        )
+                        key = {
+                            "readout": readout,
+                            "method": method,
+                            "emotion": emotion,
+                            "n_prompts": len(curves),
+                        }
+                        curve = {"coefficients": at.tolist(), "effects": curves.mean(axis=0).tolist()}
+                        rises: dict[str, Any] = {**trend(curves, at, self.s.n_resamples, self.s.seed)}
+                        out.append(DoseRow(**key, **curve, **rises))
         return with_q(out)
 
     def specificity(self) -> tuple[SpecificityRow, ...]:
@@ -216,16 +206,9 @@ class Judge:
                 )
                 cube = cube[np.isfinite(cube).all(axis=(1, 2))]
                 if len(cube):
-                    out.append(
-                        SpecificityRow(
-                            readout=readout,
-                            method=method,
-                            coefficient=at,
-                            emotions=emotions,
-                            n_prompts=len(cube),
-                            **specificity(cube, self.s.n_resamples, self.s.seed),
-                        )
-                    )
+                    key = {"readout": readout, "method": method, "coefficient": at, "emotions": emotions}
+                    table = specificity(cube, self.s.n_resamples, self.s.seed)
+                    out.append(SpecificityRow(**key, **table, n_prompts=len(cube)))
         return with_q(out)
 
     def comparisons(self) -> tuple[ComparisonRow, ...]:
@@ -330,17 +313,9 @@ class Judge:
                     continue
                 x, y = (np.array(side, dtype=np.float64) for side in zip(*pairs, strict=True))
                 test = mmd_test(x, y, paired=True, n_permutations=self.s.n_resamples, seed=self.s.seed)
-                out.append(
-                    DistanceRow(
-                        method=method,
-                        emotion=None if emotion is None else str(emotion),
-                        direction=None if direction is None else str(direction),
-                        mmd2=test.mmd2,
-                        null_p95=test.null_p95,
-                        p=test.p,
-                        n=len(pairs),
-                    )
-                )
+                key: dict[str, Any] = {"method": method, "emotion": emotion, "direction": direction}
+                far = {"mmd2": test.mmd2, "null_p95": test.null_p95, "p": test.p, "n": len(pairs)}
+                out.append(DistanceRow(**key, **far))
         return with_q(out)
 
 

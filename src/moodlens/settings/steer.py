@@ -139,10 +139,7 @@ class SteerSettings(Frozen):
         cls, value: tuple[tuple[float, float], ...] | None
     ) -> tuple[tuple[float, float], ...] | None:
         if value is not None:
-            try:
-                check_schedule(value)
-            except BadInput as error:
-                raise ValueError(str(error).removeprefix("schedule: ")) from error
+            check_schedule(value)
         return value
 
     @property
@@ -164,11 +161,11 @@ class SteerSettings(Frozen):
 def check_schedule(points: Sequence[tuple[float, float]]) -> None:
     """Raise BadInput unless ``points`` are (seconds, factor) pairs in order of time, from 0 or later."""
     if not points:
-        raise BadInput("schedule: give at least one [seconds, factor] pair")
+        raise BadInput("a schedule needs one [seconds, factor] pair or more")
     times = [time for time, _ in points]
     finite = all(math.isfinite(value) for point in points for value in point)
     if not finite or times != sorted(times) or times[0] < 0:
-        raise BadInput(f"schedule: times must be finite, not negative and in order, got {times}")
+        raise BadInput(f"the times of a schedule must be finite, not negative and in order, not {times}")
 
 
 def read_steer_settings(path: Path | str | None, changes: Sequence[str] = (), **given: Any) -> SteerSettings:

@@ -17,14 +17,19 @@ class Tested(Part):
     q: float | None = Field(default=None, description="Benjamini-Hochberg over all tests of the table")
 
 
-# -- results.json --------------------------------------------------------------------------------------------------------
-
-
-class EffectRow(Tested):
-    """Effect of one method, emotion and coefficient on the emotion's own readout."""
+class Read(Tested):
+    """One test on the clips of one method, read by one score."""
 
     readout: str = Field(description="score that was read")
     method: str = Field(description="how the clips were steered")
+
+
+# -- results.json --------------------------------------------------------------------------------------------------------
+
+
+class EffectRow(Read):
+    """Effect of one method, emotion and coefficient on the emotion's own readout."""
+
     emotion: str = Field(description="steered towards, and read for")
     coefficient: float | None = Field(description="strength; null for prompt editing, which has none")
     effect: float = Field(description="steered minus unsteered, mean over prompts, in the readout's unit")
@@ -53,11 +58,9 @@ class ControlRow(Part):
     p95: float = Field(description="95th percentile over directions")
 
 
-class DoseRow(Tested):
+class DoseRow(Read):
     """Trend of an emotion's readout over the coefficient."""
 
-    readout: str = Field(description="score that was read")
-    method: str = Field(description="how the clips were steered")
     emotion: str = Field(description="steered towards, and read for")
     coefficients: tuple[float, ...] = Field(description="ascending, 0 (no steering) included")
     effects: tuple[float, ...] = Field(description="mean over prompts at each")
@@ -66,11 +69,9 @@ class DoseRow(Tested):
     n_prompts: int = Field(description="prompts with a value at every coefficient (count)")
 
 
-class SpecificityRow(Tested):
+class SpecificityRow(Read):
     """Emotions steered towards by emotions read for."""
 
-    readout: str = Field(description="score that was read")
-    method: str = Field(description="how the clips were steered")
     coefficient: float | None = Field(description="matched strength; null for prompt editing")
     emotions: tuple[str, ...] = Field(description="those that the method has directions of; rows and columns")
     table: tuple[tuple[float, ...], ...] = Field(description="[i][j]: steered towards i, read for j")
@@ -79,11 +80,9 @@ class SpecificityRow(Tested):
     n_prompts: int = Field(description="prompts with all values (count)")
 
 
-class ComparisonRow(Tested):
+class ComparisonRow(Read):
     """A method of the SAE against a trivial one, over the emotions that both have."""
 
-    readout: str = Field(description="score that was read")
-    method: str = Field(description="of the SAE")
     baseline: str = Field(description="the trivial one")
     coefficient: float | None = Field(description="matched strength")
     emotions: tuple[str, ...] = Field(description="those that both have, over which the mean is taken")

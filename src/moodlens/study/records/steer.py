@@ -1,12 +1,11 @@
 """What a steering run leaves: the run, its progress, and what each clip is."""
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
 from moodlens.settings.steer import SteerSettings
-from moodlens.study.record import Column, Part, Record
+from moodlens.study.record import Part, Record
 
 CLIPS = "clips"
 """Folder of a run's clips."""
@@ -15,11 +14,11 @@ CLIPS = "clips"
 class Loudness(Part):
     """Measured on the samples as the codec gave them, before anything scales them."""
 
-    rms_dbfs: float | None = Field(description="root mean square, dB below full scale; null: silence")
+    rms_dbfs: float | None = Field(default=None, description="root mean square, dBFS; null: silence, unknown")
     lufs: float | None = Field(
-        description="integrated loudness by ITU-R BS.1770-4, LUFS; null: silence or under 0.4 s"
+        default=None, description="integrated loudness by ITU-R BS.1770-4, LUFS; null also under 0.4 s"
     )
-    peak: float = Field(description="largest magnitude; 1 is full scale")
+    peak: float | None = Field(default=None, description="largest magnitude; 1 is full scale")
 
 
 class Checkpoint(Part):
@@ -120,23 +119,3 @@ class DirectionsFile(Record):
     notes: tuple[str, ...] = Field(description="what could not be built, and why")
     vectors_sha256: str = Field(description="of directions.safetensors")
     directions: tuple[DirectionFacts, ...] = Field(description="in the order of the vectors")
-
-
-CLIP_COLUMNS: Mapping[str, Column] = {
-    "file": Column("String", "", "name of the sound file"),
-    "key": Column("String", "", "name of the clip"),
-    "prompt": Column("String", "", "the neutral text it starts from"),
-    "text": Column("String", "", "what the model read"),
-    "method": Column("String", "", "none, prompt_editing or a direction's method"),
-    "direction": Column("String", "", "name of the direction"),
-    "emotion": Column("String", "", "steered towards"),
-    "coefficient": Column("Float64", "directions' unit", "strength"),
-    "amount": Column("Float64", "embedding units", "length added along the direction"),
-    "seed": Column("Int64", "", "of the draws"),
-    "rms_dbfs": Column("Float64", "dBFS", "root mean square of the raw samples"),
-    "lufs": Column("Float64", "LUFS", "integrated loudness of the raw samples"),
-    "peak": Column("Float64", "full scale", "largest magnitude of the raw samples"),
-    "sampling_rate": Column("Int64", "Hz", "of the file, where its JSON says so"),
-    "samples": Column("Int64", "count", "samples a channel, where its JSON says so"),
-}
-"""Columns of a table of clips, one row each; null where unknown."""
