@@ -211,8 +211,11 @@ def auroc_lines(name: str, result: HeldOut | TransferSet, emotions: tuple[str, .
 
     rows = [[method, *(cell(parts[c]) for c in columns)] for method, parts in result.auroc.items()]
     reading = f" ({result.reading})" if isinstance(result, TransferSet) else ""
+    seen = result.n_seen if isinstance(result, TransferSet) else None
+    note = [f"{seen} of these {result.n} texts, or sentences of them, were trained on: not new to the SAE"]
     return [
         f"{name}: {result.n} labelled texts, {result.n_groups} groups, AUROC{reading}",
+        *(note if seen else []),
         *table(["method", *columns], rows),
     ]
 
