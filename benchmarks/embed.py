@@ -3,9 +3,11 @@
 Every repeat runs all three one after another, so that whatever else the machine does strikes them alike; medians are
 reported. Loading and one warm-up are not timed; tokenising is. ``ratio`` is moodlens over sentence-transformers, and
 ``min_cosine`` the worst agreement of a moodlens row with the float32 row of sentence-transformers. ``cpu_ratio`` compares
-processor seconds instead of wall time.
+processor seconds instead of wall time. ``gflops`` is what moodlens computes in its linear layers in a processor second, and
+``of_product`` that over what the same packed product reaches alone, the best it could do.
 
     python benchmarks/embed.py --data ../shared/data --json rows.json
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/embed.py    # as a processor without AVX-512
 """
 
 import argparse
@@ -27,6 +29,8 @@ T5_BASE: dict[str, Any] = {
     "num_heads": 12,
     "vocab_size": 32128,
 }
+WIDTH = {"minilm": (384, 21.2e6), "t5-base-random": (768, 170e6)}
+"""Of the states, and floating-point operations a token in the linear layers."""
 PEER_BATCH = 32  # sentence-transformers' default
 Run = Callable[[list[str]], np.ndarray]
 
@@ -52,9 +56,14 @@ def main() -> None:
         for name in arguments.encoders:
             n = arguments.n if name == "minilm" else max(8, arguments.n // 8)
             sets = text_sets(n, arguments.data)
-            systems = load(name, Path(scratch), arguments.data, arguments.dtype, sets)
+            ours, systems = load(name, Path(scratch), arguments.data, arguments.dtype, sets)
             for kind, texts in sets.items():
+                n_tokens = sum(len(part.ids) for part in ours.read(texts).parts)
                 row = measure(systems, texts, arguments.repeats)
+                width, flop = WIDTH[name]
+                row["gflops"] = round(n_tokens * flop / row.pop("cpu_seconds") / 1e9, 1)
+                row["of_product"] = round(row["gflops"] / product_gflops(width, ours.dtype), 2)
+                row["dtype"] = ours.dtype
                 rows.append({"encoder": name, "texts": kind, "n": n, "threads": arguments.threads, **row})
                 print(json.dumps(rows[-1]), flush=True)
     if arguments.json:
@@ -76,9 +85,28 @@ def text_sets(n: int, data: Path | None) -> dict[str, list[str]]:
     return sets
 
 
+def product_gflops(width: int, dtype: str) -> float:
+    """What one thread reaches in the widest packed product of a batch, at best."""
+    import torch
+
+    from moodlens.embed.packed import Linear
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    x, weight = (torch.randn(n, width).to(getattr(torch, dtype)) for n in (1024, 4 * width))
+    product, least = Linear(weight), float("inf")
+    with torch.inference_mode():
+        for _ in range(20):
+            begin = time.process_time()
+            product(x)
+            least = min(least, time.process_time() - begin)
+    torch.set_num_threads(threads)
+    return 2 * 1024 * 4 * width**2 / least / 1e9
+
+
 def load(
     name: str, scratch: Path, data: Path | None, dtype: Any, sets: dict[str, list[str]]
-) -> dict[str, Run]:
+) -> tuple[Any, dict[str, Run]]:
     from sentence_transformers import SentenceTransformer
     from transformers import AutoTokenizer
     from transformers.models.bert.modeling_bert import BertModel
@@ -95,7 +123,7 @@ def load(
         ours = get_encoder(f"t5:{folder}", dtype=dtype, device="cpu")
         peer, plain = mean_pooled(folder), T5EncoderModel.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    return {
+    return ours, {
         "moodlens": ours.encode,
         "sentence_transformers": lambda texts: np.asarray(peer.encode(texts, show_progress_bar=False)),
         "transformers": lambda texts: plain_loop(plain.eval(), tokenizer, texts),
@@ -176,6 +204,7 @@ def measure(systems: dict[str, Run], texts: list[str], repeats: int) -> dict[str
     per_second = {name: round(len(texts) / taken, 1) for name, taken in seconds.items()}
     return {
         **per_second,
+        "cpu_seconds": work["moodlens"],
         "ratio": round(seconds["sentence_transformers"] / seconds["moodlens"], 2),
         "ratio_to_transformers": round(seconds["transformers"] / seconds["moodlens"], 2),
         "cpu_ratio": round(work["sentence_transformers"] / work["moodlens"], 2),

@@ -377,6 +377,14 @@ def test_what_was_not_read_is_counted_and_named(tiny_t5, tmp_path):
     assert report.n_distinct == 5
 
 
+def test_errors_name_the_row_of_the_corpus(tiny_t5, tmp_path):
+    settings = {"dtype": "float32", "device": "cpu", "max_length": 6, "long_texts": "error"}
+    encoder = get_encoder(f"t5:{tiny_t5}", **settings)
+    texts = ["sad", "sad", "happy", "calm", "piano " * 30]
+    with pytest.raises(BadInput, match="row 4 has 31 tokens"):
+        embed_to_store(encoder, texts, tmp_path / "s", shard_rows=2)
+
+
 def test_embeddings_that_are_all_equal_are_refused(tiny_t5, tmp_path):
     encoder = get_encoder(f"t5:{tiny_t5}", dtype="float32", device="cpu")
     with pytest.raises(BadInput, match=r"all 3 texts are equal to rounding.* knows no token of 3 of them"):

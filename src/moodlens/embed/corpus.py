@@ -108,8 +108,8 @@ def embed_to_store(
     counts = _Counts()
     for begin in range(0, len(texts), shard_rows):
         shard = texts[begin : begin + shard_rows]
-        reading = encoder.read(shard)
-        counts.add(begin, shard, reading, encoder.max_length)
+        reading = encoder.read(shard, begin)
+        counts.add(shard, reading, encoder.max_length)
         if begin >= store.rows:
             shifted = _shifted(report, begin, len(texts))
             store.append(encoder.encode(reading, progress=shifted))
@@ -132,7 +132,7 @@ class _Counts:
         self._read: set[int] = set()
         self._examples: list[Example] = []
 
-    def add(self, begin: int, texts: Sequence[str], reading: "Reading", max_length: int) -> None:
+    def add(self, texts: Sequence[str], reading: "Reading", max_length: int) -> None:
         long, same = reading.n_tokens > max_length, np.zeros(len(texts), dtype=bool)
         for row, (whole, read) in enumerate(zip(reading.whole.tolist(), reading.read.tolist(), strict=True)):
             if whole not in self._whole:
@@ -147,7 +147,7 @@ class _Counts:
         for what, rows in (("long", long), ("same after cutting", same), ("no known token", ~reading.known)):
             room = EXAMPLES - sum(example.what == what for example in self._examples)
             for row in map(int, np.flatnonzero(rows)[:room]):
-                self._examples.append(Example(row=begin + row, what=what, text=texts[row][:80]))
+                self._examples.append(Example(row=reading.begin + row, what=what, text=texts[row][:80]))
 
     def report(self, encoder: "Encoder") -> EmbedReport:
         return EmbedReport(

@@ -29,7 +29,7 @@ GPU_TOKENS = 16_384
 MAX_WORKERS = 8
 
 CHECKED_TEXTS = 32
-"""Distinct texts on which ``auto`` compares bfloat16 with float32 before it believes it."""
+"""Texts on which ``auto`` compares bfloat16 with float32 before it believes it."""
 LEAST_COSINE = 0.999
 """Between the two embeddings of each of them."""
 
@@ -111,25 +111,23 @@ class Encoder:
             "dtype": self.dtype,
         }
 
-    def read(self, texts: Sequence[str]) -> Reading:
-        """The texts in tokens: what of them is read, known and the same.
+    def read(self, texts: Sequence[str], begin: int = 0) -> Reading:
+        """The texts in tokens: what of them is read, known and the same. ``begin``: row of the first, for errors.
 
         Raises:
             BadInput: a text is not a string or is blank, or is too long (``long_texts`` is ``"error"``).
         """
-        return self._reader.read(texts)
+        return self._reader.read(texts, begin)
 
     def settle(self, texts: Sequence[str]) -> None:
         """Hold the bfloat16 that ``auto`` took against float32 on the first of ``texts``, once; else go to float32.
 
         Real checkpoints have outliers that bfloat16 may lose; whether they do can only be seen on the user's texts.
         """
-        checkpoint, self._unsettled = self._unsettled, None
-        if checkpoint is None or not len(texts):
-            self._unsettled = checkpoint
+        if self._unsettled is None or not len(texts):
             return
-        first = list(dict.fromkeys(texts[: 4 * CHECKED_TEXTS]))[:CHECKED_TEXTS]
-        reading = self.read(first)
+        reading = self.read(texts[:CHECKED_TEXTS])
+        checkpoint, self._unsettled = self._unsettled, None
         fast = self._encode(reading, silent)
         quick, self._model = self._model, self._build(checkpoint, "float32")
         exact = self._encode(reading, silent)
@@ -140,7 +138,7 @@ class Encoder:
         else:
             self.dtype = "float32"
             self.dtype_note = (
-                f"bfloat16 would be faster here, but on the first {len(first)} texts its embeddings agree with float32's "
+                f"bfloat16 would be faster here, but on the first {len(fast)} texts its embeddings agree with float32's "
                 f"to a cosine of {least:.4f} only ({LEAST_COSINE} is asked for): float32 was taken"
             )
 
@@ -153,10 +151,11 @@ class Encoder:
         Raises:
             BadInput: a text is not a string or is blank, or its embedding is not finite.
         """
-        if not isinstance(texts, Reading):
-            self.settle(texts)
-            texts = self.read(texts)
-        return self._encode(texts, progress or silent)
+        if isinstance(texts, Reading):
+            return self._encode(texts, progress or silent)
+        reading = self.read(texts)
+        self.settle(texts)
+        return self._encode(reading, progress or silent)
 
     def encode_tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Last hidden states of every real token, special ones included.
@@ -170,8 +169,8 @@ class Encoder:
         Raises:
             BadInput: a text is not a string or is blank.
         """
-        self.settle(texts)
         reading = self.read(texts)
+        self.settle(texts)
 
         def token_rows(parts: list[Part]) -> list[np.ndarray]:
             states, lengths = self._states(parts)
@@ -211,7 +210,7 @@ class Encoder:
         finite = np.isfinite(np.abs(pooled).max(axis=1, initial=0))[reading.distinct]
         if not finite.all():
             raise BadInput(
-                f"encoder {self.id}: the embedding of text {np.argmin(finite)} is not finite: the weights are damaged, or "
+                f"encoder {self.id}: the embedding of text {reading.begin + np.argmin(finite)} is not finite: the weights are damaged, or "
                 f"too large for {self.dtype}"
             )
         return pooled[reading.distinct]

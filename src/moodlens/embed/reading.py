@@ -1,6 +1,6 @@
 """Texts as an encoder reads them: tokens, long texts in parts, and what of them it does not see."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,6 +41,7 @@ class Reading:
         known: (n_texts,) bool, whether the encoder knows a token of the text besides the special ones.
         whole: (n_texts,) int64, hash of all tokens of the text; differs where anything differs.
         read: (n_texts,) int64, hash of those that are read.
+        begin: row of the first text in the corpus that it is from.
     """
 
     parts: list[Part]
@@ -51,6 +52,7 @@ class Reading:
     known: np.ndarray
     whole: np.ndarray
     read: np.ndarray
+    begin: int
 
 
 class Reader:
@@ -65,8 +67,8 @@ class Reader:
             raise BadInput(f"max_length {max_length}: expected at least {max_length - self._room + 1} tokens")
         self._says = _known_words(tokenizer)
 
-    def read(self, texts: Sequence[str]) -> Reading:
-        """The texts in tokens.
+    def read(self, texts: Sequence[str], begin: int = 0) -> Reading:
+        """The texts in tokens; ``begin`` is added to the rows that errors name.
 
         A long text is read in as few parts as hold it. All are of full length, so that its words have the context that a
         shorter text gives them; where parts overlap, a token's state is the mean of what they give, so that each token
@@ -75,28 +77,30 @@ class Reader:
         Raises:
             BadInput: a text is not a string or is blank, or is too long (``error``).
         """
-        check_texts(texts)
+        check_texts(texts, begin)
         places: dict[str, int] = {}
         place = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
-        rows = np.unique(place, return_index=True)[1]
+        rows = np.unique(place, return_index=True)[1] + begin
         whole = self._contents(list(places), rows)
         read = [tuple(ids[: self._room] if self._long_texts == "cut" else ids) for ids in whole]
         numbers: dict[tuple[int, ...], int] = {}
         distinct = [numbers.setdefault(ids, len(numbers)) for ids in read]
         parts = [self._parts(ids) for ids in numbers]
         special = len(self._begin) + len(self._end)
-        per_text = (
-            np.array(distinct, dtype=np.int64),
-            np.array([len(ids) + special for ids in whole], dtype=np.int64),
-            np.array([len(ids) - len(kept) for ids, kept in zip(whole, read, strict=True)], dtype=np.int64),
-            np.array([any(map(self._says.__getitem__, ids)) for ids in read], dtype=bool),
-            np.array([hash(tuple(ids)) for ids in whole], dtype=np.int64),
-            np.array([hash(ids) for ids in read], dtype=np.int64),
-        )
+
+        def per_text(values: Iterable[int]) -> np.ndarray:
+            return np.fromiter(values, dtype=np.int64, count=len(whole))[place]
+
         return Reading(
-            [part for pieces in parts for part in pieces],
-            np.repeat(np.arange(len(parts)), [len(pieces) for pieces in parts]),
-            *(values[place] for values in per_text),
+            parts=[part for pieces in parts for part in pieces],
+            owner=np.repeat(np.arange(len(parts)), [len(pieces) for pieces in parts]),
+            distinct=per_text(distinct),
+            n_tokens=per_text(len(ids) + special for ids in whole),
+            n_cut=per_text(len(ids) - len(kept) for ids, kept in zip(whole, read, strict=True)),
+            known=per_text(any(map(self._says.__getitem__, ids)) for ids in read) > 0,
+            whole=per_text(hash(tuple(ids)) for ids in whole),
+            read=per_text(map(hash, read)),
+            begin=begin,
         )
 
     def _parts(self, ids: tuple[int, ...]) -> list[Part]:
@@ -107,13 +111,9 @@ class Reader:
             return [Part(whole, np.arange(total), np.full(total, 1 / total, dtype=np.float32))]
         n_steps = -(-len(ids) // self._room) - 1
         starts = [(len(ids) - self._room) * step // n_steps for step in range(n_steps + 1)]
-        around = [*range(n_begin), *range(n_begin + len(ids), total)]
-        places = [
-            np.array(
-                [*around[:n_begin], *range(n_begin + start, n_begin + start + self._room), *around[n_begin:]]
-            )
-            for start in starts
-        ]
+        before, behind = np.arange(n_begin), np.arange(total - n_end, total)
+        inside = n_begin + np.arange(self._room)
+        places = [np.concatenate([before, start + inside, behind]) for start in starts]
         times = np.bincount(np.concatenate(places), minlength=total)
         return [
             Part(
@@ -127,9 +127,7 @@ class Reader:
     def _contents(self, texts: list[str], rows: np.ndarray) -> list[list[int]]:
         """Token ids of each text without the special ones around it; ``rows`` say where the texts stand."""
         try:
-            encoded = self._tokenizer.encode_batch_fast(
-                texts
-            )  # in parallel, in Rust: a few percent of the whole
+            encoded = self._tokenizer.encode_batch_fast(texts)  # in parallel, in Rust
         except (UnicodeError, TypeError) as error:
             bad = next((r for r, text in zip(rows, texts, strict=True) if not _is_unicode(text)), rows[0])
             raise BadInput(f"texts: row {bad} holds half a character (a lone surrogate)") from error
@@ -152,15 +150,15 @@ class Reader:
         return contents
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """Refuse what cannot be embedded.
+def check_texts(texts: Sequence[str], begin: int = 0) -> None:
+    """Refuse what cannot be embedded; rows are counted from ``begin``.
 
     Raises:
         BadInput: naming the row that is not a string or is blank.
     """
     if isinstance(texts, str):
         raise BadInput("texts: expected a list of texts, got one string; put it in a list")
-    for row, text in enumerate(texts):
+    for row, text in enumerate(texts, begin):
         if not isinstance(text, str) or not text.strip():
             what = "blank" if isinstance(text, str) else f"{text!r}, not a string"
             raise BadInput(f"texts: row {row} is {what}; every row needs a text")
