@@ -94,3 +94,11 @@ def test_a_killed_writer_leaves_whole_readings_and_a_file_that_takes_more(tmp_pa
     assert {(r.name, r.note) for r in kept} == {(f"name {r.feature}", "x" * 500) for r in kept}
     Notes(path).add(3, sae="main", name="after", clarity="clear")
     assert Notes(path).latest()[3].name == "after"
+
+
+def test_a_file_that_a_killed_writer_left_empty_holds_no_reading(tmp_path):
+    path = tmp_path / "notes.db"
+    path.write_bytes(b"")
+    assert Notes(path).all() == []
+    Notes(path).add(3, sae="main", name="bells", clarity="clear")
+    assert [reading.name for reading in Notes(path).all()] == ["bells"]

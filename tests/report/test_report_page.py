@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -295,6 +296,24 @@ def test_a_broken_table_is_one_line_that_names_what_makes_it_anew(study, tmp_pat
         composed(folder)
     write_table(folder / table.file, frame.drop(frame.columns[1]))
     with pytest.raises(BadInput, match=rf"{table.file}: no column '{frame.columns[1]}'{anew}"):
+        composed(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("embeddings/manifest.json", "embed"),
+        ("embeddings/00000.safetensors", "embed"),
+        ("sae/main/cfg.json", "train"),
+        ("sae/main/sae_weights.safetensors", "train"),
+        ("sae/seed-1/history.jsonl", "train"),
+    ],
+)
+@pytest.mark.parametrize("content", ['{"half": ', "[]", "{}", '{"metadata": 3}'])
+def test_a_broken_array_is_one_line_that_names_what_makes_it_anew(study, tmp_path, file, stage, content):
+    folder = copy_study(study, tmp_path / "s")
+    (folder / file).write_text(content)
+    with pytest.raises(BadInput, match=rf"{Path(file).name}: .*; make it anew: moodlens {stage} \S+$"):
         composed(folder)
 
 

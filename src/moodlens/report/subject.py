@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from moodlens.core.files import read_json
 from moodlens.settings.base import read_yaml
 from moodlens.settings.study import Settings
 from moodlens.study.notes import Reading
@@ -80,7 +79,8 @@ class Subject:
         if not ((self.study.home if living else self.path) / need.file).is_file():
             return None
         if isinstance(need, Need):
-            return need.read(self.study)
+            with self.study.made_by(need.stage):
+                return need.read(self.study)
         if isinstance(need, TableSchema):
             return self.study.table(need).fill_nan(None)
         return self.study.read(need)
@@ -92,5 +92,5 @@ def command(need: Needed) -> str:
 
 
 ROWS = Need("prompts.parquet", "prompts", lambda study: study.rows)
-SAE_CONFIG = Need(f"sae/{MAIN}/cfg.json", "train", lambda study: read_json(study.path / SAE_CONFIG.file))
+SAE_MAIN = Need(f"sae/{MAIN}/cfg.json", "train", lambda study: study.sae())
 CODES = Need(f"sae/{MAIN}/sae_weights.safetensors", "train", lambda study: study.codes())

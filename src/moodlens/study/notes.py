@@ -106,6 +106,9 @@ class Notes:
         if not self.path.exists():
             return []
         with self._open(write=False) as connection:
+            # A writer that was killed in between leaves a file without a table.
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'readings'").fetchone():
+                return []
             rows = connection.execute(f"SELECT {_COLUMNS} FROM readings ORDER BY id").fetchall()
         return [Reading(*row) for row in rows]
 

@@ -1,7 +1,8 @@
 """A study on disk: one reader of its folder, used by every room."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json
-from moodlens.study.record import Record, TableSchema
+from moodlens.study.record import Record, TableSchema, make_anew
 from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.rows import Rows
 from moodlens.study.state import elapsed, read_states, seconds, standing
@@ -197,27 +198,44 @@ class Study:
     def _read_embeddings(self) -> np.ndarray:
         from moodlens.embed.store import EmbeddingStore
 
-        store = EmbeddingStore.open(self.path / "embeddings")
-        if store.rows != len(self.rows):
-            raise BadInput(
-                f"{self.path / 'embeddings'}: {store.rows} rows for {len(self.rows)} prompts; "
-                f"run: moodlens embed {self.path} --force"
-            )
-        return store.array()
+        with self.made_by("embed"):
+            store = EmbeddingStore.open(self.path / "embeddings")
+            if store.rows != len(self.rows):
+                raise BadInput(f"{self.path / 'embeddings'}: {store.rows} rows for {len(self.rows)} prompts")
+            return store.array()
+
+    @contextmanager
+    def made_by(self, stage: str) -> Iterator[None]:
+        """What is wrong with a file of ``stage`` is said with the verb that makes it anew."""
+        try:
+            yield
+        except BadInput as error:
+            if "make it anew" in str(error):
+                raise
+            raise BadInput(f"{error}; {make_anew(stage, self.path)}") from error
 
     @property
     def encoder_info(self) -> dict[str, Any]:
         """What made the embeddings: encoder, revision, pooling, max_length, dtype, d_in."""
-        return self.cached(
-            "encoder_info", "embed", lambda: read_json(self.path / "embeddings" / "manifest.json")["info"]
-        )
+        from moodlens.embed.store import EmbeddingStore
+
+        with self.made_by("embed"):
+            return self.cached(
+                "encoder_info", "embed", lambda: EmbeddingStore.open(self.path / "embeddings").info
+            )
 
     def sae(self, name: str = MAIN) -> "SAE":
         """The SAE in ``sae/NAME``, checked against the study's encoder."""
         from moodlens.sae.files import load_sae
 
         folder, encoder = self.path / "sae" / name, self.encoder_info["encoder"]
-        return self.cached(f"sae {name}", "train", lambda: load_sae(folder, encoder_id=encoder))
+        with self.made_by("train"):
+            return self.cached(f"sae {name}", "train", lambda: load_sae(folder, encoder_id=encoder))
+
+    def sae_metadata(self, name: str = MAIN) -> dict[str, Any]:
+        """What cfg.json says of an SAE beside its weights, once they were checked against it."""
+        self.sae(name)
+        return read_json(self.path / "sae" / name / "cfg.json").get("metadata", {})
 
     def W_dec(self, name: str = MAIN) -> np.ndarray:
         """Decoder rows of an SAE, ``(d_sae, d_in)`` float32."""
@@ -276,6 +294,4 @@ class Study:
     @property
     def sae_key(self) -> str:
         """Name and weights of the study's SAE: a reading of another SAE's feature 7 is of another feature."""
-        self._check("train")
-        config = read_json(self.path / "sae" / MAIN / "cfg.json")
-        return f"{MAIN}@{config['metadata'].get('weights_sha256', '')[:12]}"
+        return f"{MAIN}@{self.sae_metadata().get('weights_sha256', '')[:12]}"

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moodlens.core.errors import BadInput
 from moodlens.report import style
 from moodlens.report.document import Bullets, Paragraph, Picture, Table, plain_text
 from moodlens.report.numbers import number, percent
-from moodlens.report.subject import SAE_CONFIG, Need, Subject
+from moodlens.report.subject import SAE_MAIN, Need, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import signs
 from moodlens.study.records.sae import SWEEP, Baseline, Metrics, Reconstruction, Sweep
@@ -18,22 +19,25 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
+    from moodlens.sae.model import SAE
+
 SWEEP_ROWS = 24
 
 
-def shape(_: Subject, config: dict[str, Any]) -> Blocks:
+def shape(_: Subject, sae: "SAE") -> Blocks:
     """Width and architecture."""
-    trained = config["metadata"].get("moodlens_settings")
-    facts = [f"{config['d_in']} → {config['d_sae']:,} features"]
+    facts, trained = [f"{sae.d_in} → {sae.d_sae:,} features"], sae.settings
     if trained is not None:
-        l1 = trained["architecture"] == "l1"
-        sparsity = f"l1_coefficient {trained['l1_coefficient']:g}" if l1 else f"k {trained['k']}"
-        facts += [trained["architecture"], sparsity]
+        l1 = trained.architecture == "l1"
+        facts += [
+            trained.architecture,
+            f"l1_coefficient {trained.l1_coefficient:g}" if l1 else f"k {trained.k}",
+        ]
     yield Paragraph(f"SAE {MAIN}: {', '.join(facts)}.")
 
 
 @needs(Reconstruction, absent="reconstruction on held-out texts")
-def reconstruction(_: Subject, config: dict[str, Any], measured: Reconstruction) -> Blocks:
+def reconstruction(_: Subject, sae: "SAE", measured: Reconstruction) -> Blocks:
     """Reconstruction of held-out texts beside trivial methods, and the roadmap's tuning hints."""
     from moodlens.sae.sweep import advice
 
@@ -53,22 +57,21 @@ def reconstruction(_: Subject, config: dict[str, Any], measured: Reconstruction)
         numeric=frozenset(range(1, 6)),
         note="The controls are judged on the test texts. Dead: fires on no training text.",
     )
-    trained = config["metadata"].get("moodlens_settings")
-    if trained is not None:
+    if sae.settings is not None:
         seen = {"explained_variance_train": measured.train.explained_variance}
-        hints = advice(trained | measured.held_out.model_dump() | seen)
+        hints = advice(sae.settings.model_dump() | measured.held_out.model_dump() | seen)
         yield Bullets(tuple(f"Advice: {plain_text(hint)}." for hint in hints) or ("Advice: none needed.",))
 
 
 def _fit(method: str, fit: Metrics | Baseline, l0: float | None = None) -> tuple[str, ...]:
-    sae = fit if isinstance(fit, Metrics) else None
+    full = fit if isinstance(fit, Metrics) else None
     return (
         method,
         number(fit.mse, 4),
         number(fit.explained_variance),
-        number(sae.l0 if sae else l0),
-        percent(sae.active_share if sae else None, 1),
-        percent(sae.dead_share if sae else None, 1),
+        number(full.l0 if full else l0),
+        percent(full.active_share if full else None, 1),
+        percent(full.dead_share if full else None, 1),
     )
 
 
@@ -76,23 +79,27 @@ def read_histories(study: Study) -> dict[str, list[dict[str, Any]]]:
     """SAE -> its history; the study's own first."""
     from moodlens.sae.files import read_history
 
-    return {
-        name: read_history(study.path / "sae" / name / "history.jsonl") for name in (MAIN, *study.seed_names)
-    }
+    histories = {}
+    for name in (MAIN, *study.seed_names):
+        path = study.path / "sae" / name / "history.jsonl"
+        histories[name] = read_history(path)
+        if any("epoch" not in entry for entry in histories[name]):
+            raise BadInput(f"{path}: an entry does not say its epoch")
+    return histories
 
 
 HISTORIES = Need(f"sae/{MAIN}/history.jsonl", "train", read_histories)
 
 
 @needs(HISTORIES)
-def training(_: Subject, config: dict[str, Any], histories: dict[str, list]) -> Blocks:
+def training(_: Subject, sae: "SAE", histories: dict[str, list]) -> Blocks:
     """Training curves of the study's SAE and of the other seeds."""
     yield Picture(
         "training",
         f"One line for each of {len(histories)} seeds; the study's own is thick. Early stopping kept the epoch with the "
         "lowest validation loss. A growing gap between train and validation is memorising.",
         "Training curves: loss, explained variance, L0 and share of dead features over epochs.",
-        lambda: training_curves(histories, int(config["d_sae"])),
+        lambda: training_curves(histories, sae.d_sae),
     )
 
 
@@ -259,7 +266,7 @@ DICTIONARY = Topic(
     "sae",
     "The sparse autoencoder",
     (shape, reconstruction, training),
-    needs=(SAE_CONFIG,),
+    needs=(SAE_MAIN,),
     absent="the sparse autoencoder",
 )
 SWEEPS = Topic(

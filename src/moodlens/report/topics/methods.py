@@ -4,7 +4,7 @@ import yaml
 
 from moodlens.report.document import Listing, Method, Paragraph, Table, cut, visible
 from moodlens.report.numbers import NONE
-from moodlens.report.subject import SAE_CONFIG, Subject
+from moodlens.report.subject import SAE_MAIN, Subject
 from moodlens.report.topic import Blocks, Topic
 
 
@@ -174,9 +174,8 @@ def reproducibility(subject: Subject) -> Blocks:
         "encoder": subject.encoder.get("encoder"),
         "encoder revision": subject.encoder.get("revision"),
     }
-    sae = subject.get(SAE_CONFIG)
-    if sae is not None:
-        facts["SAE weights, SHA-256"] = sae["metadata"]["weights_sha256"]
+    if subject.get(SAE_MAIN) is not None:
+        facts["SAE weights, SHA-256"] = subject.study.sae_metadata().get("weights_sha256")
     rows = [(name, NONE if value is None else cut(value)) for name, value in facts.items()]
     rows += [(cut(name), cut(version)) for name, version in subject.provenance.items() if version is not None]
     yield Table("Versions and seeds", ("What", "Value"), tuple(rows))
