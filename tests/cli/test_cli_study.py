@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.cli.main import call
+from moodlens.cli.program import call
 
 MAIN = "from moodlens.cli import main; main()"
 STAGES = [

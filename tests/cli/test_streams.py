@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from moodlens.cli.main import call
+from moodlens.cli.program import call
 
 MAIN = "from moodlens.cli import main; main()"
 
@@ -174,7 +174,7 @@ from moodlens.cli import main
 
 class Interrupt:
     def find_spec(self, name, *_):
-        if name == "moodlens.cli.main":
+        if name == "moodlens.cli.program":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupt())

@@ -27,8 +27,8 @@ HEAVY = [
         ("import moodlens", ("pydantic", "typer", "yaml"), 60),
         ("import moodlens.cli", ("pydantic", "typer", "yaml"), 60),
         ("from moodlens.settings.study import Settings", ("typer",), 350),
-        ("from moodlens.cli.main import call; call(['--help'])", (), 450),
-        ("from moodlens.cli.main import call; call(['features', '--help'])", (), 450),
+        ("from moodlens.cli.program import call; call(['--help'])", (), 450),
+        ("from moodlens.cli.program import call; call(['features', '--help'])", (), 450),
     ],
 )
 def test_loads_nothing_heavy(statement, also, most):
