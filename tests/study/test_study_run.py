@@ -207,6 +207,15 @@ def test_a_damaged_shard_is_made_anew(copy, small_settings):
     assert shard.read_bytes() == whole
 
 
+def test_a_deleted_figure_is_drawn_anew(copy, small_settings):
+    figure, verdict = copy / "figures" / "heatmap.png", copy / "verdict.json"
+    before, judged = figure.read_bytes(), verdict.stat().st_mtime_ns
+    figure.unlink()
+    run(read_study(small_settings), copy)
+    assert figure.read_bytes() == before
+    assert verdict.stat().st_mtime_ns == judged
+
+
 def test_smaller_shards_are_made_anew(copy, small_settings):
     run(read_study(small_settings, ["encoder.shard_rows=700"]), copy, until="embed")
     assert EmbeddingStore.open(copy / "embeddings").rows == 1200
