@@ -39,7 +39,7 @@ def inline_svg(figure: "Figure", name: str, alt: str) -> str:
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href=", "href=")
     # matplotlib names every group, some names twice; only what something points to needs an id.
     used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text))
-    used = {one or other for one, other in used}
+    used = {link or reference for link, reference in used}
     text = re.sub(
         r'\sid="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text
     )
