@@ -97,8 +97,8 @@ def _equal_pairs(x: Rows, a: np.ndarray, b: np.ndarray, within: np.ndarray) -> n
 def _join(leader: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     """Put the rows of each pair under one leader."""
     for pair in zip(a.tolist(), b.tolist(), strict=True):
-        one, other = (_root(leader, row) for row in pair)
-        leader[max(one, other)] = min(one, other)
+        first, second = (_root(leader, row) for row in pair)
+        leader[max(first, second)] = min(first, second)
 
 
 def _root(leader: np.ndarray, row: int) -> int:

@@ -13,7 +13,7 @@ Beside the count stands how many control features, as many as were tested, pass 
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from moodlens.study.families import Families
 from moodlens.study.records.causal import INTERVENTIONS, Causal
 from moodlens.validate.causal_families import FamilyTrial
 from moodlens.validate.causal_features import Trials, try_features
-from moodlens.validate.interventions import Experiment
+from moodlens.validate.interventions import Experiment, InterventionRow
 from moodlens.validate.readouts import READOUTS, Panel, make_panel
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ def _rule(trials: list[Trials], settings: CausalSettings) -> _Judged:
     return _Judged(q, causal)
 
 
-def _interventions(rows: list[dict[str, Any]]) -> "pl.DataFrame":
+def _interventions(rows: list[InterventionRow]) -> "pl.DataFrame":
     """The rows as a table, with q over the rows that ask the same question."""
     import polars as pl
 
     schema = {name: getattr(pl, column.dtype) for name, column in INTERVENTIONS.columns.items()}
-    frame = pl.DataFrame([[row[name] for name in schema] for row in rows], schema=schema, orient="row")
+    frame = pl.DataFrame([row.values() for row in rows], schema=schema, orient="row")
     if not frame.height:
         return frame
     frame = frame.with_columns(pl.col(pl.Float64).fill_nan(None))

@@ -5,6 +5,7 @@ members usually go along it. Beside it stand random families, random directions 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,18 @@ from moodlens.study.families import Family
 from moodlens.study.rows import DEV
 from moodlens.validate.interventions import (
     Bank,
+    Beside,
     Experiment,
+    InterventionRow,
     blocks,
     constant_effects,
-    intervention_row,
     member_effects,
 )
 from moodlens.validate.readouts import READOUTS, Fold
 
 KEPT = 5
 """Features of a family that are kept when all the rest of the code is zeroed (the roadmap's top five)."""
+NO_CONTROLS = Beside()
 _BLOCK = 64  # random families held at once
 
 Changes = list[tuple[np.ndarray, np.ndarray]]
@@ -78,13 +81,13 @@ class FamilyTrial:
         self.moves = np.full(len(self.emotions), np.nan)
         """(C,) change of the log-odds of every emotion at dose 1, known once :meth:`rows` is through."""
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[InterventionRow]:
         """Rows of interventions.parquet."""
         yield from self._add()
         yield from self._clamp()
         yield from self._keep()
 
-    def _add(self) -> Iterator[dict[str, Any]]:
+    def _add(self) -> Iterator[InterventionRow]:
         """Transplants into the rows of other emotions, read by every emotion's readout."""
         experiment, coded = self.experiment, self.experiment.coded
         added = added_by(self.family, coded.W_dec, coded.codes[experiment.of_emotion(self.target)])
@@ -116,21 +119,19 @@ class FamilyTrial:
                     head = (name, dose, readout)
                     for place, subject in enumerate(("family", "difference_in_means")):
                         beside = self._beside(effect[place], of_all[matched], of_all[drawn], rises=True)
-                        if (
-                            read != self.target
-                        ):  # what another emotion should do is not a claim, so it has no p
-                            beside["p"] = None
-                        values = {"effect": effect[place], "ci_low": low[place], "ci_high": high[place]}
-                        yield self._row("transplant", subject, *head, n_groups=n_groups, **values, **beside)
+                        if read != self.target:  # what another emotion should do is not a claim: it has no p
+                            beside = replace(beside, p=None)
+                        interval = (effect[place], low[place], high[place])
+                        yield self._row("transplant", subject, *head, interval, n_groups, beside)
                     if read == self.target:
                         for subject, part in (("random_feature", matched), ("random_direction", drawn)):
                             yield self._row(
-                                "transplant", subject, *head, n_groups=n_groups, **_spread(of_all[part])
+                                "transplant", subject, *head, _spread(of_all[part]), n_groups, NO_CONTROLS
                             )
                     if dose == 1.0 and readout == "probe":
                         self.moves[read] = effect[0]
 
-    def _clamp(self) -> Iterator[dict[str, Any]]:
+    def _clamp(self) -> Iterator[InterventionRow]:
         """All members set to zero in the emotion's own rows in which any of them fires."""
         experiment, target = self.experiment, self.target
         codes, W_dec = experiment.coded.codes, experiment.coded.W_dec
@@ -151,7 +152,7 @@ class FamilyTrial:
             directions.append(_in_blocks(fold, bank, place, drawn, lambda _, a=away: a, target))
         yield from self._fixed("clamp", "family", panel.rows, own, (random, directions), rises=False)
 
-    def _keep(self) -> Iterator[dict[str, Any]]:
+    def _keep(self) -> Iterator[InterventionRow]:
         """Everything the SAE adds is taken away but the first members, in the emotion's own rows.
 
         Beside it: random families kept in the same way, and nothing kept at all (``zero_rest``).
@@ -187,7 +188,7 @@ class FamilyTrial:
         controls: tuple[Changes | None, Changes | None],
         *,
         rises: bool,
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[InterventionRow]:
         """Rows of an intervention without doses. controls: random families, random directions."""
         if not len(rows):
             return
@@ -201,27 +202,37 @@ class FamilyTrial:
                 else np.concatenate([changes[place] for changes in parts], axis=1).mean(axis=1)
                 for parts in controls
             )
-            beside = {} if random is None else self._beside(effect[0], random, directions, rises=rises)
-            measured = {"effect": effect[0], "ci_low": low[0], "ci_high": high[0]}
-            measured["n_groups"] = self.experiment.n_groups(rows)
-            yield self._row(kind, subject, self.name, 1.0 if rises else 0.0, readout, **measured, **beside)
+            beside = (
+                NO_CONTROLS if random is None else self._beside(effect[0], random, directions, rises=rises)
+            )
+            interval = (effect[0], low[0], high[0])
+            n_groups, dose = self.experiment.n_groups(rows), 1.0 if rises else 0.0
+            yield self._row(kind, subject, self.name, dose, readout, interval, n_groups, beside)
 
     def _row(
-        self, kind: str, subject: str, target: str, dose: float, readout: str, **values: Any
-    ) -> dict[str, Any]:
-        return intervention_row(kind, subject, self.name, target, dose, readout, **values)
+        self,
+        kind: str,
+        subject: str,
+        target: str,
+        dose: float,
+        readout: str,
+        effect: tuple[float, float, float] | None,
+        n_groups: int,
+        beside: Beside,
+    ) -> InterventionRow:
+        return InterventionRow(
+            kind, subject, None, self.name, target, dose, readout, effect, n_groups, beside
+        )
 
-    def _beside(
-        self, effect: float, matched: np.ndarray, drawn: np.ndarray | None, *, rises: bool
-    ) -> dict[str, Any]:
+    def _beside(self, effect: float, matched: np.ndarray, drawn: np.ndarray | None, *, rises: bool) -> Beside:
         """Controls of one effect: their mean, the edge that all but a few stay below, and p."""
         if not len(matched):
-            return {}
+            return NO_CONTROLS
         sign = 1 if rises else -1
         controls = [control for control in (matched, drawn) if control is not None]
         p = max(float(upper_p(sign * effect, sign * control, ties=FLOAT32_TIES)) for control in controls)
         edge = sign * np.quantile(sign * matched, self.experiment.settings.control_quantile)
-        return {"control_mean": float(matched.mean()), "control_p99": float(edge), "p": p}
+        return Beside(float(matched.mean()), float(edge), p)
 
 
 def _in_blocks(
@@ -245,9 +256,9 @@ def _in_blocks(
     return probe, centroid
 
 
-def _spread(values: np.ndarray) -> dict[str, Any]:
-    """Mean over controls and the middle 95 % of them."""
+def _spread(values: np.ndarray) -> tuple[float, float, float] | None:
+    """Mean over controls and the middle 95 % of them; None without any."""
     if not len(values):
-        return {}
+        return None
     low, high = np.quantile(values, (0.025, 0.975))
-    return {"effect": float(values.mean()), "ci_low": float(low), "ci_high": float(high)}
+    return float(values.mean()), float(low), float(high)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -12,11 +11,12 @@ from moodlens.stats.controls import matched_features
 from moodlens.stats.pvalues import FLOAT32_TIES, upper_p
 from moodlens.validate.interventions import (
     Bank,
+    Beside,
     Experiment,
+    InterventionRow,
     blocks,
     centroid_means,
     constant_effects,
-    intervention_row,
     member_effects,
     probe_means,
 )
@@ -61,21 +61,22 @@ class Trials:
     n_groups: dict[str, np.ndarray] = field(default_factory=dict)
     """by kind, (m,) groups of the rows that were changed."""
 
-    def rows(self, name: str, doses: tuple[float, ...]) -> Iterator[dict[str, Any]]:
+    def rows(self, name: str, doses: tuple[float, ...]) -> Iterator[InterventionRow]:
         """Rows of interventions.parquet: the clamp of every feature, and every dose. ``name``: of the emotion."""
         for i, feature in enumerate(self.features.tolist()):
             for readout in READOUTS:
                 for kind, dose in (("clamp", 0.0), *(("transplant", dose) for dose in doses)):
-                    values: dict[str, Any] = {"feature": feature, "n_groups": int(self.n_groups[kind][i])}
+                    beside = Beside()
                     if kind == "clamp" or dose == 1.0:
                         m = self.measured[kind, readout]
-                        values |= {"effect": m.effect[i], "ci_low": m.low[i], "ci_high": m.high[i]}
-                        values |= {"control_mean": m.control_mean[i], "control_p99": m.control_edge[i]}
-                        values |= {"p": m.p[i]}
+                        effect = (m.effect[i], m.low[i], m.high[i])
+                        beside = Beside(m.control_mean[i], m.control_edge[i], m.p[i])
                     else:
-                        effect, low, high = (part[i] for part in self.doses[dose, readout])
-                        values |= {"effect": effect, "ci_low": low, "ci_high": high}
-                    yield intervention_row(kind, "feature", name, name, dose, readout, **values)
+                        effect = tuple(part[i] for part in self.doses[dose, readout])
+                    n_groups = int(self.n_groups[kind][i])
+                    yield InterventionRow(
+                        kind, "feature", feature, name, name, dose, readout, effect, n_groups, beside
+                    )
 
 
 def try_features(

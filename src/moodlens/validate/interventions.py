@@ -18,7 +18,6 @@ from moodlens.stats.logistic import log_odds
 from moodlens.stats.ranks import activity
 from moodlens.stats.resample import GroupMeans
 from moodlens.study.coded import Coded
-from moodlens.study.records.causal import INTERVENTIONS
 from moodlens.study.rows import DEV
 from moodlens.validate.readouts import Fold, Panel
 
@@ -271,9 +270,34 @@ class Experiment:
         return len(np.unique(self.means.group[rows]))
 
 
-def intervention_row(
-    kind: str, subject: str, emotion: str, target: str, dose: float, readout: str, **values: Any
-) -> dict[str, Any]:
-    """One row of interventions.parquet; what is not given is null."""
-    head = {"kind": kind, "subject": subject, "emotion": emotion, "target": target, "dose": float(dose)}
-    return dict.fromkeys(INTERVENTIONS.columns) | head | {"readout": readout} | values
+@dataclass(frozen=True)
+class Beside:
+    """How an effect stands among its controls; None where there are none."""
+
+    control_mean: float | None = None
+    control_edge: float | None = None
+    """What all but ``1 - control_quantile`` of the matched controls stay within."""
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class InterventionRow:
+    """One row of interventions.parquet, but for q."""
+
+    kind: str
+    subject: str
+    feature: int | None
+    emotion: str
+    target: str
+    dose: float
+    readout: str
+    effect: tuple[float, float, float] | None
+    """Mean change, and the two ends of its interval."""
+    n_groups: int
+    beside: Beside = Beside()
+
+    def values(self) -> tuple[Any, ...]:
+        """In the order of :data:`moodlens.study.records.causal.INTERVENTIONS`."""
+        head = (self.kind, self.subject, self.feature, self.emotion, self.target, self.dose, self.readout)
+        beside = (self.beside.control_mean, self.beside.control_edge, self.beside.p, None)
+        return (*head, *(self.effect or (None, None, None)), *beside, self.n_groups)

@@ -92,10 +92,10 @@ def judge_names(
     """
     check_shapes(table, codes, rows)
     texts, numbers = Texts.of(rows, prompts, settings.splits)
-    features = np.array([one.feature for one in named], dtype=int)
+    features = np.array([item.feature for item in named], dtype=int)
     active = codes[numbers][:, features]
     index = StemIndex(texts.rows.texts.tolist())
-    names = [one.name for one in named]
+    names = [item.name for item in named]
     predicted = predictions(names, texts, index)
     scores = score_all(predicted, active > 0)
     emotion_of = dict(table.select("feature", "emotion").iter_rows())
@@ -121,7 +121,7 @@ def judge_names(
     bare = predictions([Name(kinds=(Kind(((EMOTION, e),)),)) for e in rows.emotions], texts, index)
     alone = score_all(bare, active > 0).balanced[emotion, np.arange(len(features))]
     trial = _Trial(texts, predicted, active, emotion, judged, scores, detection, np.diagonal(within), alone)
-    evidence = [trial.evidence(i, one) for i, one in enumerate(named)]
+    evidence = [trial.evidence(i, item) for i, item in enumerate(named)]
     return JudgedNames(
         trial.table(len(table), named, evidence), trial.summary(evidence, settings, rows.emotions)
     )
@@ -149,7 +149,7 @@ class _Trial:
 
     def evidence(self, i: int, named: Named) -> NameEvidence:
         """What name i was made from (train + val) and what became of it."""
-        groups, found = self.texts.rows.group, self.detection
+        groups, detection = self.texts.rows.group, self.detection
         fires = self.active[:, i] > 0
         hit = fires & self.predicted[i]
         cover = decile_coverage(self.predicted, self.active[:, i])
@@ -161,12 +161,12 @@ class _Trial:
             "n_hit": hit.sum(),
             "groups_firing": len(np.unique(groups[fires])),
             "groups_hit": len(np.unique(groups[hit])),
-            "p_any": found.p_any[i],
-            "p_same": found.p_same[i],
-            "q_same": found.q_same[i],
-            "specific": found.specific[i],
+            "p_any": detection.p_any[i],
+            "p_same": detection.p_same[i],
+            "q_same": detection.q_same[i],
+            "specific": detection.specific[i],
             "within_emotion": self.within[i],
-            "within_emotion_control": found.control_same[i],
+            "within_emotion_control": detection.control_same[i],
             "emotion_alone": self.alone[i],
         }
         return NameEvidence(
@@ -190,20 +190,20 @@ class _Trial:
             for good, asked in zip(self.detection.interpretable, self.judged, strict=True)
         ]
         columns = {
-            "name": [str(one.name) or None for one in named],
+            "name": [str(item.name) or None for item in named],
             "name_score": self.scores.balanced[own, own],
             "name_precision": self.scores.precision[own, own],
             "name_recall": self.scores.recall[own, own],
             "name_control": self.detection.control_any,
             "name_q": self.detection.q,
             "interpretable": verdict,
-            "monosemanticity": [_mean(one.coverage) for one in evidence],
-            "monosemanticity_control": [_mean(one.coverage_control) for one in evidence],
-            "name_evidence": [one.model_dump_json() for one in evidence],
+            "monosemanticity": [_mean(item.coverage) for item in evidence],
+            "monosemanticity_control": [_mean(item.coverage_control) for item in evidence],
+            "name_evidence": [item.model_dump_json() for item in evidence],
         }
         made = pl.DataFrame(
             {
-                "feature": pl.Series([one.feature for one in named], dtype=pl.Int64),
+                "feature": pl.Series([item.feature for item in named], dtype=pl.Int64),
                 **{
                     name: pl.Series(list(columns[name]), dtype=getattr(pl, column.dtype))
                     for name, column in NAME_COLUMNS.items()
@@ -217,8 +217,8 @@ class _Trial:
         self, evidence: list[NameEvidence], settings: NameSettings, emotions: tuple[str, ...]
     ) -> Names:
         """Counts beside their controls."""
-        own, judged, found = np.arange(len(evidence)), self.judged, self.detection
-        claims = np.array([one.claims_emotion for one in evidence], dtype=bool)
+        own, judged, detection = np.arange(len(evidence)), self.judged, self.detection
+        claims = np.array([item.claims_emotion for item in evidence], dtype=bool)
 
         def per(mask: np.ndarray) -> dict[str, int]:
             return {name: int((mask & (self.emotion == c)).sum()) for c, name in enumerate(emotions)}
@@ -237,12 +237,12 @@ class _Trial:
             "balanced_accuracy": self.scores.balanced[own, own],
             "precision": self.scores.precision[own, own],
             "recall": self.scores.recall[own, own],
-            "control_any": found.control_any,
+            "control_any": detection.control_any,
             "within_emotion": self.within,
-            "within_emotion_control": found.control_same,
+            "within_emotion_control": detection.control_same,
             "emotion_alone": self.alone,
-            "monosemanticity": np.array([_mean(one.coverage) for one in evidence]),
-            "monosemanticity_control": np.array([_mean(one.coverage_control) for one in evidence]),
+            "monosemanticity": np.array([_mean(item.coverage) for item in evidence]),
+            "monosemanticity_control": np.array([_mean(item.coverage_control) for item in evidence]),
         }
         summary = {
             "rule": RULE,
@@ -250,16 +250,16 @@ class _Trial:
             "n_texts": len(self.texts.rows),
             "n_named": len(evidence),
             "n_judged": judged.sum(),
-            "n_interpretable": found.interpretable.sum(),
-            "per_emotion": per(found.interpretable),
+            "n_interpretable": detection.interpretable.sum(),
+            "per_emotion": per(detection.interpretable),
             "judged_per_emotion": per(judged),
-            "n_specific": found.specific.sum(),
-            "specific_per_emotion": per(found.specific),
+            "n_specific": detection.specific.sum(),
+            "specific_per_emotion": per(detection.specific),
             "claim_emotion": (judged & claims).sum(),
             "q": settings.q,
             **{name: _median(values[judged]) for name, values in medians.items()},
-            "shuffled": dealt(found.shuffled_any),
-            "shuffled_same_emotion": dealt(found.shuffled_same),
+            "shuffled": dealt(detection.shuffled_any),
+            "shuffled_same_emotion": dealt(detection.shuffled_same),
         }
         return Names.model_validate(plain(summary))
 

@@ -63,19 +63,19 @@ def name_with_model(
     shown, numbers = Texts.of(rows, prompts, DEV)
     texts = shown.rows.texts
     answered = []
-    for done, one in enumerate(named):
-        if one.feature in strong:
-            examples = _examples(codes[numbers, one.feature], namer.n_examples, seed=seed)
+    for done, item in enumerate(named):
+        if item.feature in strong:
+            examples = _examples(codes[numbers, item.feature], namer.n_examples, seed=seed)
             answer = ask(
                 [texts[part].tolist() for part in examples],
                 rows.emotions,
                 namer,
-                feature=one.feature,
+                feature=item.feature,
                 sleep=sleep,
             )
-            learned = one.learned.model_copy(update={"model": namer.model, "answer": answer})
-            one = replace(one, name=read_name(answer, rows.emotions), learned=learned)
-        answered.append(one)
+            learned = item.learned.model_copy(update={"model": namer.model, "answer": answer})
+            item = replace(item, name=read_name(answer, rows.emotions), learned=learned)
+        answered.append(item)
         progress("names", done + 1, len(named))
     return judge_names(answered, table, codes, rows, prompts, settings, seed=seed)
 
