@@ -13,7 +13,7 @@ The control repeats both steps in full with labels shuffled over groups.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -260,7 +260,7 @@ def _table(
     test, held_out = rows.labelled("test"), rows.labelled("held_out")
     rates = firing_rates(codes[test], rows.label[test], n_emotions)
 
-    columns: dict[str, Any] = {
+    columns: dict[str, object] = {
         "feature": feature,
         "emotion": [rows.emotions[c] if alive[f] else None for f, c in enumerate(emotion)],
         "auroc_dev": choice.auroc,

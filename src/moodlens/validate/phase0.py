@@ -4,8 +4,6 @@ Every figure is computed from class sums and ``(d_in, d_in)`` products, never fr
 all pairs, so that 100,000 rows cost little more than 1,000.
 """
 
-from typing import Any
-
 import numpy as np
 
 from moodlens.core import BadInput, plain
@@ -199,14 +197,14 @@ def probe_accuracy(
     n_folds = int(min(FOLDS, counts[counts > 0].min()))
     if n_folds < 2:
         raise BadInput("labels: an emotion has a single row; the linear probe needs at least two of each")
-    by_row = StratifiedKFold(n_folds).split(x, labels)
-    accuracies = [_accuracy(x, labels, fit, judge) for fit, judge in by_row]
-    by_group, shuffled = None, None
+    folds = StratifiedKFold(n_folds).split(x, labels)
+    accuracies = [_accuracy(x, labels, fit, judge) for fit, judge in folds]
+    by_row, by_group, shuffled = _folds(accuracies), None, None
     n_group_folds = min(n_folds, len(np.unique(groups)))
     if n_group_folds >= 2:
         splitter = StratifiedGroupKFold(n_group_folds, shuffle=True, random_state=seed)
         folds = list(splitter.split(x, labels, groups))
-        by_group = Folds.model_validate(_folds([_accuracy(x, labels, fit, judge) for fit, judge in folds]))
+        by_group = _folds([_accuracy(x, labels, fit, judge) for fit, judge in folds])
         drawn = _shuffled_accuracies(x, labels, groups, folds, n_shuffles, seed + 1)
         if n_shuffles:
             shuffled = ShuffledProbe(
@@ -217,12 +215,12 @@ def probe_accuracy(
         group_folds=by_group,
         shuffled=shuffled,
         chance=float(counts.max() / counts.sum()),
-        **_folds(accuracies),
+        **dict(by_row),
     )
 
 
-def _folds(accuracies: list[float]) -> dict[str, Any]:
-    return {"folds": accuracies, "mean": float(np.mean(accuracies)), "std": float(np.std(accuracies))}
+def _folds(accuracies: list[float]) -> Folds:
+    return Folds(folds=tuple(accuracies), mean=float(np.mean(accuracies)), std=float(np.std(accuracies)))
 
 
 def _accuracy(x: np.ndarray, labels: np.ndarray, fit: np.ndarray, judge: np.ndarray) -> float:

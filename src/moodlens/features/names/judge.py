@@ -18,7 +18,7 @@ A name that claims an emotion is held to *any*; one that does not, to both.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from moodlens.features.names.detect import Detection, Scores, decile_coverage, d
 from moodlens.features.names.make import Named, check_shapes, make_names
 from moodlens.features.names.words import EMOTION, Kind, Name, StemIndex, Texts, predictions
 from moodlens.settings.names import NameSettings
-from moodlens.study.records.names import NAME_COLUMNS, NameEvidence, Names, TestedName
+from moodlens.study.records.names import NAME_COLUMNS, DealtNames, NameEvidence, Names, TestedName
 from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:
@@ -223,15 +223,15 @@ class _Trial:
         def per(mask: np.ndarray) -> dict[str, int]:
             return {name: int((mask & (self.emotion == c)).sum()) for c, name in enumerate(emotions)}
 
-        def dealt(counts: np.ndarray) -> dict[str, Any]:
+        def dealt(counts: np.ndarray) -> DealtNames:
             full = np.zeros((len(counts), len(emotions)), dtype=int)
             full[:, : counts.shape[1]] = counts
-            edges = np.percentile(full, 95, axis=0)
-            return {
-                "mean": full.sum(axis=1).mean(),
-                "p95": np.percentile(full.sum(axis=1), 95),
-                "per_emotion_p95": dict(zip(emotions, edges, strict=True)),
-            }
+            edges = np.percentile(full, 95, axis=0).tolist()
+            return DealtNames(
+                mean=float(full.sum(axis=1).mean()),
+                p95=float(np.percentile(full.sum(axis=1), 95)),
+                per_emotion_p95=dict(zip(emotions, edges, strict=True)),
+            )
 
         medians = {
             "balanced_accuracy": self.scores.balanced[own, own],

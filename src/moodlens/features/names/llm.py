@@ -9,7 +9,7 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ def ask(
     return " ".join(name.split())
 
 
-def _post(url: str, body: dict[str, Any], namer: NamerSettings, sleep: Callable[[float], None]) -> Any:
+def _post(url: str, body: Mapping[str, object], namer: NamerSettings, sleep: Callable[[float], None]) -> Any:
     headers = {"Content-Type": "application/json"}
     if namer.key_env is not None:
         key = os.environ.get(namer.key_env)
