@@ -64,6 +64,8 @@ class Rows:
     ) -> "Rows":
         """Rows from arrays or single values: without groups each row is its own, kinds follow from the labels.
 
+        A row of unknown emotion is never plain or neutral, so that what reads :data:`PLAIN` rows reads known ones.
+
         Args:
             label: ``(n,)`` int.
             emotions: names of the labels, at least two.
@@ -76,13 +78,15 @@ class Rows:
         n = len(label)
         if kind is None:
             kind = np.select([label >= 0, label == NEUTRAL], ["plain", "neutral"], "unlabelled")
+        kind = np.broadcast_to(np.asarray(kind, dtype=str), (n,))
+        kind = np.where((label == UNKNOWN) & np.isin(kind, PLAIN), "unlabelled", kind)
         codes = np.arange(n) if group is None else np.unique(np.asarray(group), return_inverse=True)[1]
         return cls(
             texts=np.array([""] * n if texts is None else list(texts), dtype=object),
             label=label,
             group=codes.astype(np.int64).reshape(-1),
             split=np.broadcast_to(np.asarray(split, dtype=str), (n,)),
-            kind=np.broadcast_to(np.asarray(kind, dtype=str), (n,)),
+            kind=kind,
             emotions=tuple(emotions),
         )
 

@@ -1,0 +1,68 @@
+"""Rows cut every column alike, know neutral from unknown, and have one filter."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from moodlens.core import BadInput
+from moodlens.study.rows import DEV, NEUTRAL, UNKNOWN, Rows
+
+EMOTIONS = ("happy", "sad")
+
+
+def _frame(**columns):
+    return pl.DataFrame(
+        {
+            "text": ["a", "b", "c", "d", "e", "f"],
+            "emotion": ["happy", "sad", None, None, None, "angry"],
+            "kind": ["plain", "plain", "neutral", "unlabelled", "negation", "plain"],
+            "split": ["train", "val", "test", "train", "held_out", "test"],
+            "group": ["g", "g", "h", "i", "j", "k"],
+        }
+        | columns
+    )
+
+
+def test_neutral_and_unknown_are_different_things():
+    rows = Rows.from_frame(_frame(), EMOTIONS)
+    assert rows.label.tolist() == [0, 1, NEUTRAL, UNKNOWN, UNKNOWN, UNKNOWN]
+    assert rows.kind.tolist() == ["plain", "plain", "neutral", "unlabelled", "negation", "unlabelled"]
+    assert rows.where().tolist() == [0, 1, 2]
+    assert rows.plain.tolist() == [True] * 3 + [False] * 3
+    assert rows.labelled().tolist() == [0, 1]
+
+
+def test_one_filter_by_split_and_kind():
+    rows = Rows.from_frame(_frame(), EMOTIONS)
+    assert rows.where(*DEV).tolist() == [0, 1]
+    assert rows.where(*DEV, kinds=None).tolist() == [0, 1, 3]
+    assert rows.where("held_out", kinds=("negation",)).tolist() == [4]
+    assert rows.labelled("test").tolist() == []
+
+
+def test_an_index_a_mask_and_a_slice_cut_every_column():
+    rows = Rows.from_frame(_frame(), EMOTIONS)
+    for cut in (rows[np.array([1, 2])], rows[np.arange(6) % 4 > 0][:2], rows[1:3]):
+        assert len(cut) == 2
+        assert cut.texts.tolist() == ["b", "c"]
+        assert cut.split.tolist() == ["val", "test"]
+        assert cut.group.tolist() == [0, 1]
+        assert cut.emotions == EMOTIONS
+
+
+def test_what_is_not_given_follows_from_the_labels():
+    rows = Rows.of([0, NEUTRAL, UNKNOWN], emotions=EMOTIONS)
+    assert rows.kind.tolist() == ["plain", "neutral", "unlabelled"]
+    assert rows.group.tolist() == [0, 1, 2]
+    assert rows.split.tolist() == ["train"] * 3
+    assert Rows.of([UNKNOWN], emotions=EMOTIONS, kind="plain").kind.tolist() == ["unlabelled"]
+    assert Rows.of([UNKNOWN], emotions=EMOTIONS, kind="mixed").kind.tolist() == ["mixed"]
+
+
+def test_columns_that_do_not_fit_are_one_line():
+    with pytest.raises(BadInput, match="there are 2 labels"):
+        Rows.of([0, 1], emotions=EMOTIONS, group=[1])
+    with pytest.raises(BadInput, match="labels run from 0 to 2, for 2 emotions"):
+        Rows.of([0, 2], emotions=EMOTIONS)
+    with pytest.raises(BadInput, match="labels run from -3"):
+        Rows.of([-3], emotions=EMOTIONS)
