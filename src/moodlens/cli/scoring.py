@@ -19,21 +19,21 @@ def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
         }
         value["ci"] = {m: {name: e.ci for name, e in parts.items()} for m, parts in result.auroc.items()}
     if out is not None:
-        return value | {"read": scored.read, "scores_file": str(out)}
+        return value | {"read": scored.result.table, "scores_file": str(out)}
     columns = ["id", "emotion", *(f"family_{e}" for e in emotions)]
     found = [name for name in scored.table.columns if name.startswith("feature_")]
     rows = []
     for record in records(scored.table):
         active = {name.removeprefix("feature_"): record[name] for name in found if record[name]}
         rows.append({**{c: record[c] for c in columns}, "features": active})
-    return value | {"read": scored.read, "scores": rows}
+    return value | {"read": scored.result.table, "scores": rows}
 
 
 def score_lines(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> list[str]:
     """The AUROC table and the first texts."""
     result = scored.result
     lines = [*auroc_lines(result.name, result, emotions), ""] if result.auroc else []
-    lines += [scored.read, ""]
+    lines += [scored.result.table, ""]
     head = ["text", *emotions]
     rows = [
         [record["text"][:60], *(round(float(record[f"family_{e}"]), 3) for e in emotions)]

@@ -34,8 +34,6 @@ class Scored:
 
     Families are read from pre-activations (:mod:`moodlens.validate.transfer`), so that their scores may be negative.
     """
-    read: str = ""
-    """What reading the table found, as one line."""
 
 
 def score_table(
@@ -64,7 +62,7 @@ def score_table(
         grouped=table.group_column is not None or report.n_duplicates > 0,
         progress=progress,
     )
-    return replace(scored, read=report.line)
+    return replace(scored, result=scored.result.model_copy(update={"table": report.line}))
 
 
 def score_frame(
@@ -159,7 +157,12 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
             f"{study.path}: its embeddings were made elsewhere, so new texts cannot be embedded; "
             "set encoder.id to the encoder that made them, such as t5:google-t5/t5-base"
         )
-    encoder = get_encoder(settings.id, dtype=settings.dtype, long_texts=settings.long_texts)
+    # As the embeddings were made, not as `auto` would decide on this machine or on these texts.
+    encoder = get_encoder(
+        settings.id,
+        dtype=info.get("dtype", settings.dtype),
+        long_texts=info.get("long_texts", settings.long_texts),
+    )
     mine = encoder.info()
     for key in ("encoder", "revision", "pooling", "d_in"):
         if info.get(key) != mine.get(key):

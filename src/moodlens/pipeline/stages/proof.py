@@ -120,7 +120,7 @@ def transfer_summary(study: Study) -> Summary:
     transfer = study.read(Transfer)
     lines = auroc_lines("held-out words and scenes", transfer.held_out, study.emotions)
     for texts in transfer.sets:
-        lines += ["", *auroc_lines(texts.name, texts, study.emotions)]
+        lines += ["", *auroc_lines(texts.name, texts, study.emotions), texts.table]
     return plain(transfer.model_dump()), lines
 
 

@@ -110,9 +110,9 @@ def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Tabl
     for method, name in methods.items():
         cells = (_cell(auroc[method].get(column, nothing)) for column in (*emotions, "mean"))
         rows.append((name, *cells))
-    read, judged = "", "nothing on these"
+    read, judged, table = "", "nothing on these", ""
     if isinstance(texts, TransferSet):
-        read = f", read {plain_text(texts.reading)}"
+        read, table = f", read {plain_text(texts.reading)}", f" {plain_text(texts.table)}."
         if texts.n_seen:
             judged = f"and {texts.n_seen:,} of these texts, or sentences of them, were among those: not new to the SAE"
     return Table(
@@ -122,7 +122,7 @@ def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Tabl
         numeric=frozenset(range(1, len(emotions) + 2)),
         note="0.5 is chance. Families and single features are read before the SAE's threshold; the rows named active "
         "count only texts in which a feature passes it. Everything was fitted on the study's train and validation "
-        f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups.",
+        f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups." + table,
     )
 
 

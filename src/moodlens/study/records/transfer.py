@@ -59,6 +59,9 @@ class TransferSet(Part):
         default=None, description="labelled texts that the study trained on, whole or by a sentence (count)"
     )
     reading: str = Field(description="`per segment, max` or `as one`")
+    table: str = Field(
+        default="", description="what was left out, joined or renamed in reading the table, in words"
+    )
     auroc: Aurocs = Field(description=f"{_AUROC}; empty where fewer than two emotions are labelled")
 
 
