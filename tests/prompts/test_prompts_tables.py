@@ -1,47 +1,13 @@
 """Users' tables: labels, groups, splits and ids as they are meant, and everything else counted or refused in one line."""
 
-import re
-
 import polars as pl
 import pytest
 
+from helpers.tables import MOODS, WORDS, labelled, read, refused, table, write
 from moodlens.core import BadInput
 from moodlens.prompts import COLUMNS, assign_splits, generate, read_prompts, read_tables
 from moodlens.prompts.copies import count_copies
-from moodlens.prompts.labels import in_order
-from moodlens.settings.study import Settings, Table
-
-MOODS = ("happy", "sad", "calm")
-WORDS = ("merry", "lonely", "serene")
-
-
-def write(path, rows, columns=("caption", "mood")):
-    pl.DataFrame([list(map(str, row)) for row in rows], schema=columns, orient="row").write_csv(path)
-    return path
-
-
-def labelled(labels, texts=None):
-    return [
-        (text, label)
-        for text, label in zip(texts or [f"tune {i}" for i in range(len(labels))], labels, strict=True)
-    ]
-
-
-def table(path, **columns) -> Table:
-    return Table(path=str(path), **{"text_column": "caption", "emotion_column": "mood"} | columns)
-
-
-def read(path, emotions=(), **columns):
-    return read_prompts(table(path, **columns), emotions=emotions)
-
-
-def refused(path, says, emotions=(), **columns):
-    with pytest.raises(BadInput, match=re.escape(says)) as caught:
-        read(path, emotions, **columns)
-    line = str(caught.value)
-    assert "\n" not in line
-    assert line.startswith(str(path))
-
+from moodlens.settings.study import Table
 
 NAMED = {"group_column": "who", "split_column": "part", "id_column": "key"}
 
@@ -108,124 +74,6 @@ def test_texts_lose_marks_that_nobody_sees(tmp_path):
         )
     )
     assert frame["text"].to_list() == ["a merry tune", "👩\u200d🎤 sings"]
-
-
-# --- labels -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("spellings", "label", "named"),
-    [
-        (["happy", "Happy", "HAPPY", "happy"], "happy", ("HAPPY", "Happy")),
-        (["Happy", "Happy", "happy"], "Happy", ("happy",)),
-        (["happy", " happy ", "happy\u00a0"], "happy", ()),
-        (
-            ["\ufeffhappy", "happy\u200b", "hap\u00adpy"],
-            "happy",
-            ("happy\\u200b", "hap\\xadpy", "\\ufeffhappy"),
-        ),
-        (["fröhlich", "fro\u0308hlich"], "fröhlich", ("fro\\u0308hlich",)),
-        (["very happy", "Very  Happy", "very happy"], "very happy", ("Very  Happy",)),
-        (["so happy", "so\nhappy", "so happy"], "so happy", ("so\\nhappy",)),
-        (["ｈａｐｐｙ", "happy"], "happy", ("ｈａｐｐｙ",)),
-        (["1", "1.0", "1.00"], "1", ("1.0", "1.00")),
-        (["True", "TRUE", "true", "true"], "true", ("TRUE", "True")),
-        (["STRASSE", "Straße", "Straße"], "Straße", ("STRASSE",)),
-    ],
-)
-def test_a_label_is_one_however_it_is_spelled(tmp_path, spellings, label, named):
-    frame, report = read(write(tmp_path / "mine.csv", labelled([*spellings, "other"])))
-    assert frame["emotion"].to_list() == [label] * len(spellings) + ["other"]
-    assert report.labels_merged == ({label: named} if named else {})
-    assert all(f"{other}" in report.line for other in named)
-
-
-MISSING = ["", " ", "None", "N/A", "n/a", "NA", "NULL", "null", "nan", "NaN", "<NA>", "#N/A", "-", "--", "—", "?", ".", "(none)", "unknown", "Undefined", "\\N"]  # fmt: skip
-
-
-@pytest.mark.parametrize("word", MISSING)
-def test_missing_is_missing(tmp_path, word):
-    frame, report = read(write(tmp_path / "mine.csv", labelled(["happy", "sad", word])))
-    assert frame["emotion"].to_list() == ["happy", "sad", None]
-    assert report.n_without_label == 1
-    assert "1 without a label" in report.line
-
-
-def test_a_study_that_lists_such_a_word_means_it(tmp_path):
-    path = write(tmp_path / "mine.csv", labelled(["None", "sad", "Neutral", "NA"]))
-    frame, _ = read(path, emotions=("none", "sad", "neutral"))
-    assert frame["emotion"].to_list() == ["none", "sad", "neutral", None]
-    assert frame["kind"].to_list() == ["plain", "plain", "plain", "unlabelled"]
-
-
-def test_neutral_texts_have_no_emotion(tmp_path):
-    frame, report = read(write(tmp_path / "mine.csv", labelled(["happy", "Neutral", "sad", "neutral"])))
-    assert frame["emotion"].to_list() == ["happy", None, "sad", None]
-    assert frame["kind"].to_list() == ["plain", "neutral", "plain", "neutral"]
-    assert "2 neutral" in report.line
-    path = write(tmp_path / "two.csv", labelled(["happy", "neutral"]))
-    refused(path, "column 'mood' holds 1 different label (happy) beside neutral; 2 to 50 are needed")
-
-
-@pytest.mark.parametrize("word", ["mean", "Mean"])
-def test_words_of_results_are_no_labels(tmp_path, word):
-    says = f"{word!r} cannot be a label, since results call the mean over all emotions so; rename it"
-    refused(write(tmp_path / "mine.csv", labelled(["happy", word])), f"column 'mood': {says}")
-    with pytest.raises(ValueError, match=says):
-        Settings(emotions=("happy", word))
-
-
-@pytest.mark.parametrize(
-    ("emotions", "says"),
-    [
-        (("happy", "Happy"), "'happy' and 'Happy' are one label"),
-        (("happy", " \ufeff"), "a label is blank"),
-        (("happy", "(none)"), "cannot be a label"),
-    ],
-)
-def test_settings_refuse_labels_that_are_none(emotions, says):
-    with pytest.raises(ValueError, match=re.escape(says)):
-        Settings(emotions=emotions)
-
-
-def test_the_spelling_of_the_study_counts(tmp_path):
-    path = write(tmp_path / "mine.csv", labelled(["HAPPY", "HAPPY", "Sad", "sad"]))
-    frame, _ = read(path, emotions=("Happy", "SAD", "calm"))
-    assert frame["emotion"].to_list() == ["Happy", "Happy", "SAD", "SAD"]
-    refused(
-        path,
-        "labels not among the study's emotions: HAPPY (row 1, column 'mood'); they are sad, calm",
-        emotions=("sad", "calm"),
-    )
-
-
-def test_a_table_of_one_label_is_enough_for_a_study_that_has_others(tmp_path):
-    path = write(tmp_path / "mine.csv", labelled(["happy"] * 3))
-    assert set(read(path, emotions=("happy", "sad"))[0]["emotion"]) == {"happy"}
-    refused(path, "column 'mood' holds 1 different label (happy); 2 to 50 are needed")
-    refused(write(path, labelled(["", "-"])), "0 different labels", emotions=("happy", "sad"))
-
-
-def test_too_many_labels(tmp_path):
-    read(write(tmp_path / "mine.csv", labelled([f"mood {i}" for i in range(50)])))
-    refused(
-        write(tmp_path / "mine.csv", labelled([f"mood {i}" for i in range(51)])),
-        "holds 51 different labels (mood 0, mood 1,",
-    )
-
-
-@pytest.mark.parametrize(
-    ("labels", "ordered"),
-    [
-        (["10", "9", "0", "2"], ["0", "2", "9", "10"]),
-        (["-1", "1", "0.5"], ["-1", "0.5", "1"]),
-        (["mood 10", "mood 9", "Mood 1"], ["Mood 1", "mood 9", "mood 10"]),
-        (["true", "false"], ["false", "true"]),
-        (["1", "happy", "10", "2", "²"], ["1", "2", "10", "happy", "²"]),
-    ],
-)
-def test_labels_in_their_natural_order(labels, ordered):
-    assert in_order(labels) == ordered
 
 
 # --- copies -----------------------------------------------------------------------------------------------------------
