@@ -57,6 +57,24 @@ def test_the_layout_is_saelens(trained, tmp_path, architecture):
         assert config["rescale_acts_by_decoder_norm"] is False
 
 
+def test_the_size_of_the_core_travels(trained, tmp_path):
+    sae = load_sae(_saved(trained["l1"].sae, tmp_path / "whole"))
+    assert sae.core_size == sae.d_sae
+    sae.core_size = 5
+    assert load_sae(_saved(sae, tmp_path / "part")).core_size == 5
+    config = json.loads((tmp_path / "part/cfg.json").read_text())
+    for wrong in (-1, 25, "5", True):
+        config["metadata"]["core_size"] = wrong
+        (tmp_path / "part/cfg.json").write_text(json.dumps(config))
+        with pytest.raises(BadInput, match="core_size"):
+            load_sae(tmp_path / "part")
+
+
+def _saved(sae, folder):
+    save_sae(sae, folder)
+    return folder
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_the_files_say_by_hand(trained, small, tmp_path, architecture):
     """The formulas of SAELens applied with numpy to the raw tensors give our codes."""

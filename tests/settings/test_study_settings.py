@@ -12,7 +12,8 @@ def test_defaults_are_the_quickstart():
     study = read_study(None)
     assert study == Settings()
     assert study.emotions == ("happy", "sad", "calm", "energetic")
-    assert study.seeds >= 5
+    assert study.seeds >= 2
+    assert study.core.members >= 4
 
 
 def test_a_study_survives_its_own_yaml(tmp_path):
@@ -27,6 +28,8 @@ def test_a_study_survives_its_own_yaml(tmp_path):
     [
         ("sae.l1_coeficient=1", "did you mean 'l1_coefficient'"),
         ("sead=1", "unknown setting 'sead'; did you mean 'seed'"),
+        ("core.members=1", "agrees with itself"),
+        ("control=untrained", "control"),
         ("seed=-1", "seed: .*greater than or equal to 0"),
         ("seed", "write it as name.name=value"),
         ("emotions=[happy]", "2 to 50"),

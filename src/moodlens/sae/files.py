@@ -44,6 +44,7 @@ def save_sae(sae: SAE, dir: Path | str, metadata: dict[str, Any] | None = None) 
         "sae_lens_version": SAE_LENS_VERSION,
         "sae_lens_training_version": None,
         "training_library": "moodlens",
+        "core_size": sae.core_size,
         "weights_sha256": file_sha256(dir / WEIGHTS),
     }
     if sae.settings is not None:
@@ -97,7 +98,12 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
             "W_dec": tensors["W_dec"] / norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None],
         }
     settings = metadata.pop("moodlens_settings", None)
-    return SAE(
+    core_size = metadata.pop("core_size", config["d_sae"])
+    if type(core_size) is not int or not 0 <= core_size <= config["d_sae"]:
+        raise BadInput(
+            f"{dir / CONFIG}: core_size = {core_size!r} must be a number of its {config['d_sae']} features"
+        )
+    sae = SAE(
         *(tensors[name] for name in PARAMETERS),
         activation=activation,
         threshold=tensors.get("threshold"),
@@ -107,6 +113,8 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
         else validate(SAESettings, settings, f"{dir / CONFIG}: moodlens_settings"),
         metadata=metadata,
     )
+    sae.core_size = core_size
+    return sae
 
 
 def _activation(config: dict[str, Any], path: Path) -> Activation:

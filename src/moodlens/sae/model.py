@@ -32,6 +32,13 @@ class SAE(nn.Module):
         k: active features a row, for ``topk``.
         settings: how it was trained, if moodlens trained it.
         metadata: free-form facts that travel with the weights (encoder id, pooling, data hash).
+
+    Attributes:
+        core_size: features ``[0, core_size)`` may be claimed to mean something, the others only rebuild what those
+            leave; ``d_sae`` unless it is set.
+
+    Raises:
+        BadInput: the parts do not fit together.
     """
 
     def __init__(
@@ -72,6 +79,7 @@ class SAE(nn.Module):
         self.k = k
         self.settings = settings
         self.metadata: dict[str, Any] = dict(metadata or {})
+        self.core_size = d_sae
 
     @property
     def d_in(self) -> int:

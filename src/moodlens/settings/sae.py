@@ -148,6 +148,49 @@ class SAESettings(Frozen):
         return prefixes
 
 
+class CoreSettings(Frozen):
+    """The stable core: what several narrow ``l1`` SAEs of other seeds agree on, found before a label is looked at."""
+
+    members: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="narrow SAEs whose features are compared (count); 0: no core, the one SAE of the section sae, of "
+        "which every feature may be claimed",
+    )
+    d_sae: int | None = Field(
+        default=None,
+        ge=1,
+        description="features of a member; None: one for every 11 training rows, 64 to 4 d_in",
+    )
+    l1_coefficient: float = Field(
+        default=0.1, gt=0, description="weight of the L1 norm, in units where rows have mean square norm 1"
+    )
+    learning_rate: float = Field(default=2.5e-3, gt=0, description="peak step size of Adam")
+    epochs: int = Field(default=15, ge=1, description="passes of a member")
+    similarity: float = Field(
+        default=0.6,
+        gt=0,
+        lt=1,
+        description="decoder cosine and activation correlation from which on two features of two members are one",
+    )
+    least: float = Field(
+        default=0.5, gt=0, le=1, description="share of the members that a feature of the core is found in"
+    )
+    bootstraps: int = Field(
+        default=2,
+        ge=0,
+        le=16,
+        description="cores of resampled training groups, that say what other data would change (count)",
+    )
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if self.members == 1:
+            raise ValueError("members: one SAE agrees with itself; give 2 or more, or 0 for no core")
+        return self
+
+
 def grid(settings: SAESettings, axes: Mapping[str, Sequence[Any]]) -> list[SAESettings]:
     """Every combination of ``axes`` (setting name -> values) laid over ``settings``; the last axis varies fastest.
 

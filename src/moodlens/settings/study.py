@@ -13,7 +13,7 @@ from moodlens.settings.base import Frozen, apply_changes, read_yaml, validate
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.labels import check_labels
 from moodlens.settings.names import NamerSettings, NameSettings
-from moodlens.settings.sae import SAESettings, grid
+from moodlens.settings.sae import CoreSettings, SAESettings, grid
 from moodlens.settings.steer import SteerSettings
 from moodlens.settings.validation import ValidationSettings
 from moodlens.settings.verdict import VerdictSettings
@@ -135,23 +135,34 @@ class Settings(Frozen):
 
     name: str = Field(default="quickstart", description="shown in the report")
     seed: int = Field(default=0, ge=0, description="the one seed from which every other is derived")
-    control: Literal["none", "shuffle-labels"] = Field(
-        default="none", description="shuffle-labels: must find nothing"
+    control: Literal["none", "shuffle-labels", "untrained-rows", "untrained-random"] = Field(
+        default="none",
+        description="a study that must find nothing: emotions dealt anew (shuffle-labels), or dictionaries that learned "
+        "nothing, of differences of training rows (untrained-rows) or random directions (untrained-random)",
     )
     emotions: tuple[str, ...] = Field(
         default=("happy", "sad", "calm", "energetic"), description="the labels, in order"
     )
     prompts: PromptSettings = PromptSettings()
     encoder: EncoderSettings = EncoderSettings()
+    core: CoreSettings = Field(
+        default=CoreSettings(),
+        description="the features that may be claimed, and are fixed before the rest is trained",
+    )
     sae: SAESettings = Field(
         default=QUICKSTART_SAE,
-        description="of the SAE; a file with its own sae section starts from SAESettings, the roadmap's defaults",
+        description="of the rest that rebuilds what the core leaves, or of the only SAE where there is no core; "
+        "a file with its own sae section starts from SAESettings, the roadmap's defaults",
     )
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
     )
     seeds: int = Field(
-        default=5, ge=1, le=64, description="SAEs of other seeds that stand beside the study's own (count)"
+        default=2,
+        ge=1,
+        le=64,
+        description="pipelines of other seeds that stand beside the study's own: their cores, or, without a core, "
+        "their SAEs (count)",
     )
     features: FeatureSettings = FeatureSettings()
     names: NameSettings = NameSettings()

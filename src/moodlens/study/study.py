@@ -232,6 +232,11 @@ class Study:
         with self.made_by("train"):
             return self.cached(f"sae {name}", "train", lambda: load_sae(folder, encoder_id=encoder))
 
+    @property
+    def core_size(self) -> int:
+        """Features ``[0, core_size)`` of the study's SAE may be claimed; all of them where there is no core."""
+        return self.sae().core_size
+
     def sae_metadata(self, name: str = MAIN) -> dict[str, Any]:
         """What cfg.json says of an SAE beside its weights, once they were checked against it."""
         self.sae(name)
