@@ -10,3 +10,6 @@ from .precomputed import write_precomputed as write_precomputed
 from .segments import encode_segments as encode_segments
 from .segments import segments as segments
 from .store import EmbeddingStore as EmbeddingStore
+from .tokens import Tokens as Tokens
+from .tokens import each_tokens as each_tokens
+from .tokens import words_of as words_of

@@ -157,14 +157,22 @@ class Encoder:
         self.settle(texts)
         return self._encode(reading, progress or silent)
 
-    def encode_tokens(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def encode_tokens(
+        self, texts: Sequence[str], read: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Last hidden states of every real token, special ones included.
 
-        A token of a long text that is in two of its parts has the mean of its two states.
+        A token of a long text that is in two of its parts has the mean of its two states. Texts of the same tokens are
+        encoded once.
+
+        Args:
+            texts: any length; all their tokens are held at once (:func:`moodlens.embed.tokens.each_tokens` streams).
+            read: ``(t, d_in)`` states -> ``(t, m)`` float32: what is kept of each token by itself; None: its state.
 
         Returns:
-            states: (sum of tokens, d_in) float32, the texts one after another.
-            offsets: (n + 1,) int64; text i has ``states[offsets[i]:offsets[i + 1]]``, whose mean is its embedding.
+            values: (sum of tokens, d_in or m) float32, the texts one after another.
+            offsets: (n + 1,) int64; text i has ``values[offsets[i]:offsets[i + 1]]``. The mean of its states is its
+                embedding.
 
         Raises:
             BadInput: a text is not a string or is blank.
@@ -174,17 +182,28 @@ class Encoder:
 
         def token_rows(parts: list[Part]) -> list[np.ndarray]:
             states, lengths = self._states(parts)
-            return [part.numpy() for part in states.float().cpu().split(lengths.tolist())]
+            rows = states.float().cpu().numpy()
+            return np.split(rows if read is None else read(rows), np.cumsum(lengths.tolist())[:-1])
 
+        width = self.d_in if read is None else read(np.zeros((0, self.d_in), dtype=np.float32)).shape[1]
         n_read = (reading.n_tokens - reading.n_cut)[np.unique(reading.distinct, return_index=True)[1]]
-        by_text = [np.zeros((n, self.d_in), dtype=np.float32) for n in n_read]
+        by_text = [np.zeros((n, width), dtype=np.float32) for n in n_read]
         for rows, result in self._each_batch(token_rows, reading.parts):
-            for row, states in zip(rows, result, strict=True):
+            for row, values in zip(rows, result, strict=True):
                 part, text = reading.parts[row], reading.owner[row]
-                by_text[text][part.places] += states * (part.weights * n_read[text])[:, None]
-        states = [by_text[text] for text in reading.distinct]
-        offsets = np.cumsum([0, *map(len, states)], dtype=np.int64)
-        return np.concatenate([*states, np.empty((0, self.d_in), dtype=np.float32)]), offsets
+                by_text[text][part.places] += values * (part.weights * n_read[text])[:, None]
+        values = [by_text[text] for text in reading.distinct]
+        offsets = np.cumsum([0, *map(len, values)], dtype=np.int64)
+        return np.concatenate([*values, np.empty((0, width), dtype=np.float32)]), offsets
+
+    def token_spans(self, texts: Sequence[str]) -> np.ndarray:
+        """Where the tokens of :meth:`encode_tokens` stand in their texts.
+
+        Returns:
+            (sum of tokens, 2) int64, first character and the one behind the last, without blanks around them; equal for
+            special tokens, and for others that stand for no character.
+        """
+        return self._reader.spans(texts)
 
     def _build(self, checkpoint: Checkpoint, dtype: str) -> Model:
         label = f"encoder {self.id}"

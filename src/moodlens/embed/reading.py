@@ -103,6 +103,18 @@ class Reader:
             begin=begin,
         )
 
+    def spans(self, texts: Sequence[str]) -> np.ndarray:
+        """Characters of every token that is read, (sum of tokens, 2) int64: see :meth:`Encoder.token_spans`."""
+        n_begin, n_end = len(self._begin), len(self._end)
+        out = []
+        for text, item in zip(texts, self._tokenizer.encode_batch(list(texts)), strict=True):
+            inside = item.offsets[n_begin : len(item.offsets) - n_end]
+            inside = inside[: self._room] if self._long_texts == "cut" else inside
+            out += [(0, 0)] * n_begin
+            out += [_without_blanks(text, begin, end) for begin, end in inside]
+            out += [(len(text), len(text))] * n_end
+        return np.array(out, dtype=np.int64).reshape(-1, 2)
+
     def _parts(self, ids: tuple[int, ...]) -> list[Part]:
         n_begin, n_end = len(self._begin), len(self._end)
         total = n_begin + len(ids) + n_end
@@ -184,6 +196,15 @@ def _known_words(tokenizer: "Tokenizer") -> list[bool]:
     for number in [*special, *([] if unknown is None else [unknown])]:
         known[number] = False
     return known
+
+
+def _without_blanks(text: str, begin: int, end: int) -> tuple[int, int]:
+    """T5's pieces hold the blank before a word."""
+    while begin < end and text[begin].isspace():
+        begin += 1
+    while begin < end and text[end - 1].isspace():
+        end -= 1
+    return begin, end
 
 
 def _is_unicode(text: str) -> bool:
