@@ -48,6 +48,7 @@ def prompt_table(emotions: tuple[str, ...], groups_each: int, rows_each: int) ->
                         "text": f"{emotion or 'plain'} piano piece number {g}.{r}",
                         "emotion": emotion,
                         "kind": "plain" if emotion else "neutral",
+                        "concept": None,
                         "about": None,
                         "split": SPLITS[g % len(SPLITS)],
                         "group": group,
@@ -59,7 +60,7 @@ def prompt_table(emotions: tuple[str, ...], groups_each: int, rows_each: int) ->
                         "source": "test",
                     }
                 )
-    return pl.DataFrame(rows, schema_overrides={"about": pl.String, "twin": pl.String})
+    return pl.DataFrame(rows, schema_overrides=dict.fromkeys(("concept", "about", "twin"), pl.String))
 
 
 def write_sae(folder: Path, d_in: int, d_sae: int, W: np.ndarray, mean: np.ndarray) -> None:

@@ -66,3 +66,11 @@ def test_columns_that_do_not_fit_are_one_line():
         Rows.of([0, 2], emotions=EMOTIONS)
     with pytest.raises(BadInput, match="labels run from -3"):
         Rows.of([-3], emotions=EMOTIONS)
+
+
+def test_a_concept_that_is_not_known_is_empty():
+    assert Rows.from_frame(_frame(), EMOTIONS).concept.tolist() == [""] * 6
+    rows = Rows.from_frame(_frame(concept=["play", None, None, None, "grief", ""]), EMOTIONS)
+    assert rows.concept.tolist() == ["play", "", "", "", "grief", ""]
+    assert rows[[4, 0]].concept.tolist() == ["grief", "play"]
+    assert Rows.of([0], emotions=EMOTIONS).concept.tolist() == [""]

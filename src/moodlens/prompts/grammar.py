@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MAX_PROMPTS = 100_000
 FACTORS = ("instrument", "genre", "intensity", "style")
-COLUMNS = ("id", "text", "emotion", "kind", "about", "split", "group", *FACTORS, "twin", "source")
+COLUMNS = ("id", "text", "emotion", "concept", "kind", "about", "split", "group", *FACTORS, "twin", "source")
 """Columns of every frame of prompts; all are text."""
 SOURCE = "grammar"
 BARE_SHARE = 1 / 3
@@ -173,6 +173,7 @@ def _row(text: str, unit: Unit | None, made: Text, held_out: bool) -> dict[str, 
         "id": "",
         "text": text,
         "emotion": emotion,
+        "concept": None,
         "kind": "neutral" if emotion is None else "plain",
         "about": None,
         "split": "held_out" if held_out else "",

@@ -73,6 +73,7 @@ def _row(made: Text, kind: str, about: str, group: str) -> dict[str, Any]:
         "id": "",
         "text": made.text,
         "emotion": None,
+        "concept": None,
         "kind": kind,
         "about": about,
         "split": "held_out",

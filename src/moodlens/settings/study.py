@@ -30,6 +30,10 @@ class Table(Frozen):
     emotion_column: str | None = Field(
         default=None, description="column with the label; none: the texts are unlabelled"
     )
+    concept_column: str | None = Field(
+        default=None,
+        description="column with what the emotion is about (e.g. grief); none, or an empty cell: not known",
+    )
     group_column: str | None = Field(
         default=None, description="column that must not straddle a split (e.g. the annotator)"
     )

@@ -37,6 +37,8 @@ class Rows:
     """(n,) str: train, val, test or held_out."""
     kind: np.ndarray
     """(n,) str, one of :data:`KINDS`."""
+    concept: np.ndarray
+    """(n,) str objects: what the emotion is about; "" where none is known."""
     emotions: tuple[str, ...]
     """Names of the labels, in order."""
 
@@ -61,6 +63,7 @@ class Rows:
         split: Any = "train",
         kind: Any = None,
         texts: Any = None,
+        concept: Any = None,
     ) -> "Rows":
         """Rows from arrays or single values: without groups each row is its own, kinds follow from the labels.
 
@@ -73,6 +76,7 @@ class Rows:
             split: ``(n,)`` str, or one for all.
             kind: ``(n,)`` str, or None: plain, neutral, or unlabelled where the label is unknown.
             texts: ``(n,)`` str, or None: empty texts.
+            concept: ``(n,)`` str or None, or None: no row has one.
         """
         label = np.asarray(label, dtype=np.int64)
         n = len(label)
@@ -87,6 +91,7 @@ class Rows:
             group=codes.astype(np.int64).reshape(-1),
             split=np.broadcast_to(np.asarray(split, dtype=str), (n,)),
             kind=kind,
+            concept=np.array([""] * n if concept is None else [one or "" for one in concept], dtype=object),
             emotions=tuple(emotions),
         )
 
@@ -109,6 +114,7 @@ class Rows:
             split=frame["split"].to_list(),
             kind=kind,
             texts=frame["text"].to_list(),
+            concept=frame["concept"].to_list() if "concept" in frame.columns else None,
         )
 
     def __len__(self) -> int:

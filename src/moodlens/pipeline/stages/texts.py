@@ -79,14 +79,13 @@ def prompts(study: Study, section: PromptsSection, progress: Progress) -> Iterab
         frame, reports = _texts(section)
     else:
         frame = _precomputed_prompts(section)
+    missing = [name for name in PROMPTS.columns if name not in frame.columns]
+    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
     given = frame["split"]
     frame = assign_splits(frame, fractions=section.prompts.fractions, seed=section.seed)
     if section.control == "shuffle-labels":
         frame = shuffle_labels(frame, seed=section.seed)
-    missing = [name for name in PROMPTS.columns if name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing).select(
-        *PROMPTS.columns
-    )
+    frame = frame.select(*PROMPTS.columns)
     record = Prompts(
         emotions=section.emotions,
         seed=section.seed,
@@ -174,18 +173,21 @@ def _precomputed_prompts(section: PromptsSection) -> pl.DataFrame:
 
 
 def shuffle_labels(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
-    """Deal the emotions anew among the labelled groups of each split; group sizes and split sizes stay.
+    """Deal emotions, with their concepts, anew among the labelled groups of each split; sizes of both stay.
 
     The result looks like a study and holds no emotion: whatever is found in it is an artefact.
     """
     rng = np.random.default_rng([seed, 0x5FFE])
+    names = ["emotion", "concept"]
     labelled = frame.filter(pl.col("emotion").is_not_null())
-    pairs = labelled.select("split", "group", "emotion").unique(["split", "group"]).sort("split", "group")
+    pairs = labelled.select("split", "group", *names).unique(["split", "group"]).sort("split", "group")
     dealt = [
-        part.with_columns(pl.Series("emotion", rng.permutation(part["emotion"].to_numpy()), dtype=pl.String))
+        part.select("split", "group").hstack(part.select(names)[rng.permutation(part.height)])
         for part in pairs.partition_by("split", maintain_order=True)
     ]
-    new = pl.concat(dealt).rename({"emotion": "dealt"})
+    new = pl.concat(dealt).rename({name: f"dealt_{name}" for name in names})
     joined = frame.join(new, on=["split", "group"], how="left", maintain_order="left")
-    emotion = pl.when(pl.col("emotion").is_not_null()).then(pl.col("dealt")).otherwise(None)
-    return joined.with_columns(emotion.alias("emotion")).drop("dealt")
+    has = pl.col("emotion").is_not_null()
+    return joined.with_columns(
+        pl.when(has).then(pl.col(f"dealt_{name}")).otherwise(None).alias(name) for name in names
+    ).drop(f"dealt_{name}" for name in names)

@@ -32,6 +32,7 @@ PROMPTS = TableSchema(
         "id": Column("String", "", "unique; `ID/1`, `ID/2` are sentences of one text (`segments: true`)"),
         "text": Column("String", "", "what is embedded"),
         "emotion": Column("String", "", "label; null where there is none"),
+        "concept": Column("String", "", "what the emotion is about, such as grief; null where none is known"),
         "kind": Column("String", "", "plain, neutral, negation, mixed, unlabelled"),
         "about": Column("String", "", "negation: the denied emotion; mixed: `happy|sad`; else null"),
         "split": Column("String", "", "train, val, test, held_out"),
