@@ -93,7 +93,6 @@ def make_planted(
                 emotion=name,
                 features=tuple(np.flatnonzero(chosen == e)[:each].tolist()),
                 weights=(1 / each,) * each,
-                scales=(0.8,) * each,
             )
             for e, name in enumerate(THREE)
         )

@@ -16,6 +16,7 @@ from moodlens.report.subject import Subject
 from moodlens.report.write import compose
 from moodlens.settings.study import Settings
 from moodlens.settings.validation import Phase0Settings
+from moodlens.study.coded import Coded
 from moodlens.study.records.causal import INTERVENTIONS
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Compositionality, FamilyPair, Orthogonality, Pairs
@@ -178,7 +179,7 @@ def make_study(
         pl.Series("causal_p", rng.random(d) * 0.01),
         pl.Series("causal_q", rng.random(d) * 0.02),
     )
-    fam = gather_families(table, codes, rows_of, settings.features)
+    fam = gather_families(table, Coded(rows_of, x, codes, sae.W_dec.detach().numpy()), settings.features)
     table = fam.annotate(table)
     fam.write(folder)
     names_record(emotions).write(folder)
@@ -328,7 +329,7 @@ def transfer(rng: np.random.Generator, emotions: tuple[str, ...]) -> Transfer:
         for kind in ("negation", "mixed", "neutral") for e in emotions
     ]  # fmt: skip
     captions = {"name": "captions", "n": 1416, "n_texts": 1416, "n_groups": 6, "n_per_emotion": {}}
-    captions |= {"reading": "per segment, max", "auroc": auroc}
+    captions |= {"readings": dict.fromkeys(auroc, "tokens, log-mean-exp"), "auroc": auroc}
     held_out = {"n": 200, "n_groups": 20, "note": "", "auroc": auroc}
     return Transfer.model_validate({"sets": [captions], "held_out": held_out, "special": special})
 

@@ -72,7 +72,7 @@ def tiny_study(musicgen, *, d_sae: int = 64, families: bool = True) -> TinyStudy
         W_dec.T.clone(), W_dec, torch.full((d_sae,), -0.2), torch.as_tensor(x.mean(axis=0)), activation="relu"
     )
     made = tuple(
-        Family(emotion=emotion, features=(3 * c, 3 * c + 1), weights=(0.6, 0.4), scales=(1.0, 2.0))
+        Family(emotion=emotion, features=(3 * c, 3 * c + 1), weights=(0.6, 0.4))
         for c, emotion in enumerate(EMOTIONS)
     )
     split = np.where(np.arange(len(texts)) % 3 == 2, "test", "train")

@@ -58,7 +58,7 @@ def test_no_test_row_is_looked_at(tiny, directions):
 def test_family_and_feature_are_decoder_rows(directions, tiny):
     W = tiny.dictionary.sae.W_dec.detach().numpy()
     family = tiny.dictionary.families["sad"]
-    wanted = sum(w * s * W[f] for f, w, s in zip(family.features, family.weights, family.scales, strict=True))
+    wanted = sum(w * W[f] for f, w in zip(family.features, family.weights, strict=True))
     np.testing.assert_allclose(
         directions["sae_family/sad"].vector, wanted / np.linalg.norm(wanted), atol=1e-6
     )

@@ -70,7 +70,6 @@ def test_every_file_is_there_with_its_keys(small_study):
         "emotion",
         "features",
         "weights",
-        "scales",
     }
     table = pl.read_parquet(small_study / "features.parquet")
     rates = {f"rate_{emotion}" for emotion in ("happy", "sad", "calm", "energetic")}
@@ -87,22 +86,25 @@ def test_every_file_is_there_with_its_keys(small_study):
 def test_held_out_texts_are_read_with_their_own_labels(small_study):
     from sklearn.metrics import roc_auc_score
 
-    from moodlens.sae import pre_activation_rows
-
     study = OpenStudy.open(small_study)
     rows = study.rows.labelled("held_out")
-    pre = pre_activation_rows(study.sae(), study.x[rows])
     found = read_json(small_study / "transfer.json")["held_out"]["auroc"]["top_feature"]
+    dev = study.x[study.rows.where("train", "val")]
     families = read_json(small_study / "families.json")["families"]
     judged = [(c, family) for c, family in enumerate(families) if family["features"]]
     assert judged
-    for c, family in judged:
-        area = roc_auc_score(study.rows.label[rows] == c, pre[:, family["features"][0]])
+    first = study.W_dec()[[family["features"][0] for _, family in judged]].T
+    scores = (study.x[rows] - dev.mean(axis=0)) @ first / ((dev - dev.mean(axis=0)) @ first).std(axis=0)
+    if len(judged) > 1:  # each against the others
+        scores = scores - (scores.sum(axis=1, keepdims=True) - scores) / (len(judged) - 1)
+    for place, (c, family) in enumerate(judged):
+        area = roc_auc_score(study.rows.label[rows] == c, scores[:, place])
         assert found[family["emotion"]]["value"] == pytest.approx(area, abs=1e-3)
 
 
 def test_families_are_compared_with_those_of_each_other_seed(small_study):
     from moodlens.features import choose_features, gather_families
+    from moodlens.study.coded import Coded
     from moodlens.study.families import Families
     from moodlens.study.rows import DEV
 
@@ -114,7 +116,7 @@ def test_families_are_compared_with_those_of_each_other_seed(small_study):
     for name in study.seed_names:
         codes = study.codes(name)[dev]
         table = choose_features(codes, rows, settings).rename({"tested": "emotion_feature"})
-        theirs = gather_families(table, codes, rows, settings)
+        theirs = gather_families(table, Coded(rows, study.x[dev], codes, study.W_dec(name)), settings)
         pairs = zip(own.families, theirs.families, strict=True)
         cosines.append(
             [_cosine(a.direction(study.W_dec()), b.direction(study.W_dec(name))) for a, b in pairs]

@@ -19,6 +19,7 @@ from moodlens.study.records.pairs import Pairs
 from moodlens.study.rows import Rows
 from moodlens.validate.causal import causality
 from moodlens.validate.criterion import Measured
+from moodlens.validate.methods import all_methods
 from moodlens.validate.pairs import compositionality, orthogonality
 from moodlens.validate.readouts import DenseBaselines
 from moodlens.validate.stability import SeedFamilies, family_agreement, stability
@@ -56,17 +57,25 @@ def _measure(coded, *, claim=True):
     if claim:
         strong = pl.col("emotion").is_not_null() & (pl.col("feature") < 10)
         table = table.with_columns(emotion_feature=strong, tested=strong)
-    families = gather_families(table, codes, rows, FEATURES)
+    families = gather_families(table, coded, FEATURES)
     named = name_features(table, codes, rows, None, NameSettings(n_shuffles=3, n_controls=5), seed=0)
     for line in render_inspect(inspect_feature(0, table, codes, rows, seed=0, decoder=coded.W_dec)):
         assert "nan" not in line
     few = CausalSettings(n_controls=100, n_random_directions=100, n_bootstrap=100)
     causal = causality(coded, table, families, few, seed=0)
     pair_settings = PairSettings(n_controls=100, n_bootstrap=100)
-    dev, held_out = rows.where("train", "val"), rows.labelled("held_out")
+    dev = rows.where("train", "val")
     baselines = DenseBaselines.fit(coded.x[dev], rows[dev], 0)
-    settings, pre = TransferSettings(n_bootstrap=100), codes[held_out] - codes.max() / 10
-    twin = SeedFamilies(families, coded.W_dec.T, coded.W_dec, np.ones(len(coded.W_dec)))
+    settings, members = TransferSettings(n_bootstrap=100), families.on_members()[0]
+    methods = all_methods(
+        families,
+        coded.W_dec,
+        lambda x: np.zeros((len(x), len(members)), np.float32),
+        baselines,
+        coded.x[dev],
+        settings.reading,
+    )
+    twin = SeedFamilies(families, coded.W_dec, np.ones(len(coded.W_dec)))
     measured = Measured(
         rows.emotions,
         selection=selected.summary,
@@ -74,7 +83,9 @@ def _measure(coded, *, claim=True):
         causal=causal.summary,
         stability=stability(coded.W_dec, [coded.W_dec], codes, [codes], coded.x, StabilitySettings(), seed=0),
         agreement=family_agreement(twin, [twin], coded.x, seed=0),
-        held_out=generalization(coded, pre, families, baselines, FEATURES, settings, seed=0),
+        held_out=generalization(
+            coded, methods, families, FEATURES, settings, n_claimable=len(coded.W_dec), seed=0
+        ),
         pairs=Pairs(
             compositionality=compositionality(coded, table, families, pair_settings, seed=0),
             orthogonality=orthogonality(coded.W_dec, codes[rows.where("test")], table, pair_settings, seed=0),

@@ -28,7 +28,7 @@ def test_directions_are_differences_of_means_with_neutral_rows_among_the_others(
     x, labels = _rows()
     fit = _fit(x, labels)
     np.testing.assert_allclose(fit.directions[1], x[labels == 1].mean(axis=0) - x[labels != 1].mean(axis=0))
-    scores = fit.scores(x)["difference_in_means"]
+    scores = fit.means(x)
     unit = fit.directions[1] / np.linalg.norm(fit.directions[1])
     np.testing.assert_allclose(scores[:, 1], (x - x.mean(axis=0)) @ unit)
 
@@ -39,13 +39,13 @@ def test_the_probe_is_sklearns_on_standardised_rows():
     z = (x - x.mean(axis=0)) / x.std(axis=0)
     model = LogisticRegression(C=0.1, max_iter=1000, class_weight="balanced").fit(z, labels % 4)
     p = model.predict_proba(z)[:, 1]
-    np.testing.assert_allclose(fit.scores(x)["linear_probe"][:, 1], np.log(p / (1 - p)), atol=1e-2)
+    np.testing.assert_allclose(fit.probe(x)[:, 1], np.log(p / (1 - p)), atol=1e-2)
 
 
 def test_two_emotions_without_neutral_rows_mirror_each_other():
     x, labels = _rows(neutral=False)
     keep = labels < 2
-    scores = _fit(x[keep], labels[keep], ("a", "b")).scores(x)["linear_probe"]
+    scores = _fit(x[keep], labels[keep], ("a", "b")).probe(x)
     np.testing.assert_allclose(scores[:, 0], -scores[:, 1], atol=1e-9)
 
 
@@ -56,7 +56,7 @@ def test_a_dimension_of_rounding_noise_is_left_alone():
     assert np.abs(fit.probe_weights).max() < 100
     other = dead.copy()
     other[:, -1] = 1e-9  # another machine rounds otherwise
-    np.testing.assert_allclose(fit.scores(other)["linear_probe"], fit.scores(dead)["linear_probe"], atol=1e-4)
+    np.testing.assert_allclose(fit.probe(other), fit.probe(dead), atol=1e-4)
 
 
 def test_bad_input_is_named():
@@ -64,7 +64,7 @@ def test_bad_input_is_named():
     with pytest.raises(BadInput, match="'c'"):
         _fit(x, np.where(labels == 2, -1, labels))
     with pytest.raises(BadInput, match="another encoder"):
-        _fit(x, labels).scores(x[:, :3])
+        _fit(x, labels).means(x[:, :3])
     with pytest.raises(BadInput, match="equal but for rounding"):
         _fit(x[:1] * (1 + 2e-7 * labels[:, None]), labels)
     with pytest.raises(BadInput, match="do not fit"):
@@ -81,17 +81,10 @@ def test_texts_of_unknown_emotion_are_no_negatives():
 
 @pytest.mark.parametrize("scale", [1e-6, 1e6])
 def test_the_scale_of_embeddings_does_not_matter(planted, scale):
-    scores = [
-        _fit(k * planted.x, planted.rows.label, planted.rows.emotions).scores(k * planted.x)
-        for k in (1.0, scale)
-    ]
-    np.testing.assert_allclose(scores[1]["linear_probe"], scores[0]["linear_probe"], atol=1e-2)
-    np.testing.assert_allclose(
-        scores[1]["difference_in_means"],
-        scale * scores[0]["difference_in_means"],
-        rtol=1e-4,
-        atol=1e-4 * scale,
-    )
+    one, other = (_fit(k * planted.x, planted.rows.label, planted.rows.emotions) for k in (1.0, scale))
+    x = planted.x
+    np.testing.assert_allclose(other.probe(scale * x), one.probe(x), atol=1e-2)
+    np.testing.assert_allclose(other.means(scale * x), scale * one.means(x), rtol=1e-4, atol=1e-4 * scale)
     panels = [make_panel(k * planted.x, planted.rows, seed=0).folds[0].seen for k in (1.0, scale)]
     np.testing.assert_allclose(panels[1][:, :4], panels[0][:, :4], atol=2e-2)
 

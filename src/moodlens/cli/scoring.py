@@ -23,9 +23,9 @@ def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
     columns = ["id", "emotion", *(f"family_{e}" for e in emotions)]
     found = [name for name in scored.table.columns if name.startswith("feature_")]
     rows = []
-    for record in records(scored.table):
+    for record, words in zip(records(scored.table), scored.words, strict=True):
         active = {name.removeprefix("feature_"): record[name] for name in found if record[name]}
-        rows.append({**{c: record[c] for c in columns}, "features": active})
+        rows.append({**{c: record[c] for c in columns}, "words": words, "features": active})
     return value | {"read": scored.result.table, "scores": rows}
 
 

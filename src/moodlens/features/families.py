@@ -1,104 +1,135 @@
 """Gathering the emotion features of each emotion into a family, from train + val rows alone."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.ranks import activity, auroc, firing_rates, selectivity
+from moodlens.stats.contrast import unit_rows
+from moodlens.study.coded import Coded
 from moodlens.study.families import Families, Family
 from moodlens.study.rows import DEV, Rows
 
 if TYPE_CHECKING:
     import polars as pl
 
+NOISE = 1e-10
+"""Share of the largest eigenvalue below which a combination of directions is one of rounding."""
 
-def gather_families(
-    table: "pl.DataFrame", codes: np.ndarray, rows: Rows, settings: FeatureSettings
-) -> Families:
+
+@dataclass(frozen=True)
+class Target:
+    """What a family is drawn towards: the difference in means of its emotion, as train + val rows see it.
+
+    Attributes:
+        towards: ``(C, d_in)`` mean of the emotion's rows minus mean of the others; NaN where there is none.
+        covariance: ``(d_in, d_in)`` of the rows: two directions are alike if they order these rows alike.
+    """
+
+    towards: np.ndarray
+    covariance: np.ndarray
+
+    @classmethod
+    def of(cls, x: np.ndarray, rows: Rows) -> "Target":
+        """Of the train + val rows among ``rows``, whose raw embeddings are ``x (n, d_in)``.
+
+        Neutral rows are among the others of every emotion; rows of unknown emotion take no part.
+        """
+        dev = rows.where(*DEV)
+        label, x = rows.label[dev], np.asarray(x[dev], dtype=np.float64)
+        centred = x - x.mean(axis=0)
+        towards = np.full((rows.n_emotions, x.shape[1]), np.nan)
+        for c in range(rows.n_emotions):
+            own = label == c
+            if own.any() and not own.all():
+                towards[c] = centred[own].mean(axis=0) - centred[~own].mean(axis=0)
+        return cls(towards, centred.T @ centred / max(len(x), 1))
+
+    def weights(self, directions: np.ndarray, emotion: int, size: int) -> np.ndarray:
+        """How much of each direction comes nearest to the difference in means, at most ``size`` of them above 0.
+
+        Non-negative least squares (Lawson and Hanson 1974) between the scores that both give the rows; while there are
+        more than ``size``, the direction that contributes least leaves and the others are weighed again. Where none
+        helps, the one of the nearest angle stands alone.
+
+        Args:
+            directions: ``(m, d_in)``, at least one.
+            emotion: whose.
+            size: at least 1.
+
+        Returns:
+            ``(m,)`` float64, not negative; they add up to 1.
+        """
+        product = directions.astype(np.float64) @ self.covariance
+        gram, wanted = product @ directions.T.astype(np.float64), product @ self.towards[emotion]
+        spread = np.sqrt(np.maximum(np.diag(gram), 0))
+        live = np.flatnonzero(spread > NOISE * spread.max(initial=0))
+        gram = gram[np.ix_(live, live)] / np.outer(spread[live], spread[live])
+        wanted = wanted[live] / spread[live]
+        out, share = np.zeros(len(directions)), _non_negative(gram, wanted)
+        kept = np.flatnonzero(share)
+        while len(kept) > size:
+            kept = np.delete(kept, share[kept].argmin())
+            share = np.zeros(len(live))
+            share[kept] = _non_negative(gram[np.ix_(kept, kept)], wanted[kept])
+            kept = np.flatnonzero(share)
+        if not len(kept):
+            out[self.nearness(directions, emotion).argmax()] = 1.0
+            return out
+        out[live] = share / spread[live]
+        return out / out.sum()
+
+    def nearness(self, directions: np.ndarray, emotion: int) -> np.ndarray:
+        """``(m,)`` cosine of each direction with the difference in means."""
+        return unit_rows(directions.astype(np.float64)) @ unit_rows(self.towards[emotion])
+
+
+def gather_families(table: "pl.DataFrame", coded: Coded, settings: FeatureSettings) -> Families:
     """Gather the emotion features of each emotion into a family.
 
-    Members are emotion features, best on train + val first (their standing on test decides only whether they are
-    emotion features). Best is the lead, AUROC - 1/2, with neutral rows among the negatives; or, by default, the
-    lead times the log of the selectivity: how many texts a feature reaches, times the evidence that one firing is,
-    as in naive Bayes. Where ``table`` has a ``stability`` column, features below
+    Members are emotion features (their standing on test decides only whether they are), weighted so that the sum of
+    their directions comes nearest to the difference in means of train + val rows (:class:`Target`); first the one
+    whose own direction is nearest to it. Where ``table`` has a ``stability`` column, features below
     ``settings.min_stability`` stay out.
 
     Args:
         table: one row per feature, from :func:`moodlens.features.select.select_features`.
-        codes: ``(n, d_sae)`` activations of ``rows``; those of plain and neutral train + val rows are read.
-        rows: of the study. A text whose emotion is not known is no negative.
-        settings: size, weights and stability of the families.
+        coded: rows, embeddings and decoder of the SAE; plain and neutral train + val rows are read. A text whose
+            emotion is not known is no negative.
+        settings: size and stability of the families.
     """
     import polars as pl
 
-    dev = rows.where(*DEV)
-    codes, label = codes[dev], rows.label[dev]
     candidates = table.filter(pl.col("emotion_feature"))
     if settings.min_stability > 0 and "stability" in table.columns:
         candidates = candidates.filter(pl.col("stability") >= settings.min_stability)
+    if not candidates.height:
+        return Families(families=tuple(Family(emotion=name) for name in coded.rows.emotions))
+    target = Target.of(coded.x, coded.rows)
     families = []
-    for c, name in enumerate(rows.emotions):
+    for c, name in enumerate(coded.rows.emotions):
         pool = candidates.filter(pl.col("emotion") == name)["feature"].to_numpy()
-        if not len(pool):
+        if not len(pool) or np.isnan(target.towards[c]).any():
             families.append(Family(emotion=name))
             continue
-        lead, merit = (values[c] for values in merits(codes[:, pool], label, rows.n_emotions, settings))
-        kept = np.argsort(-merit, kind="stable")[: settings.family_size]
-        # Alone, a feature is worth what it reaches: the first of a family is the one with the largest lead.
-        kept = kept[np.argsort(-lead[kept], kind="stable")]
-        members = pool[kept]
-        size = activity(codes[:, members])[1]
-        scales = np.where(size > 0, size, 1.0)
-        scaled = codes[:, members] / scales
-        weights = weigh(merit[kept], label == c, lambda scaled=scaled: scaled, settings)
+        directions = coded.W_dec[pool]
+        weights = target.weights(directions, c, settings.family_size)
+        order = np.argsort(-target.nearness(directions, c), kind="stable")
+        order = order[weights[order] > 0]
         families.append(
-            Family(
-                emotion=name,
-                features=tuple(members.tolist()),
-                weights=tuple(weights.tolist()),
-                scales=tuple(scales.tolist()),
-            )
+            Family(emotion=name, features=tuple(pool[order].tolist()), weights=tuple(weights[order].tolist()))
         )
     return Families(families=tuple(families))
 
 
-def merits(
-    codes: np.ndarray, label: np.ndarray, n_emotions: int, settings: FeatureSettings
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lead and merit of every feature for every emotion, ``(C, d)`` each; see :func:`gather_families`.
+def _non_negative(gram: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The ``w >= 0`` that makes ``w gram w / 2 - w wanted`` least, from the eigenvectors that are more than rounding."""
+    from scipy.optimize import nnls
 
-    Args:
-        codes: ``(n, d)`` activations of train + val rows.
-        label: ``(n,)`` int; neutral rows are among the negatives of the lead, and left out of the selectivity.
-        n_emotions: how many emotions there are.
-        settings: ``family_weights``.
-    """
-    lead = auroc(codes, label, n_emotions, neutral_as_negative=True) - 0.5
-    merit = np.maximum(lead, 0.0)
-    if settings.family_weights == "evidence":
-        merit *= np.log(np.maximum(selectivity(firing_rates(codes, label, n_emotions)), 1.0))
-    return lead, merit
-
-
-def weigh(
-    merit: np.ndarray, own: np.ndarray, scaled: Callable[[], np.ndarray], settings: FeatureSettings
-) -> np.ndarray:
-    """Weights of the members of a family, ``(k,)``.
-
-    Args:
-        merit: ``(k,)`` of :func:`merits`.
-        own: ``(n,)`` bool, train + val rows of the emotion.
-        scaled: gives the members' scaled activations ``(n, k)`` in these rows; asked for logistic regression alone.
-        settings: ``family_weights``.
-    """
-    if settings.family_weights == "logistic":
-        from sklearn.linear_model import LogisticRegression
-
-        model = LogisticRegression(class_weight="balanced", max_iter=1000)
-        return model.fit(scaled(), own).coef_[0].astype(np.float64)
-    weights = np.ones(len(merit)) if settings.family_weights == "equal" else merit
-    if not weights.sum():
-        weights = np.ones(len(merit))
-    return weights / weights.sum()
+    if not len(gram):
+        return np.zeros(0)
+    values, vectors = np.linalg.eigh(gram)
+    real = values > NOISE * values[-1]
+    root = np.sqrt(values[real])
+    return nnls(root[:, None] * vectors[:, real].T, vectors[:, real].T @ wanted / root)[0]

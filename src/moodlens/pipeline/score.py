@@ -11,8 +11,9 @@ from moodlens.core.errors import BadInput
 from moodlens.core.files import atomic_write, write_table
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress, silent
+from moodlens.pipeline.texts import read_texts, told
 from moodlens.settings.study import EncoderSettings, Table
-from moodlens.settings.validation import TransferSettings
+from moodlens.settings.validation import ReadingSettings, TransferSettings
 from moodlens.study.records.estimates import Estimate
 from moodlens.study.records.transfer import HeldOut, TransferSet
 from moodlens.study.rows import DEV, UNKNOWN, Rows
@@ -20,7 +21,7 @@ from moodlens.study.study import Study
 
 if TYPE_CHECKING:
     from moodlens.embed.encoder import Encoder
-    from moodlens.validate.readouts import DenseBaselines
+    from moodlens.validate.methods import Method
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,14 @@ class Scored:
     result: TransferSet
     """Counts and, where two emotions are labelled, AUROCs."""
     table: pl.DataFrame
-    """One row per text: id, text, emotion, ``family_EMOTION`` and the activation ``feature_N`` of every emotion feature.
+    """One row per text: id, text, emotion, ``family_EMOTION``, ``words`` and ``feature_N`` of every emotion feature.
 
-    Families are read from pre-activations (:mod:`moodlens.validate.transfer`), so that their scores may be negative.
+    Families are read as the setting says (:mod:`moodlens.validate.methods`), in standard deviations of train + val
+    rows. ``words`` says what the largest family score stands on. Activations are the largest of a text's sentences.
     """
+    words: list[dict[str, dict[str, float]]]
+    """Of every text: emotion -> the words that carry most of its family's score -> their share. Empty where tokens are
+    not read."""
 
 
 def score_table(
@@ -44,7 +49,7 @@ def score_table(
     *,
     progress: Progress = silent,
 ) -> Scored:
-    """Read texts segment by segment with the study's encoder, SAE and families; the largest segment counts.
+    """Read texts with the study's encoder, SAE and families, each method in its own way.
 
     Raises:
         BadInput: the file or a column cannot be used, the features are not there yet, the study has no encoder
@@ -76,9 +81,7 @@ def score_frame(
     progress: Progress = silent,
 ) -> Scored:
     """As :func:`score_table`, for texts that are read already (columns id, text, emotion, group)."""
-    from moodlens.embed.segments import encode_segments
-    from moodlens.sae.model import encode_rows, pre_activation_rows
-    from moodlens.validate.transfer import Readings, max_over_segments, transfer_set
+    from moodlens.validate.transfer import transfer_set
 
     index = {emotion: i for i, emotion in enumerate(study.emotions)}
     unknown = set(frame["emotion"].drop_nulls().unique()) - set(index)
@@ -89,23 +92,20 @@ def score_frame(
     label = [index.get(emotion, UNKNOWN) for emotion in frame["emotion"]]
     rows = Rows.of(label, emotions=study.emotions, group=frame["group"].to_numpy() if grouped else None)
     texts = frame["text"].to_list()
-    x, owner = encode_segments(study_encoder(study, encoder), texts, progress=progress)
-    sae = study.sae()
-    # Of what is not read nothing is kept: long texts have many segments, and each a row of every feature.
-    members, families = study.families.on_members()
-    codes, pre = encode_rows(sae, x), pre_activation_rows(sae, x, features=members)
+    methods = study_methods(study, settings.reading)
     chosen = study.features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
-
-    family = max_over_segments(families.scores(pre), owner, frame.height)
-    feature = max_over_segments(codes[:, chosen], owner, frame.height)
+    read = read_texts(study_encoder(study, encoder), texts, methods, study.sae(), chosen, progress=progress)
+    family = read.scores["family"]
     scores = frame.select("id", "text", "emotion").with_columns(
         *(pl.Series(f"family_{e}", family[:, c]) for c, e in enumerate(study.emotions)),
-        *(pl.Series(f"feature_{f}", feature[:, i]) for i, f in enumerate(chosen)),
+        pl.Series("words", [told(own, family[i], study.emotions) for i, own in enumerate(read.words)]),
+        *(pl.Series(f"feature_{f}", read.activations[:, i]) for i, f in enumerate(chosen)),
     )
     known = rows.label >= 0
     n_seen = count_seen(
         [text for text, labelled in zip(texts, known, strict=True) if labelled], study.prompts
     )
+    readings = {method: how.how.words for method, how in methods.items()}
     if len(np.unique(rows.label[known])) < 2:
         counts = np.bincount(rows.label[known], minlength=rows.n_emotions)
         result = TransferSet(
@@ -114,21 +114,34 @@ def score_frame(
             n_texts=len(rows),
             n_groups=len(np.unique(rows.group[known])),
             n_per_emotion=dict(zip(rows.emotions, counts.tolist(), strict=True)),
-            reading="as one" if len(x) == len(rows) else "per segment, max",
+            readings=readings,
             auroc={},
         )
     else:
-        segments, baselines = Readings(pre, codes[:, members], x), dense_baselines(study)
-        result = transfer_set(name, segments, owner, rows, families, baselines, settings, seed=study.seed)
-    return Scored(result.model_copy(update={"n_seen": n_seen}), scores)
+        result = transfer_set(name, read.scores, readings, rows, settings, seed=study.seed)
+    words = [
+        {emotion: dict(own[c]) for c, emotion in enumerate(study.emotions)} if own else {}
+        for own in read.words
+    ]
+    return Scored(result.model_copy(update={"n_seen": n_seen}), scores, words)
 
 
-def dense_baselines(study: Study) -> "DenseBaselines":
-    """Difference-in-means and a linear probe on the dense embedding, fitted on train + val prompts alone."""
+def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]":
+    """Every method of the study, standardised by its plain and neutral train + val rows.
+
+    The dense baselines are fitted on them too.
+    """
+    from moodlens.sae.model import encode_rows
+    from moodlens.validate.methods import all_methods
     from moodlens.validate.readouts import DenseBaselines
 
     dev = study.rows.where(*DEV)
-    return DenseBaselines.fit(study.x[dev], study.rows[dev], study.seed)
+    x, sae, families = study.x[dev], study.sae(), study.families
+    members = families.on_members()[0]
+    baselines = DenseBaselines.fit(x, study.rows[dev], study.seed)
+    return all_methods(
+        families, study.W_dec(), lambda rows: encode_rows(sae, rows, features=members), baselines, x, reading
+    )
 
 
 def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
@@ -205,6 +218,7 @@ def auroc_lines(name: str, result: HeldOut | TransferSet, emotions: tuple[str, .
     if not result.auroc:
         return [f"{name}: {getattr(result, 'note', '') or 'no labels, so no AUROC'}"]
     columns = [*emotions, "mean"]
+    readings = result.readings if isinstance(result, TransferSet) else {}
 
     def cell(estimate: Estimate) -> str:
         if estimate.value is None:
@@ -212,14 +226,17 @@ def auroc_lines(name: str, result: HeldOut | TransferSet, emotions: tuple[str, .
         ci = estimate.ci
         return f"{estimate.value:.3f}" + (f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci is not None else "")
 
-    rows = [[method, *(cell(parts[c]) for c in columns)] for method, parts in result.auroc.items()]
-    reading = f" ({result.reading})" if isinstance(result, TransferSet) else ""
+    rows = [
+        [method, *(cell(parts[c]) for c in columns), *([readings[method]] if readings else [])]
+        for method, parts in result.auroc.items()
+    ]
+    readings = result.readings if isinstance(result, TransferSet) else {}
     seen = result.n_seen if isinstance(result, TransferSet) else None
     note = [f"{seen} of these {result.n} texts, or sentences of them, were trained on: not new to the SAE"]
     return [
-        f"{name}: {result.n} labelled texts, {result.n_groups} groups, AUROC{reading}",
+        f"{name}: {result.n} labelled texts, {result.n_groups} groups, AUROC",
         *(note if seen else []),
-        *table(["method", *columns], rows),
+        *table(["method", *columns, *(["read by"] if readings else [])], rows),
     ]
 
 

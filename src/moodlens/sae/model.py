@@ -120,41 +120,59 @@ class SAE(nn.Module):
 
 
 @torch.no_grad()
-def encode_rows(sae: SAE, x: np.ndarray, *, chunk: int = 512) -> np.ndarray:
-    """Codes ``(n, d_sae)`` float32 of raw embeddings ``(n, d_in)``, ``chunk`` rows at a time.
+def encode_rows(
+    sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 512
+) -> np.ndarray:
+    """Codes ``(n, d_sae)`` float32 of raw embeddings ``(n, d_in)``.
+
+    Args:
+        sae: whose.
+        x: the embeddings.
+        features: ``(m,)`` int, the only ones that are asked for; then the result is ``(n, m)``.
+        chunk: rows at a time.
 
     Raises:
         BadInput: the width is wrong or a row is not finite.
     """
-    return _by_chunks(sae, sae.encode, x, chunk)
+    if features is None:
+        return _by_chunks(sae, sae.encode, x, chunk)
+    if sae.activation == "topk":  # which features are on depends on all of them
+        few = torch.tensor(np.asarray(features).tolist(), dtype=torch.int64, device=sae.W_enc.device)
+        return _by_chunks(sae, lambda rows: sae.encode(rows)[:, few], x, chunk, len(few))
+    part = _part(sae, features)
+    return _by_chunks(part, part.encode, x, chunk)
 
 
 @torch.no_grad()
 def pre_activation_rows(
     sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 512
 ) -> np.ndarray:
-    """Pre-activations ``(n, d_sae)`` float32, of either sign, of raw embeddings ``(n, d_in)``.
-
-    Args:
-        sae: whose.
-        x: the embeddings.
-        features: ``(m,)`` int, the only ones that are computed; then the result is ``(n, m)``.
-        chunk: rows at a time.
-
-    Raises:
-        BadInput: as :func:`encode_rows`.
-    """
-    if features is None:
-        return _by_chunks(sae, sae.pre_activations, x, chunk)
-    few = torch.as_tensor(np.asarray(features), device=sae.W_enc.device)
-    part = SAE(sae.W_enc[:, few], sae.W_dec[few], sae.b_enc[few], sae.b_dec, activation="relu")
+    """Pre-activations ``(n, d_sae)`` float32, of either sign; arguments and errors as of :func:`encode_rows`."""
+    part = sae if features is None else _part(sae, features)
     return _by_chunks(part, part.pre_activations, x, chunk)
 
 
-def _by_chunks(sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk: int) -> np.ndarray:
+def _part(sae: SAE, features: np.ndarray) -> SAE:
+    """The SAE with these features alone; they are on where they were, unless their number is limited (``topk``)."""
+    few = torch.tensor(np.asarray(features).tolist(), dtype=torch.int64, device=sae.W_enc.device)
+    threshold = None if sae.threshold is None else sae.threshold[few]
+    activation = "relu" if threshold is None else "jumprelu"
+    return SAE(
+        sae.W_enc[:, few],
+        sae.W_dec[few],
+        sae.b_enc[few],
+        sae.b_dec,
+        activation=activation,
+        threshold=threshold,
+    )
+
+
+def _by_chunks(
+    sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk: int, width: int | None = None
+) -> np.ndarray:
     if x.ndim != 2:
         raise BadInput(f"embeddings must have shape (n, d_in), got {x.shape}")
-    out = np.empty((len(x), sae.d_sae), dtype=np.float32)
+    out = np.empty((len(x), sae.d_sae if width is None else width), dtype=np.float32)
     for start in range(0, len(x), chunk):
         block = _float32(x[start : start + chunk])
         bad = np.flatnonzero(~np.isfinite(block).all(1))

@@ -1,7 +1,5 @@
 """What counts as found, in numbers."""
 
-from typing import Literal
-
 from pydantic import Field
 
 from moodlens.settings.base import Frozen
@@ -36,11 +34,6 @@ class FeatureSettings(Frozen):
         default=20, ge=1, description="full repeats of choosing and judging under shuffled labels"
     )
     family_size: int = Field(default=10, ge=1, description="most features in the family of one emotion")
-    family_weights: Literal["evidence", "auroc", "equal", "logistic"] = Field(
-        default="evidence",
-        description="how the features of a family are ranked and weighted, from train + val rows alone: the lead "
-        "(AUROC - 1/2) times the log selectivity; the lead; all alike; logistic regression",
-    )
     min_stability: float = Field(
         default=0.0,
         ge=0,

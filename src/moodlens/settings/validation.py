@@ -1,5 +1,7 @@
 """Settings of the stages that put features to the proof: one section a stage, frozen before anything is measured."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from moodlens.settings.base import Frozen
@@ -74,9 +76,50 @@ class PairSettings(Frozen):
     )
 
 
+class TextReading(Frozen):
+    """How a method reads a text that is longer than a prompt."""
+
+    units: Literal["tokens", "sentences", "whole"] = Field(
+        default="tokens",
+        description="what is scored: the tokens of every sentence, encoded sentence by sentence; the sentences; the text",
+    )
+    pool: Literal["log-mean-exp", "max", "mean"] = Field(
+        default="log-mean-exp",
+        description="how the standardised scores of a text become one; 1 is the spread over train + val rows",
+    )
+    rows: Literal["raw", "unit"] = Field(
+        default="raw",
+        description="embeddings as they are, or all as far from the mean of train + val rows as those are on average",
+    )
+    against: Literal["others", "nothing"] = Field(
+        default="others",
+        description="whether a text's score of an emotion stands against its mean score of the other emotions",
+    )
+
+    @property
+    def words(self) -> str:
+        """As a table says it."""
+        unit = "the whole text" if self.units == "whole" else f"{self.units}, {self.pool}"
+        rows = ", unit rows" if self.rows == "unit" else ""
+        return unit + rows + (", against the other emotions" if self.against == "others" else "")
+
+
+class ReadingSettings(Frozen):
+    """How each method reads texts: in the way that is best for it (`benchmarks/readings.py`, docs/statistics.md)."""
+
+    family: TextReading = TextReading()
+    top_feature: TextReading = TextReading()
+    active: TextReading = Field(
+        default=TextReading(pool="mean"), description="both, of activations instead of directions"
+    )
+    difference_in_means: TextReading = TextReading()
+    linear_probe: TextReading = TextReading()
+
+
 class TransferSettings(Frozen):
     """Features on texts that nobody chose them on."""
 
+    reading: ReadingSettings = ReadingSettings()
     n_bootstrap: int = Field(
         default=1000, ge=100, description="resamples of groups behind each interval (count)"
     )

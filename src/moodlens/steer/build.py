@@ -165,7 +165,7 @@ def _sae_directions(
         family = found.families[emotion] if found.families is not None else None
         if family is not None and family.features:
             allowed[list(family.features)] = False
-            detail = {"features": family.features, "weights": family.weights, "scales": family.scales}
+            detail = {"features": family.features, "weights": family.weights}
             items.append(_direction("sae_family", emotion, family.direction(W_dec), detail))
         feature = settings.features.get(emotion, family.features[0] if family and family.features else None)
         if feature is None:

@@ -1,7 +1,8 @@
-"""Families: the few features of one emotion, read together as one score and added together as one direction.
+"""Families: the few features of one emotion as one direction, which is read and which is added.
 
-One sparse feature covers some of an emotion's words; a weighted sum of up to ten covers more. Each
-activation is divided by its typical size on train + val first, so that no feature leads by scale.
+One sparse feature covers some of an emotion's words; a weighted sum of up to ten covers more. Texts are read along the
+directions that steer, the decoder's rows: an encoder column also subtracts what its neighbours explain in the rows that
+it was trained on, which on the text of another writer is noise (docs/statistics.md has the figures).
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -21,27 +22,16 @@ class Family(Part):
     emotion: str
     features: tuple[int, ...] = Field(default=(), description="numbers, best first")
     weights: tuple[float, ...] = Field(
-        default=(),
-        description="of each scaled activation; they add up to 1 unless logistic regression gave them",
+        default=(), description="how much of each feature's decoder row is added up; together 1"
     )
-    scales: tuple[float, ...] = Field(
-        default=(),
-        description="mean activation over the train + val rows in which it fires (embedding units)",
-    )
-
-    @property
-    def amounts(self) -> np.ndarray:
-        """How much of each feature :meth:`direction` adds, ``(j,)`` embedding units."""
-        return np.array(self.weights) * np.array(self.scales)
 
     def direction(self, W_dec: np.ndarray) -> np.ndarray:
-        """What the family adds to an embedding: its decoder rows at their weights and typical activations.
+        """What the family is read along and what it adds to an embedding: its decoder rows at their weights.
 
-        ``(d_sae, d_in)`` -> ``(d_in,)`` float64, zeros if empty. As Concept Steerers (arXiv:2501.19066) decode a
-        concept's own codes: what the features usually add together. Its length means nothing: a weight of 1 is shared
+        ``(d_sae, d_in)`` -> ``(d_in,)`` float64, zeros if empty. Its length means nothing: a weight of 1 is shared
         out. :meth:`typical_size` says how far it is usually gone.
         """
-        return self.amounts @ W_dec[list(self.features)].astype(np.float64)
+        return np.array(self.weights) @ W_dec[list(self.features)].astype(np.float64)
 
     def typical_size(self, W_dec: np.ndarray, codes: np.ndarray) -> float:
         """How far the members usually go along :meth:`direction`: the mean over the rows in which any of them fires.
@@ -64,14 +54,6 @@ class Family(Part):
             return 0.0
         return float(added.mean(axis=0, dtype=np.float64) @ (W_dec[members] @ (direction / norm)))
 
-    def reader(self, W_enc: np.ndarray) -> np.ndarray:
-        """What :meth:`Families.scores` of pre-activations reads, but for a constant: ``x @ reader``.
-
-        ``(d_in, d_sae)`` -> ``(d_in,)`` float64, zeros if empty.
-        """
-        size = np.array(self.weights) / np.array(self.scales)
-        return W_enc[:, list(self.features)].astype(np.float64) @ size
-
 
 class Families(Record):
     """One family per emotion, in the order of the study's emotions."""
@@ -90,16 +72,19 @@ class Families(Record):
         """Names of the emotions, the columns of :meth:`scores`."""
         return tuple(family.emotion for family in self.families)
 
-    def scores(self, values: np.ndarray) -> np.ndarray:
-        """Weighted sums of scaled activations or pre-activations.
+    def directions(self, W_dec: np.ndarray) -> np.ndarray:
+        """Of every family, ``(n_emotions, d_in)`` float64; zeros for an empty one."""
+        return np.stack([family.direction(W_dec) for family in self.families])
 
-        values (n, d_sae) -> (n, n_emotions) float32; 0 for an empty family.
+    def scores(self, codes: np.ndarray) -> np.ndarray:
+        """Weighted sums of activations: how much of a family's direction its active members add.
+
+        codes (n, d_sae) -> (n, n_emotions) float32; 0 for an empty family.
         """
-        out = np.zeros((len(values), len(self.families)), dtype=np.float32)
+        out = np.zeros((len(codes), len(self.families)), dtype=np.float32)
         for c, family in enumerate(self.families):
             if family.features:
-                weight = np.array(family.weights, dtype=np.float32) / np.array(family.scales, np.float32)
-                out[:, c] = values[:, list(family.features)] @ weight
+                out[:, c] = codes[:, list(family.features)] @ np.array(family.weights, dtype=np.float32)
         return out
 
     def on_members(self) -> "tuple[np.ndarray, Families]":

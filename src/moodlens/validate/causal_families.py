@@ -47,8 +47,8 @@ def added_by(family: Family, W_dec: np.ndarray, codes: np.ndarray) -> np.ndarray
 
 
 def random_additions(family: Family, W_dec: np.ndarray, picks: np.ndarray, norm: float) -> np.ndarray:
-    """What random families ``picks (m, j)`` add in the amounts of the family's members, scaled to ``norm``: ``(m, d_in)``."""
-    return norm * unit_rows(np.einsum("j,mjd->md", family.amounts, W_dec[picks], optimize=True))
+    """What random families ``picks (m, j)`` add at the weights of the family's members, scaled to ``norm``: ``(m, d_in)``."""
+    return norm * unit_rows(np.einsum("j,mjd->md", family.weights, W_dec[picks], optimize=True))
 
 
 class FamilyTrial:

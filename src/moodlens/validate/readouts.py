@@ -82,19 +82,20 @@ class DenseBaselines:
         means = difference_in_means(x, label, rows.n_emotions)
         return cls(rows.emotions, x.mean(axis=0), means, weights, bias)
 
-    def scores(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """``{"difference_in_means": (n, C), "linear_probe": (n, C)}``, higher is more of the emotion.
+    def means(self, x: np.ndarray) -> np.ndarray:
+        """Difference-in-means: the centred embedding along the unit direction, ``(n, C)``."""
+        return (self._checked(x) - self.mean) @ unit_rows(self.directions).T
 
-        Difference-in-means is the centred embedding along the unit direction; the probe gives the log-odds of
-        the emotion against all other classes.
-        """
+    def probe(self, x: np.ndarray) -> np.ndarray:
+        """Linear probe: log-odds of each emotion against all other classes, ``(n, C)``."""
+        logits = self._checked(x) @ self.probe_weights.T + self.probe_bias
+        return np.stack([log_odds(logits, c) for c in range(len(self.emotions))], axis=1)
+
+    def _checked(self, x: np.ndarray) -> np.ndarray:
         x = np.asarray(x, dtype=np.float64)
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise BadInput(f"embeddings: expected (n, {len(self.mean)}), got {x.shape}: another encoder?")
-        means = (x - self.mean) @ unit_rows(self.directions).T
-        logits = x @ self.probe_weights.T + self.probe_bias
-        odds = np.stack([log_odds(logits, c) for c in range(len(self.emotions))], axis=1)
-        return {"difference_in_means": means, "linear_probe": odds}
+        return x
 
 
 def _fit_probe(

@@ -231,8 +231,6 @@ class SeedFamilies:
     """The families of one SAE, and what it takes to add and read them."""
 
     families: Families
-    W_enc: np.ndarray
-    """(d_in, d_sae)"""
     W_dec: np.ndarray
     """(d_sae, d_in)"""
     sizes: np.ndarray
@@ -264,14 +262,16 @@ def family_agreement(
         theirs = [other.families.families[c] for other in others]
         if not family.features or not any(twin.features for twin in theirs):
             continue
-        direction, read = family.direction(own.W_dec), centred @ family.reader(own.W_enc)
+        direction = family.direction(own.W_dec)
+        read = centred @ direction
         cosines, correlations = np.zeros(len(others)), np.zeros(len(others))
         drawn = []
         for i, (other, twin) in enumerate(zip(others, theirs, strict=True)):
             if not twin.features:
                 continue
-            cosines[i] = _cosine(direction, twin.direction(other.W_dec))
-            correlations[i] = _cosine(read, centred @ twin.reader(other.W_enc))
+            theirs_added = twin.direction(other.W_dec)
+            cosines[i] = _cosine(direction, theirs_added)
+            correlations[i] = _cosine(read, centred @ theirs_added)
             drawn.append(_random(other, twin, direction, read, centred, rng))
         control = np.concatenate(drawn, axis=1)
         emotions[family.emotion] = FamilyAgreement(
@@ -302,20 +302,17 @@ def _random(
     m = min(len(family.features), len(live))
     if m == 0:
         return np.zeros((2, DRAWS))
-    directions, readers = [], []
+    directions = []
     for _ in range(DRAWS):
         picks = rng.choice(live, m, replace=False)
         drawn = Family(
             emotion=family.emotion,
             features=tuple(picks.tolist()),
             weights=family.weights[:m],
-            scales=tuple(other.sizes[picks].tolist()),
         )
         directions.append(drawn.direction(other.W_dec))
-        readers.append(drawn.reader(other.W_enc))
-    return np.stack(
-        [_cosine(direction, np.stack(directions)), _cosine(read, (centred @ np.stack(readers).T).T)]
-    )
+    added = np.stack(directions)
+    return np.stack([_cosine(direction, added), _cosine(read, added @ centred.T)])
 
 
 def _cosine(vector: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.validation import StabilitySettings
+from moodlens.study.coded import Coded
 from moodlens.study.records.names import NAMES, Names
 from moodlens.study.records.selection import SELECTION, Selection
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
@@ -134,7 +135,7 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
         pl.col("correlation").alias("stability_correlation"),
     )
     frame = chosen.table.join(again, on="feature", how="left", maintain_order="left")
-    families = gather_families(frame, codes, rows, settings.features)
+    families = gather_families(frame, Coded(rows, study.x, codes, study.W_dec()), settings.features)
     return [
         study.write_table(SELECTION, families.annotate(frame)),
         study.write(chosen.summary),
@@ -179,8 +180,10 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
         if known is None:
             frame = choose_features(codes, rows, settings.features)
             frame = frame.rename({"tested": "emotion_feature"})
-            known = gather_families(frame, codes, rows, settings.features)
-        return SeedFamilies(known, study.W_enc(name), study.W_dec(name), activity(codes)[1])
+            known = gather_families(
+                frame, Coded(rows, study.x[dev], codes, study.W_dec(name)), settings.features
+            )
+        return SeedFamilies(known, study.W_dec(name), activity(codes)[1])
 
     others = []
     for done, name in enumerate(study.seed_names):

@@ -6,7 +6,7 @@ from pathlib import Path
 from moodlens.core.files import plain
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
-from moodlens.pipeline.score import auroc_lines, dense_baselines, score_table
+from moodlens.pipeline.score import auroc_lines, score_table, study_methods
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.pipeline.stages.embedding import one_name
 from moodlens.settings.base import Frozen
@@ -135,22 +135,20 @@ def transfer_summary(study: Study) -> Summary:
 )
 def transfer(study: Study, settings: TransferSection, progress: Progress) -> Iterable[str]:
     """Held-out words and templates, negations and mixtures, the user's labelled texts -> transfer.json."""
-    from moodlens.sae.model import pre_activation_rows
     from moodlens.validate.transfer import generalization, special_rows
 
-    rows, families, sae = study.rows, study.families, study.sae()
-    members, few = families.on_members()
-    scores = few.scores(pre_activation_rows(sae, study.x, features=members))
+    rows, families = study.rows, study.families
+    methods = study_methods(study, settings.transfer.reading)
     held_out = generalization(
         coded(study),
-        pre_activation_rows(sae, study.x[rows.labelled("held_out")]),
+        methods,
         families,
-        dense_baselines(study),
         settings.features,
         settings.transfer,
+        n_claimable=study.core_size,
         seed=study.seed,
     )
-    special = special_rows(scores, rows, study.prompts["about"].to_list(), families)
+    special = special_rows(methods["family"].rows(study.x), rows, study.prompts["about"].to_list(), families)
     sets = []
     for done, texts in enumerate(settings.tables):
         progress("transfer", done, len(settings.tables))

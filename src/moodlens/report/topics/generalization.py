@@ -106,22 +106,29 @@ def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Tabl
     auroc = texts.auroc
     emotions = [emotion for emotion in subject.emotions if any(emotion in areas for areas in auroc.values())]
     nothing = Estimate(value=None, ci=None)
+    readings = texts.readings if isinstance(texts, TransferSet) else {}
     rows = []
     for method, name in methods.items():
         cells = (_cell(auroc[method].get(column, nothing)) for column in (*emotions, "mean"))
-        rows.append((name, *cells))
-    read, judged, table = "", "nothing on these", ""
+        rows.append((name, *cells, *([plain_text(readings[method])] if readings else [])))
+    judged, table = "nothing on these", ""
     if isinstance(texts, TransferSet):
-        read, table = f", read {plain_text(texts.reading)}", f" {plain_text(texts.table)}."
+        table = f" {plain_text(texts.table)}."
         if texts.n_seen:
             judged = f"and {texts.n_seen:,} of these texts, or sentences of them, were among those: not new to the SAE"
     return Table(
-        f"{caption}: {texts.n:,} texts in {texts.n_groups:,} groups{read}",
-        ("Method", *(emotion_label(emotion) for emotion in emotions), "mean of emotions"),
+        f"{caption}: {texts.n:,} texts in {texts.n_groups:,} groups",
+        (
+            "Method",
+            *(emotion_label(emotion) for emotion in emotions),
+            "mean of emotions",
+            *(["Read by"] if readings else []),
+        ),
         tuple(rows),
         numeric=frozenset(range(1, len(emotions) + 2)),
-        note="0.5 is chance. Families and single features are read before the SAE's threshold; the rows named active "
-        "count only texts in which a feature passes it. Everything was fitted on the study's train and validation "
+        note="0.5 is chance. Families and single features are read along the directions that steer, the decoder's; the "
+        "rows named active count what passes the SAE's threshold. Every method is read in the way that was best for it "
+        "on development texts. Everything was fitted on the study's train and validation "
         f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups." + table,
     )
 

@@ -9,8 +9,8 @@ from moodlens.study.records.estimates import Aurocs, Ci
 
 _AUROC = (
     "method -> emotion, or `mean` over those that have a value -> `{value, ci}`; methods: `family` and `top_feature` "
-    "(read from pre-activations), `family_active` and `top_feature_active` (from activations), `difference_in_means`, "
-    "`linear_probe`"
+    "(read along decoder directions), `family_active` and `top_feature_active` (from activations), "
+    "`difference_in_means`, `linear_probe`"
 )
 
 
@@ -58,7 +58,7 @@ class TransferSet(Part):
     n_seen: int | None = Field(
         default=None, description="labelled texts that the study trained on, whole or by a sentence (count)"
     )
-    reading: str = Field(description="`per segment, max` or `as one`")
+    readings: dict[str, str] = Field(description="method -> how it reads a text, in words")
     table: str = Field(
         default="", description="what was left out, joined or renamed in reading the table, in words"
     )
