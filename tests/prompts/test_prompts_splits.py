@@ -230,3 +230,59 @@ def test_big_unlabelled_groups_leave_the_neutral_rows_in_proportion():
     neutral = dealt.filter(pl.col("kind") == "neutral").group_by("split").len()
     assert dict(neutral.iter_rows()) == {"train": 120, "val": 40, "test": 40}
     assert dealt.filter(pl.col("kind") == "unlabelled")["split"].unique().to_list() == ["train"]
+
+
+def conceptual(groups: list[tuple[str, str | None, int]]) -> pl.DataFrame:
+    """Rows of (emotion, concept, size) groups."""
+    rows = [
+        (f"{number}-{row}", emotion, concept, f"group {number}", "")
+        for number, (emotion, concept, size) in enumerate(groups)
+        for row in range(size)
+    ]
+    schema = dict.fromkeys(("id", "emotion", "concept", "group", "split"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+@given_(
+    st.lists(st.tuples(st.integers(6, 12), st.integers(1, 5)), min_size=2, max_size=5),
+    st.integers(0, 2**31),
+)
+def test_every_split_holds_every_concept_that_has_the_groups(concepts, seed):
+    # The groups of one concept come one after another, and an emotion has any number of concepts.
+    groups = [
+        (emotion, f"{emotion}/{c}", size)
+        for emotion, own in (("happy", concepts), ("sad", concepts[:1]))
+        for c, (n_groups, size) in enumerate(own)
+        for _ in range(n_groups)
+    ]
+    frame = conceptual(groups)
+    dealt = assign_splits(frame, seed=seed)
+    assert dealt.drop("split").equals(frame.drop("split"))
+    for _, rows in dealt.group_by("concept"):
+        assert set(rows["split"]) == set(DEALT)
+
+
+@given_(st.integers(0, 2**31))
+def test_concepts_are_dealt_by_groups_and_emotions_by_rows(seed):
+    sizes = [20, *[1] * 19]
+    frame = conceptual([("happy", c, size) for c in "ab" for size in sizes] + [("sad", "c", 2)] * 30)
+    dealt = assign_splits(frame, fractions=(0.6, 0.1, 0.3), seed=seed)
+    happy = dealt.filter(pl.col("emotion") == "happy")
+    assert Counter(happy["split"])["test"] == pytest.approx(0.3 * happy.height, abs=4)
+    for concept in "ab":
+        groups = happy.filter(pl.col("concept") == concept).unique("group")
+        assert Counter(groups["split"])["test"] >= 3
+
+
+def test_concepts_that_few_groups_have_stop_nothing():
+    few = [("happy", "rare", 3), ("happy", None, 2), ("sad", "rarer", 1), ("sad", None, 1)]
+    frame = conceptual(few + [(emotion, None, 2) for emotion in ("happy", "sad") for _ in range(6)])
+    dealt = assign_splits(frame, seed=0)
+    for emotion in ("happy", "sad"):
+        assert set(dealt.filter(pl.col("emotion") == emotion)["split"]) == set(DEALT)
+
+
+def test_without_known_concepts_splits_are_as_without_the_column():
+    frame = table(ENOUGH * 4)
+    with_column = frame.with_columns(concept=pl.lit(None, pl.String))
+    assert assign_splits(with_column, seed=3)["split"].equals(assign_splits(frame, seed=3)["split"])

@@ -48,6 +48,22 @@ def test_a_column_that_the_settings_name_is_read_into_the_frame(tmp_path):
     assert frame["genre"].to_list() == ["jazz", None]
 
 
+def test_a_concept_belongs_to_a_label_and_may_be_unknown(tmp_path):
+    rows = [
+        ("one", "sad", " Grief "),
+        ("two", "sad", "grief"),
+        ("three", "sad", "grief"),
+        ("four", "happy", "N/A"),
+        ("five", "neutral", "weather"),
+        ("six", "", "play"),
+    ]
+    path = write(tmp_path / "mine.csv", rows, ("caption", "mood", "topic"))
+    frame, _ = read(path, concept_column="topic")
+    assert frame["concept"].to_list() == ["grief", "grief", "grief", None, None, None]
+    without, _ = read(path)
+    assert without["concept"].null_count() == len(rows)
+
+
 def test_texts_alone_are_enough(tmp_path):
     frame, report = read(write(tmp_path / "mine.csv", labelled(["", "", ""])), emotion_column=None)
     assert set(frame["kind"]) == {"unlabelled"}

@@ -1,12 +1,13 @@
 """The grammar: any number of unique prompts in which nothing but the words of emotion goes with the emotion."""
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moodlens.core import BadInput
 from moodlens.prompts.special import write_special
-from moodlens.prompts.vocabulary import EMOTIONS, LEXEMES, NEUTRAL, Unit, units
+from moodlens.prompts.vocabulary import EMOTIONS, NEUTRAL, Unit
 from moodlens.prompts.writer import Text, Writer
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def generate(
         emotions: two or more of :data:`EMOTIONS`; rows are dealt evenly among them.
         neutral_share: share of all rows without an emotion, twins included.
         twin_share: share of the emotion rows that get a neutral twin: the same words without the emotion.
-        special: share of all rows that deny an emotion or mix two (kind ``negation`` and ``mixed``).
+        special: share of all rows that deny an emotion (kind ``negation``, two in three of them) or mix two (``mixed``).
+            A denied row has a twin too: the plain row that says what it denies.
         held_out_share: share of the other rows made from held-out words, scenes and templates.
         caption_share: share of captions of several sentences (they cost the most time to encode).
         scene_share: share of the emotion rows that paint a scene, a metaphor or a listening situation; the others
@@ -53,8 +55,8 @@ def generate(
             other has, so the more of them, the less of a text can be explained by what texts share.
 
     Returns:
-        A frame with :data:`COLUMNS`. ``split`` is ``held_out`` for held-out and special rows and empty for
-        the others, which :func:`assign_splits` deals. A twin has its prompt's group, split and style.
+        A frame with :data:`COLUMNS`. ``split`` is ``held_out`` for held-out words, scenes and wordings and for mixtures,
+        and empty for the others, which :func:`assign_splits` deals. A twin has its prompt's group and split.
 
     Raises:
         BadInput: a setting is out of range, or so many unique texts cannot be made.
@@ -71,20 +73,28 @@ def generate(
             f"prompts: twin_share {twin_share:g} asks for {n_twins} neutral twins, but neutral_share "
             f"{neutral_share:g} allows {n_neutral} neutral prompts; raise neutral_share or lower twin_share"
         )
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    parts = [(emotion, *counts) for emotion, *counts in _shares(emotions, n_emotion, n_twins)]
-    parts.append((NEUTRAL, n_neutral - n_twins, 0))
-    for owner, count, twins in parts:
+    # (owner, held out) -> rows, and how many of them have a neutral twin.
+    parts: dict[tuple[str, bool], tuple[int, int]] = {}
+    for owner, count, twins in (*_shares(emotions, n_emotion, n_twins), (NEUTRAL, n_neutral - n_twins, 0)):
         n_held_out = round(count * held_out_share)
         twins_held_out = min(round(twins * held_out_share), n_held_out)
-        for held_out, size, size_twins in (
-            (False, count - n_held_out, twins - twins_held_out),
-            (True, n_held_out, twins_held_out),
-        ):
-            writer = Writer(f"{seed}/{owner}/{held_out}", held_out=held_out, caption_share=caption_share)
-            rows.extend(_write_part(writer, owner, size, size_twins, scene_share, seen))
-    rows.extend(write_special(n_special, emotions, f"{seed}/special", seen))
+        parts[owner, False] = count - n_held_out, twins - twins_held_out
+        parts[owner, True] = n_held_out, twins_held_out
+    seen: set[str] = set()
+    rows: list[dict[str, Any]] = []
+    said: Counter[tuple[str, bool]] = Counter()
+    for row in write_special(n_special, emotions, f"{seed}/special", seen):
+        rows.append(row)
+        if (plain := row["twin"]) is not None:
+            part = plain["emotion"], plain["split"] == "held_out"
+            if said[part] < parts[part][0] - parts[part][1]:
+                said[part] += 1
+                rows.append(plain)
+            else:  # the emotion has no room for it
+                row["twin"] = None
+    for (owner, held_out), (size, twins) in parts.items():
+        writer = Writer(f"{seed}/{owner}/{held_out}", held_out=held_out, caption_share=caption_share)
+        rows.extend(_write_part(writer, owner, size - said[owner, held_out], twins, scene_share, seen))
 
     random.Random(f"{seed}/order").shuffle(rows)
     for index, row in enumerate(rows):
@@ -126,17 +136,14 @@ def _write_part(
     writer: Writer, owner: str, n: int, n_twins: int, scene_share: float, seen: set[str]
 ) -> Iterator[dict[str, Any]]:
     """``n`` rows of one owner and, beside them, ``n_twins`` neutral twins."""
-    cards = [unit for unit in units(owner) if unit.held_out == writer.held_out]
-    lexemes = tuple(unit for unit in cards if unit.kind in LEXEMES)
-    scenes = tuple(unit for unit in cards if unit.kind not in LEXEMES)
     n_bare = round(n * BARE_SHARE) if owner == NEUTRAL else 0
     n_scenes = round((n - n_bare) * scene_share)
-    decks = [None] * n_bare + [scenes] * n_scenes + [lexemes] * (n - n_bare - n_scenes)
+    decks = [None] * n_bare + ["scene"] * n_scenes + ["lexeme"] * (n - n_bare - n_scenes)
     writer.decks.random.shuffle(decks)
     with_twin = [index < n_twins for index in range(n)]
     writer.decks.random.shuffle(with_twin)
     for deck, twin in zip(decks, with_twin, strict=True):
-        unit = writer.decks.deal(deck[0].kind, deck) if deck is not None else None
+        unit = writer.choose(owner, deck == "lexeme") if deck is not None else None
         made = _new_text(writer, unit, twin, seen)
         row = _row(made.text, unit, made, writer.held_out)
         if twin:
@@ -173,7 +180,7 @@ def _row(text: str, unit: Unit | None, made: Text, held_out: bool) -> dict[str, 
         "id": "",
         "text": text,
         "emotion": emotion,
-        "concept": None,
+        "concept": unit.concept if unit is not None and emotion is not None else None,
         "kind": "neutral" if emotion is None else "plain",
         "about": None,
         "split": "held_out" if held_out else "",

@@ -1,4 +1,4 @@
-"""Texts that deny an emotion or mix two: kept out of training, for tests of what a feature really means."""
+"""Texts that deny an emotion or mix two: for tests of what a feature really means, and to learn what denial is."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -6,26 +6,41 @@ from typing import Any
 
 from moodlens.core import BadInput
 from moodlens.prompts.render import Template
-from moodlens.prompts.vocabulary import Unit, mixed_words, special_templates, units
+from moodlens.prompts.vocabulary import (
+    Kind,
+    Unit,
+    cards_of,
+    concepts,
+    denials,
+    mixed_words,
+    special_templates,
+)
 from moodlens.prompts.writer import Text, Writer
 
 _TRIES = 300
+HELD_OUT_NINTHS = (1, 6)
+"""Of nine rows in turn six are denied; these are the held-out ones of them."""
 
 
 def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) -> Iterator[dict[str, Any]]:
-    """``n`` rows, half of kind ``negation`` (about "sad"), half ``mixed`` (about "happy|sad"), all held out."""
-    writer = Writer(seed, held_out=True, caption_share=0)
+    """``n`` rows: two in three of kind ``negation`` (about "sad"), the others ``mixed`` (about "happy|sad").
+
+    A denied row holds in ``twin`` the row that says what it denies: of kind ``plain``, with the same words and group.
+    Two in three denied rows use words and wordings of the ordinary splits, and are dealt with their words' groups; the
+    others, and all mixtures, are held out.
+    """
+    writers = {part: Writer(f"{seed}/{part}", held_out=part, caption_share=0) for part in (False, True)}
     pairs = tuple(combinations(emotions, 2))
     words = tuple(item for item in mixed_words() if set(item[1]) <= set(emotions))
     for index in range(n):
         for _ in range(_TRIES):
-            if index % 2:
-                row = _mixed(writer, pairs, words)
+            if index % 3 == 2:
+                row = _mixed(writers[True], pairs, words)
             else:
-                row = _negation(writer, emotions)
-            key = row["text"].casefold()
-            if key not in seen:
-                seen.add(key)
+                row = _negation(writers[index % 9 in HELD_OUT_NINTHS], emotions)
+            keys = [one["text"].casefold() for one in (row, row["twin"]) if one is not None]
+            if seen.isdisjoint(keys):
+                seen.update(keys)
                 yield row
                 break
         else:
@@ -33,12 +48,17 @@ def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) 
 
 
 def _negation(writer: Writer, emotions: tuple[str, ...]) -> dict[str, Any]:
+    """A denied row; ``twin`` is the row that says it."""
     emotion = writer.decks.deal("denied", emotions)
-    template = writer.decks.deal("negation", special_templates("negation"))
-    adjective, noun = _lexeme(writer, emotion, "adjective"), _lexeme(writer, emotion, "noun")
-    made = writer.fill_special(template, "negation", {"bare_adj": adjective.text, "noun": noun.text})
-    said = noun if "noun" in template.slots else adjective
-    return _row(made, "negation", emotion, said.group)
+    template = writer.decks.deal("negation", denials(writer.held_out))
+    said = _lexeme(writer, emotion, "noun" if "noun" in template.slots else "adjective")
+    made = writer.fill_special(template, "negation", {"bare_adj": said.text, "noun": said.text})
+    split = "held_out" if writer.held_out else ""
+    row = _row(made, "negation", emotion) | {"split": split, "group": said.group}
+    style = "sentence" if template.full.endswith(".") else "prompt"
+    plain = {"emotion": emotion, "concept": said.concept, "kind": "plain", "about": None, "style": style}
+    row["twin"] = row | plain | {"text": made.bare}
+    return row
 
 
 def _mixed(
@@ -47,28 +67,33 @@ def _mixed(
     if words and writer.decks.deal("by word", (True, False, False, False)):
         word, pair = writer.decks.deal("word", words)
         made = writer.fill_special(_template(writer, "mixed_word"), "mixed", {"mixed": word})
-        return _row(made, "mixed", "|".join(pair), word)
+        return _row(made, "mixed", "|".join(pair)) | {"group": f"mixed/{word}"}
     pair = writer.decks.deal("pair", pairs)
     template = _template(writer, "mixed")
     turned = writer.decks.random.sample(pair, 2)
-    kind = "noun" if "noun" in template.slots else "adjective"
-    first, second = (_lexeme(writer, emotion, kind) for emotion in turned)
+    kind: Kind = "noun" if "noun" in template.slots else "adjective"
+    # Words the study may train on: what is tested is the mixture, not the words.
+    first, second = (_lexeme(writer, emotion, kind, held_out=False) for emotion in turned)
     extra = {"bare_adj": first.text, "other_adj": second.text, "noun": first.text, "other_noun": second.text}
     made = writer.fill_special(template, "mixed", extra)
-    return _row(made, "mixed", "|".join(pair), " + ".join(sorted((first.group, second.group))))
+    return _row(made, "mixed", "|".join(pair)) | {
+        "group": f"mixed/{' + '.join(sorted((first.group, second.group)))}"
+    }
 
 
 def _template(writer: Writer, kind: str) -> Template:
     return writer.decks.deal(kind, special_templates(kind))
 
 
-def _lexeme(writer: Writer, emotion: str, kind: str) -> Unit:
-    """A word the study may train on: what is tested is the denial, not the word."""
-    cards = tuple(unit for unit in units(emotion) if unit.kind == kind and not unit.held_out)
-    return writer.decks.deal((emotion, kind), cards)
+def _lexeme(writer: Writer, emotion: str, kind: Kind, *, held_out: bool | None = None) -> Unit:
+    """A word of an emotion: of the writer's part, or of ``held_out``."""
+    part = writer.held_out if held_out is None else held_out
+    concept = writer.decks.deal((emotion, kind, part), concepts(emotion))
+    cards = cards_of(emotion, concept, part, (kind,))
+    return writer.decks.deal((emotion, kind, concept, part), cards)
 
 
-def _row(made: Text, kind: str, about: str, group: str) -> dict[str, Any]:
+def _row(made: Text, kind: str, about: str) -> dict[str, Any]:
     return {
         "id": "",
         "text": made.text,
@@ -77,7 +102,7 @@ def _row(made: Text, kind: str, about: str, group: str) -> dict[str, Any]:
         "kind": kind,
         "about": about,
         "split": "held_out",
-        "group": f"{kind}/{group}",
+        "group": "",
         "instrument": made.factors.get("instrument"),
         "genre": made.factors.get("genre"),
         "intensity": None,

@@ -35,7 +35,8 @@ def stem(word: str) -> str:
     word = re.sub(r"our$", "or", word)
     while True:
         for suffix in _SUFFIXES:
-            if word.endswith(suffix) and len(word) - len(suffix) >= 3 and not word.endswith("ss"):
+            plural = suffix != "s" or not word.endswith("ss")
+            if word.endswith(suffix) and len(word) - len(suffix) >= 3 and plural:
                 word = word[: -len(suffix)]
                 break
         else:

@@ -144,12 +144,13 @@ def read_prompts(
     if rows.is_empty():
         raise place.bad("text", " holds no text")
     rows = rows.with_columns(pl.lit(None, pl.String).alias(role) for role in COLUMNS if role not in asked)
-    spellings = one_spelling(rows["emotion"], emotions)
+    spellings, concepts = one_spelling(rows["emotion"], emotions), one_spelling(rows["concept"])
     rows = rows.with_columns(
         key=copy_keys(rows["text"]),
         folded=folded(rows["text"]),
         own=pl.format("{}-{}", pl.lit(name or table_name(path)[0]), "row"),
         emotion=pl.Series([spellings.get(label) for label in rows["emotion"]], dtype=pl.String),
+        concept=pl.Series([concepts.get(concept) for concept in rows["concept"]], dtype=pl.String),
         split=split_names(rows, place),
     )
     check_ids(rows, place)
@@ -165,6 +166,7 @@ def read_prompts(
     frame = rows.with_columns(
         id=pl.coalesce("id", "own"),
         emotion=pl.when(~neutral).then("emotion"),
+        concept=pl.when(pl.col("emotion").is_not_null() & ~neutral).then("concept"),
         kind=pl.when(neutral).then(pl.lit("neutral")).otherwise(kind),
         split=pl.col("split").fill_null(""),
         group=pl.Series(groups, dtype=pl.String),

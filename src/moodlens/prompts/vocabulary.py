@@ -7,6 +7,7 @@ from importlib.resources import files
 from types import MappingProxyType
 from typing import Any, Literal
 
+from moodlens.core import BadInput
 from moodlens.prompts.render import Template
 from moodlens.prompts.stems import content_stems
 
@@ -17,6 +18,18 @@ NEUTRAL = "neutral"
 Kind = Literal["adjective", "noun", "verb", "scene", "metaphor", "situation"]
 KINDS: tuple[Kind, ...] = ("adjective", "noun", "verb", "scene", "metaphor", "situation")
 LEXEMES: tuple[Kind, ...] = ("adjective", "noun", "verb")
+SCENES: tuple[Kind, ...] = ("scene", "metaphor", "situation")
+PARTS = ("train", "held_out")
+_LISTS: Mapping[str, tuple[Kind, bool]] = {
+    "adjectives": ("adjective", True),
+    "absolutes": ("adjective", False),
+    "nouns": ("noun", True),
+    "verbs": ("verb", True),
+    "scenes": ("scene", True),
+    "metaphors": ("metaphor", True),
+    "situations": ("situation", True),
+}
+"""List of the data files -> the kind of its units, and whether they take "slightly" or "very"."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +38,13 @@ class Unit:
 
     owner: str
     """An emotion, or ``neutral``."""
+    concept: str
+    """What of the emotion it says, such as grief; empty for neutral units."""
     kind: Kind
     text: str
     held_out: bool
     group: str
-    """``owner/root``; "joy", "joyful" and "joyous" share one."""
+    """``owner/root``; "joy", "joyful" and "a heart that sings with joy" share one."""
     graded: bool = True
     """Takes "slightly" or "very"."""
 
@@ -75,32 +90,97 @@ def roots(text: str) -> list[str]:
 
 
 @cache
+def concepts(owner: str) -> tuple[str, ...]:
+    """The concepts of an emotion in the order of its file; neutral has one that is called ``""``."""
+    return tuple(_by_concept(owner))
+
+
+def _by_concept(owner: str) -> Mapping[str, Any]:
+    data = _load(owner)
+    return {"": data} if owner == NEUTRAL else data
+
+
+@cache
+def _entries(owner: str) -> tuple[tuple[str, str, Kind, str, bool], ...]:
+    """(concept, part, kind, text, graded) of every unit of ``owner``: by concept, by kind, held-out ones last.
+
+    Raises:
+        BadInput: a data file is not laid out as it must be, or says a text twice.
+    """
+    found: list[tuple[str, str, Kind, str, bool]] = []
+    seen: set[tuple[Kind, str]] = set()
+    for concept, parts in _by_concept(owner).items():
+        place = f"{owner}.yaml: {concept or owner}"
+        if not isinstance(parts, dict) or tuple(parts) != PARTS:
+            raise BadInput(f"{place}: needs {' and '.join(PARTS)}, in this order")
+        for part, lists in parts.items():
+            if not isinstance(lists, dict) or tuple(lists) != tuple(_LISTS):
+                raise BadInput(f"{place}: {part} needs the lists {', '.join(_LISTS)}, in this order")
+        for name, (kind, graded) in _LISTS.items():
+            for part in PARTS:
+                for text in parts[part][name]:
+                    if not isinstance(text, str) or (kind, text) in seen:
+                        raise BadInput(f"{place}: {part}: {name}: {text!r} is no text, or there twice")
+                    seen.add((kind, text))
+                    found.append((concept, part, kind, text, graded))
+    return tuple(found)
+
+
+@cache
 def lexeme_roots(owner: str) -> frozenset[str]:
     """Roots of all adjectives and nouns of an emotion: no neutral text may hold one."""
-    data = _load(owner)
-    entries = [
-        entry
-        for kind in ("adjectives", "nouns")
-        for part in ("train", "held_out")
-        for entry in data[kind][part]
-    ]
-    return frozenset(root for entry in entries for root in roots(entry))
+    return frozenset(
+        root
+        for _, _, kind, text, _ in _entries(owner)
+        if kind in ("adjective", "noun")
+        for root in roots(text)
+    )
+
+
+@cache
+def _users() -> Mapping[str, frozenset[tuple[str, str]]]:
+    """Root -> the (owner, concept) pairs that have a unit with it."""
+    users: dict[str, set[tuple[str, str]]] = {}
+    for owner in (*EMOTIONS, NEUTRAL):
+        for concept, _, _, text, _ in _entries(owner):
+            for root in roots(text):
+                users.setdefault(root, set()).add((owner, concept))
+    return {root: frozenset(of) for root, of in users.items()}
 
 
 @cache
 def units(owner: str) -> tuple[Unit, ...]:
-    """Everything ``owner`` (an emotion, or ``neutral``) can be said with, held-out units included."""
-    data = _load(owner)
-    ungraded = set(_load("shared")["ungraded"])
-    known = lexeme_roots(owner)
-    found = []
-    for kind in KINDS:
-        for part in ("train", "held_out"):
-            for text in data[f"{kind}s"][part]:
-                root = next((root for root in roots(text) if root in known), text)
-                graded = text not in ungraded
-                found.append(Unit(owner, kind, text, part == "held_out", f"{owner}/{root}", graded))
-    return tuple(found)
+    """Everything ``owner`` (an emotion, or ``neutral``) can be said with, held-out units included.
+
+    Units are one group where they share the root of an adjective or noun, or a root that this concept alone uses:
+    "a grave" and "visiting a grave". A root that several concepts use ("old", "morning") is everyday language.
+    """
+    entries, known = _entries(owner), lexeme_roots(owner)
+    first: dict[str, int] = {}
+    names = list(range(len(entries)))
+    for number, (_, _, _, text, _) in enumerate(entries):
+        for root in roots(text):
+            if root in known or len(_users()[root]) == 1:
+                other = first.setdefault(root, number)
+                old, new = names[number], names[other]
+                names = [new if name == old else name for name in names]
+    titles: dict[int, str] = {}
+    for name, (_, _, _, text, _) in zip(names, entries, strict=True):
+        titles.setdefault(name, next((root for root in roots(text) if root in known), text))
+    return tuple(
+        Unit(owner, concept, kind, text, part == "held_out", f"{owner}/{titles[name]}", graded)
+        for name, (concept, part, kind, text, graded) in zip(names, entries, strict=True)
+    )
+
+
+@cache
+def cards_of(owner: str, concept: str, held_out: bool, kinds: tuple[Kind, ...]) -> tuple[Unit, ...]:
+    """The units of one concept and part that are of ``kinds``: a deck."""
+    return tuple(
+        unit
+        for unit in units(owner)
+        if unit.concept == concept and unit.held_out == held_out and unit.kind in kinds
+    )
 
 
 @cache
@@ -171,8 +251,18 @@ def fact_sentences(held_out: bool) -> tuple[Template, ...]:
 
 @cache
 def special_templates(kind: str) -> tuple[Template, ...]:
-    """Templates of ``negation`` or ``mixed``."""
+    """Templates of ``mixed`` or ``mixed_word``."""
     return tuple(map(Template.parse, _load("special")[kind]))
+
+
+@cache
+def denials(held_out: bool) -> tuple[Template, ...]:
+    """Templates that deny a word; ``bare`` says it instead, in otherwise the same words."""
+    found = []
+    for denied, said in _load("special")["negation"][_part(held_out)]:
+        full, bare = Template.parse(denied), Template.parse(said)
+        found.append(replace(full, bare=bare.full, bare_slots=bare.slots))
+    return tuple(found)
 
 
 @cache

@@ -5,7 +5,18 @@ from dataclasses import dataclass, field
 
 from moodlens.prompts.decks import Decks
 from moodlens.prompts.render import Template, capital, fill, finish, hashtag
-from moodlens.prompts.vocabulary import Kind, Unit, fact_sentences, facts, shared, templates
+from moodlens.prompts.vocabulary import (
+    LEXEMES,
+    SCENES,
+    Kind,
+    Unit,
+    cards_of,
+    concepts,
+    fact_sentences,
+    facts,
+    shared,
+    templates,
+)
 
 STYLES: dict[Kind, dict[str, int]] = {
     "adjective": {"words": 5, "prompt": 6, "tags": 4, "sentence": 8},
@@ -50,6 +61,12 @@ class Writer:
         self.held_out = held_out
         n_captions = round(100 * caption_share)
         self._captions = (True,) * n_captions + (False,) * (100 - n_captions)
+
+    def choose(self, owner: str, lexeme: bool) -> Unit:
+        """The next word or phrase of ``owner``, or its next scene, metaphor or situation: each concept in turn."""
+        concept = self.decks.deal((owner, lexeme), concepts(owner))
+        cards = cards_of(owner, concept, self.held_out, LEXEMES if lexeme else SCENES)
+        return self.decks.deal((owner, lexeme, concept), cards)
 
     def write(self, unit: Unit, *, twin: bool) -> Text:
         """A text that says ``unit``; with ``twin``, one that has a neutral twin."""

@@ -202,8 +202,8 @@ def special_rows(
         families: of the study.
 
     Returns:
-        For every kind (negation, mixed, neutral) and emotion with a family; percentiles count ties one half. Neutral
-        rows are test and held-out rows.
+        For every kind (negation, mixed, neutral) and emotion with a family, of test and held-out rows; percentiles
+        count ties one half.
     """
     named = [set((text or "").split("|")) for text in about]
     unseen = np.isin(rows.split, ("test", "held_out"))
@@ -211,10 +211,8 @@ def special_rows(
     out = []
     for kind in ("negation", "mixed", "neutral"):
         for c, family in enumerate(families.families):
-            special = rows.kind == kind
-            if kind == "neutral":
-                special &= unseen
-            else:
+            special = (rows.kind == kind) & unseen
+            if kind != "neutral":
                 special &= np.array([family.emotion in emotions for emotions in named], dtype=bool)
             own, others = plain & (rows.label == c), plain & (rows.label != c)
             if not family.features or not (special.any() and own.any() and others.any()):

@@ -41,7 +41,11 @@ PROMPTS = TableSchema(
         "genre": Column("String", "", "factor of generated prompts; null elsewhere"),
         "intensity": Column("String", "", "factor of generated prompts; null elsewhere"),
         "style": Column("String", "", "factor of generated prompts; null elsewhere"),
-        "twin": Column("String", "", "id of the same prompt without its emotion"),
+        "twin": Column(
+            "String",
+            "",
+            "id of the same prompt without its emotion; of a denied one: of the prompt that says it",
+        ),
         "source": Column("String", "", "`grammar`, or the table's file name"),
     },
 )
