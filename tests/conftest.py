@@ -56,6 +56,7 @@ def one_thread():
 SMALL = {
     "name": "small",
     "seeds": 2,
+    "core": {"members": 4, "d_sae": 64, "bootstraps": 1},
     "prompts": {"generate": 1200, "held_out_share": 0.15},
     "sae": {"d_sae": 128, "k": 6, "epochs": 30, "batch_size": 64, "learning_rate": 3e-3},
     "features": {"n_permutations": 1000, "n_shuffles": 20},

@@ -304,7 +304,7 @@ def stability_table(rng: np.random.Generator, d: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "feature": np.arange(d), "reappears_decoder": again, "reappears_activation": again,
-            "reappears": again, "decoder_cosine": cosine, "correlation": cosine - 0.1,
+            "reappears": again, "reappears_bootstrap": again / 2, "decoder_cosine": cosine, "correlation": cosine - 0.1,
             "best_cosine": cosine, "best_correlation": cosine, "alive": [True] * d,
         }
     )  # fmt: skip

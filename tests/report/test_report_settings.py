@@ -59,7 +59,7 @@ FIXED = (
 )  # fmt: skip
 """What is said with a number that no setting decides."""
 DATA = (
-    "SAEs trained", "Advice: ", "Best ", "emotion features among", "Strongest texts", "The machine's name", "Families beside",
+    "SAEs trained", "claimed features, mean over", "Advice: ", "Best ", "emotion features among", "Strongest texts", "The machine's name", "Families beside",
     "texts in",
 )  # fmt: skip
 """How sentences begin, or go on, that give counts and choices of this study."""

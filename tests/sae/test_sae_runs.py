@@ -48,7 +48,7 @@ def test_a_seed_decides_the_order_of_the_data_too(small):
 
 
 def test_data_init_draws_other_rows_for_other_seeds(small):
-    data, _, standard, d_in = prepare(*small)
+    data, _, standard, d_in, _ = prepare(*small)
     settings = quick(d_sae=10, data_init=1.0).resolve(110, d_in)
     z = standard.apply(small[0])
     z /= np.linalg.norm(z, axis=1, keepdims=True)

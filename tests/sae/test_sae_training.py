@@ -150,7 +150,7 @@ def test_reborn_features_are_aimed_at_badly_reconstructed_rows(small):
     dead = torch.zeros(24, dtype=torch.bool)
     dead[2] = True
     t.state.parameters["b_enc"][:] = -10.0
-    reborn = reinitialise(t.state, dead, z, t.settings, seed=0, epoch=0)
+    reborn = reinitialise(t.state, dead, z, seed=0, epoch=0)
     assert reborn.tolist() == [2]
     assert torch.allclose(t.state.parameters["W_dec"][2], torch.ones(12) / np.sqrt(12), atol=1e-4)
 
@@ -158,7 +158,7 @@ def test_reborn_features_are_aimed_at_badly_reconstructed_rows(small):
 def test_never_more_are_reborn_than_there_are_rows(small):
     t = trainer(small, architecture="l1", d_sae=64)
     dead = torch.ones(64, dtype=torch.bool)
-    reborn = reinitialise(t.state, dead, t.batch(np.arange(10)), t.settings, seed=0, epoch=0)
+    reborn = reinitialise(t.state, dead, t.batch(np.arange(10)), seed=0, epoch=0)
     rows = t.state.parameters["W_dec"][reborn]
     assert len(reborn) == 10
     assert torch.linalg.matrix_rank(rows) == 10, "no two are copies"

@@ -26,6 +26,7 @@ FIRST = {
     "sae": ("sweep",),
     "sweep": ("sweep",),
     "seeds": ("train",),
+    "core": ("train",),
     "features": ("features",),
     "features.min_firings": ("sweep", "features"),  # the sweep counts what would pass the bare threshold
     "features.min_selectivity": ("sweep", "features"),

@@ -74,13 +74,16 @@ def test_every_file_is_there_with_its_keys(small_study):
     table = pl.read_parquet(small_study / "features.parquet")
     rates = {f"rate_{emotion}" for emotion in ("happy", "sad", "calm", "energetic")}
     assert FEATURE_COLUMNS | rates <= set(table.columns)
-    assert table["feature"].to_list() == list(range(128))
+    core = read_json(small_study / "core.json")
+    assert table["feature"].to_list() == list(range(core["atoms"] + 128))
     stability = pl.read_parquet(small_study / "stability.parquet")
+    assert stability.height == core["atoms"] == OpenStudy.open(small_study).core_size > 10
     assert {"feature", "reappears", "decoder_cosine", "correlation"} <= set(stability.columns)
     values = yaml.safe_load((small_study / "study.yaml").read_text())
     assert values["provenance"]["torch"]
     assert values["seed"] == 0
-    assert sorted(p.name for p in (small_study / "sae").iterdir()) == ["main", "seed-1", "seed-2"]
+    names = ["bootstrap-1", "main", "narrow-1", "narrow-2", "seed-1", "seed-2"]
+    assert sorted(p.name for p in (small_study / "sae").iterdir()) == names
 
 
 def test_held_out_texts_are_read_with_their_own_labels(small_study):

@@ -61,7 +61,8 @@ def test_new_settings_take_effect_when_the_last_stage_is_done(copy, small_settin
     run(read_study(small_settings, ["seed=3", "seeds=1"]), copy, until="train")
     assert OpenStudy.open(copy).settings.seed == 3
     assert (copy / "sae/main/sae_weights.safetensors").read_bytes() != weights
-    assert sorted(path.name for path in (copy / "sae").iterdir()) == ["main", "seed-1"]
+    names = ["bootstrap-1", "main", "narrow-1", "narrow-2", "seed-1"]
+    assert sorted(path.name for path in (copy / "sae").iterdir()) == names
     assert not (copy / transaction.NEXT).exists()
     assert not (copy / transaction.COMMIT).exists()
     states = {name: each.state for name, each in stage_states(copy).items()}

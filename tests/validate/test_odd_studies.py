@@ -17,12 +17,13 @@ from moodlens.settings.validation import CausalSettings, PairSettings, Stability
 from moodlens.study.coded import Coded
 from moodlens.study.records.pairs import Pairs
 from moodlens.study.rows import Rows
+from moodlens.validate.agreement import SeedFamilies, family_agreement
 from moodlens.validate.causal import causality
 from moodlens.validate.criterion import Measured
 from moodlens.validate.methods import all_methods
 from moodlens.validate.pairs import compositionality, orthogonality
 from moodlens.validate.readouts import DenseBaselines
-from moodlens.validate.stability import SeedFamilies, family_agreement, stability
+from moodlens.validate.stability import Dictionary, stability
 from moodlens.validate.transfer import generalization
 from moodlens.validate.verdict import judge
 
@@ -75,13 +76,14 @@ def _measure(coded, *, claim=True):
         coded.x[dev],
         settings.reading,
     )
+    same = Dictionary(coded.W_dec, codes)
     twin = SeedFamilies(families, coded.W_dec, np.ones(len(coded.W_dec)))
     measured = Measured(
         rows.emotions,
         selection=selected.summary,
         features=table.join(named.table, on="feature").join(causal.features, on="feature"),
         causal=causal.summary,
-        stability=stability(coded.W_dec, [coded.W_dec], codes, [codes], coded.x, StabilitySettings(), seed=0),
+        stability=stability(same, [same], coded.x, StabilitySettings(), seed=0),
         agreement=family_agreement(twin, [twin], coded.x, seed=0),
         held_out=generalization(
             coded, methods, families, FEATURES, settings, n_claimable=len(coded.W_dec), seed=0

@@ -1,26 +1,28 @@
-"""Equal dictionaries reappear whatever their order, unrelated ones do not; families agree as their directions do."""
+"""Equal dictionaries reappear whatever their order, unrelated ones do not."""
 
 import numpy as np
 import pytest
 
 from moodlens.core import BadInput
-from moodlens.features import choose_features, gather_families
-from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import StabilitySettings
-from moodlens.study.families import Families, Family
-from moodlens.study.records.stability import Agreement, Stability
+from moodlens.study.records.stability import Stability
 from moodlens.validate import stability as room
 from moodlens.validate.stability import (
-    SeedFamilies,
+    Beside,
+    Dictionary,
     StableFeatures,
     best_cosines,
-    family_agreement,
     null_directions,
+    random_subsets,
     stability,
 )
 
 SETTINGS, STABLE = StabilitySettings(), 0.8
-EMOTIONS = ("joy", "fear")
+
+
+def _found(W, others, codes, other_codes, x, **more):
+    theirs = [Dictionary(*pair) for pair in zip(others, other_codes, strict=True)]
+    return stability(Dictionary(W, codes), theirs, x, SETTINGS, seed=0, **more)
 
 
 def _stable(found, strong):
@@ -48,7 +50,7 @@ def method(request, monkeypatch):
 def test_the_same_dictionary_in_another_order_is_perfectly_stable():
     W, codes, x = _dictionary(0)
     orders = [np.random.default_rng(i).permutation(80) for i in range(5)]
-    found = stability(W, [W[o] for o in orders], codes, [codes[:, o] for o in orders], x, SETTINGS, seed=0)
+    found = _found(W, [W[o] for o in orders], codes, [codes[:, o] for o in orders], x)
     table = found.table
     for name in ("reappears", "reappears_decoder", "reappears_activation"):
         assert (table[name] == 1).all()
@@ -66,7 +68,7 @@ def test_the_same_dictionary_in_another_order_is_perfectly_stable():
 def test_unrelated_dictionaries_are_not_stable():
     W, codes, x = _dictionary(0)
     others = [_dictionary(i + 1) for i in range(3)]
-    found = stability(W, [o[0] for o in others], codes, [o[1] for o in others], x, SETTINGS, seed=0)
+    found = _found(W, [o[0] for o in others], codes, [o[1] for o in others], x)
     assert (found.table["reappears"] == 0).all()
     assert _stable(found, np.ones(80, dtype=bool)).stable_share == 0
     assert found.table["correlation"].max() < 0.5
@@ -75,10 +77,10 @@ def test_unrelated_dictionaries_are_not_stable():
 def test_direction_alone_or_use_alone_does_not_count():
     W, codes, x = _dictionary(0)
     other_W, other_codes, _ = _dictionary(1)
-    same_direction = stability(W, [W], codes, [other_codes], x, SETTINGS, seed=0).table
+    same_direction = _found(W, [W], codes, [other_codes], x).table
     assert (same_direction["reappears_decoder"] == 1).all()
     assert (same_direction["reappears"] == 0).all()
-    same_use = stability(W, [other_W], codes, [codes], x, SETTINGS, seed=0).table
+    same_use = _found(W, [other_W], codes, [codes], x).table
     assert (same_use["reappears_activation"] == 1).all()
     assert (same_use["reappears"] == 0).all()
 
@@ -86,7 +88,7 @@ def test_direction_alone_or_use_alone_does_not_count():
 def test_direction_and_use_must_agree_on_the_same_partner():
     W, codes, x = _dictionary(0)
     order = np.roll(np.arange(80), 1)
-    table = stability(W, [W], codes, [codes[:, order]], x, SETTINGS, seed=0).table
+    table = _found(W, [W], codes, [codes[:, order]], x).table
     assert (table["reappears_decoder"] == 1).all()
     assert (table["reappears_activation"] == 1).all()
     assert (table["reappears"] == 0).all()
@@ -96,14 +98,14 @@ def test_a_share_of_seeds_and_features_that_never_fire():
     W, codes, x = _dictionary(0)
     other_W, other_codes, _ = _dictionary(1)
     codes[:, 3] = 0
-    found = stability(W, [W] * 4 + [other_W], codes, [codes] * 4 + [other_codes], x, SETTINGS, seed=0)
+    found = _found(W, [W] * 4 + [other_W], codes, [codes] * 4 + [other_codes], x)
     table = found.table
     assert table["reappears"][5] == pytest.approx(0.8)
     assert table["reappears"][3] == 0
     assert not table["alive"][3]
-    assert (
-        _stable(found, np.isin(np.arange(80), [3, 5])).n_stable == 1
-    )  # 4 of 5 seeds is enough, up to rounding
+    stable = _stable(found, np.isin(np.arange(80), [3, 5]))
+    assert stable.n_stable == 1  # 4 of 5 seeds is enough, up to rounding
+    assert stable.stable_share == pytest.approx(0.4)
 
 
 def test_the_null_is_harder_than_isotropic_where_data_has_low_rank():
@@ -119,7 +121,7 @@ def test_the_null_is_harder_than_isotropic_where_data_has_low_rank():
 
 def test_no_emotion_feature_is_not_a_failure():
     W, codes, x = _dictionary(0)
-    stable = _stable(stability(W, [W], codes, [codes], x, SETTINGS, seed=0), np.zeros(80, dtype=bool))
+    stable = _stable(_found(W, [W], codes, [codes], x), np.zeros(80, dtype=bool))
     assert stable.stable_share is None
     assert stable.n_emotion_features == 0
 
@@ -129,119 +131,49 @@ def test_the_null_is_kept_for_any_share_of_seeds():
     assert summary.null_share(0.8) == 0.01
     assert summary.null_share(0.6) == 0.03
     assert summary.null_share(1.0) == 0
+    assert summary.null_mean == pytest.approx((4 + 6 + 6 + 4) / 500)
+
+
+def test_bootstraps_stand_beside_the_pipelines_and_do_not_count_as_one():
+    W, codes, x = _dictionary(0)
+    other_W, other_codes, _ = _dictionary(1)
+    twice = [Dictionary(W, codes), Dictionary(other_W, other_codes)]
+    found = _found(W, [W], codes, [codes], x, beside=Beside(bootstraps=twice))
+    assert found.summary.n_bootstraps == 2
+    assert (found.table["reappears_bootstrap"] == 0.5).all()
+    assert (found.table["reappears"] == 1).all()
+    assert _stable(found, np.ones(80, dtype=bool)).bootstrap_share == 0.5
+    without = _found(W, [W], codes, [codes], x)
+    assert without.table["reappears_bootstrap"].null_count() == 80
+    assert _stable(without, np.ones(80, dtype=bool)).bootstrap_share is None
+
+
+def test_random_subsets_lose_their_partners_and_the_whole_does_not():
+    W, codes, x = _dictionary(0)
+    order = np.random.default_rng(0).permutation(80)
+    pair = Dictionary(W, codes), Dictionary(W[order], codes[:, order])
+    assert random_subsets(*pair, 80, 0.7, 0).share == 1
+    half = random_subsets(*pair, 40, 0.7, 0)
+    assert half.share == pytest.approx(0.5, abs=0.15)
+    assert half.whole == 1
+    assert half.mcc == pytest.approx(1, abs=1e-3)
+    found = _found(W[:40], [W], codes[:, :40], [codes], x, beside=Beside(narrow=pair))
+    stable = _stable(found, np.ones(40, dtype=bool))
+    assert stable.null_share == found.summary.subset_share == half.share
+
+
+def test_a_core_without_features_is_compared_with_anything():
+    W, codes, x = _dictionary(0)
+    nothing = Dictionary(W[:0], codes[:, :0])
+    found = stability(nothing, [Dictionary(W, codes), nothing], x, SETTINGS, seed=0)
+    assert found.table.height == 0
+    assert _stable(found, np.zeros(80, dtype=bool)).stable_share is None
+    assert (stability(Dictionary(W, codes), [nothing], x, SETTINGS, seed=0).table["reappears"] == 0).all()
 
 
 def test_wrong_shapes_are_refused():
     W, codes, x = _dictionary(0)
-    with pytest.raises(BadInput, match="other seeds"):
-        stability(W, [], codes, [], x, SETTINGS, seed=0)
+    with pytest.raises(BadInput, match="another seed"):
+        _found(W, [], codes, [], x)
     with pytest.raises(BadInput, match="do not fit"):
-        stability(W, [W], codes, [codes[:-1]], x, SETTINGS, seed=0)
-
-
-def _families(*members):
-    return Families(
-        families=tuple(
-            Family(
-                emotion=name,
-                features=tuple(int(f) for f in features),
-                weights=(0.6, 0.4)[: len(features)],
-            )
-            for name, features in zip(EMOTIONS, members, strict=True)
-        )
-    )
-
-
-def _seed(rng, d_in=24, d_sae=80):
-    W = rng.normal(size=(d_sae, d_in))
-    W /= np.linalg.norm(W, axis=1, keepdims=True)
-    return SeedFamilies(_families([3, 7], [11, 40]), W, rng.uniform(0.5, 2, d_sae))
-
-
-def _permuted(one, order):
-    """The same SAE with its features in another order: feature ``f`` is now ``place[f]``."""
-    place = np.argsort(order)
-    moved = _families(*([place[f] for f in family.features] for family in one.families.families))
-    return SeedFamilies(moved, one.W_dec[order], one.sizes[order])
-
-
-def test_the_same_sae_in_another_order_agrees_fully():
-    rng = np.random.default_rng(0)
-    own = _seed(rng)
-    out = family_agreement(own, [_permuted(own, rng.permutation(80)), own], rng.normal(size=(60, 24)), seed=0)
-    assert out.n_seeds == 2
-    for emotion in EMOTIONS:
-        cell = out.emotions[emotion]
-        assert cell.direction_min == pytest.approx(1)
-        assert cell.reading_min == pytest.approx(1)
-        assert cell.direction_control < 0.6
-        assert cell.reading_control < 0.6
-    assert out.mean.direction == pytest.approx(1)
-
-
-def test_unrelated_saes_agree_no_more_than_random_families():
-    rng = np.random.default_rng(1)
-    out = family_agreement(_seed(rng), [_seed(rng) for _ in range(5)], rng.normal(size=(60, 24)), seed=0)
-    assert out.mean.direction < out.mean.direction_control
-    assert out.mean.reading < out.mean.reading_control
-
-
-def test_the_two_measures_by_hand():
-    rng = np.random.default_rng(2)
-    own, other, x = _seed(rng), _seed(rng), rng.normal(size=(60, 24)) + 3
-    cell = family_agreement(own, [other], x, seed=0).emotions["fear"]
-    added = [0.6 * s.W_dec[11] + 0.4 * s.W_dec[40] for s in (own, other)]
-    cosine = added[0] @ added[1] / np.linalg.norm(added[0]) / np.linalg.norm(added[1])
-    assert cell.direction == pytest.approx(cosine)
-    read = [x @ direction for direction in added]
-    assert cell.reading == pytest.approx(np.corrcoef(read[0], read[1])[0, 1], abs=1e-5)
-
-
-def test_silent_features_and_members_are_never_drawn():
-    rng = np.random.default_rng(3)
-    own = _seed(rng)
-    # Only copies of the family's opposite are live beside it: every random family is the opposite.
-    W = own.W_dec.copy()
-    sizes = np.zeros(80)
-    sizes[[3, 7, 20, 21]] = 1
-    W[20] = W[21] = -own.families.families[0].direction(own.W_dec)
-    other = SeedFamilies(own.families, W, sizes)
-    cell = family_agreement(own, [other], rng.normal(size=(60, 24)), seed=0).emotions["joy"]
-    assert cell.direction_control == pytest.approx(-1)
-
-
-def test_a_family_that_is_missing_elsewhere_counts_nothing_and_one_missing_here_is_left_out():
-    rng = np.random.default_rng(4)
-    own, other = _seed(rng), _seed(rng)
-    x = rng.normal(size=(60, 24))
-    without = SeedFamilies(_families([3, 7], []), other.W_dec, other.sizes)
-    out = family_agreement(own, [own, without], x, seed=0).emotions
-    assert out["fear"].direction == pytest.approx(0.5)
-    assert out["fear"].reading_min == 0
-    assert set(family_agreement(without, [own], x, seed=0).emotions) == {"joy"}
-    none = SeedFamilies(_families([], []), other.W_dec, other.sizes)
-    assert family_agreement(none, [own], x, seed=0) == Agreement(n_seeds=1, emotions={}, mean=None)
-
-
-def test_no_seed_or_other_emotions_are_errors():
-    own = _seed(np.random.default_rng(5))
-    with pytest.raises(BadInput, match="no other seed"):
-        family_agreement(own, [], np.zeros((3, 24)), seed=0)
-    renamed = Families(families=(own.families.families[0], Family(emotion="calm")))
-    with pytest.raises(BadInput, match="different emotions"):
-        family_agreement(own, [SeedFamilies(renamed, own.W_dec, own.sizes)], np.zeros((3, 24)), seed=0)
-
-
-def test_families_found_anew_on_planted_features_are_the_planted_ones(planted):
-    """The rule for other seeds, which judges nothing on test rows, finds the features that were planted."""
-    table = choose_features(planted.codes, planted.rows, FeatureSettings())
-    tested = set(table.filter("tested")["feature"].to_list())
-    assert {*planted.causal.tolist(), *planted.decoys.tolist()} <= tested
-    table = table.rename({"tested": "emotion_feature"})
-    found = gather_families(table, planted.coded, FeatureSettings())
-    causal = set(planted.causal.tolist())
-    for family in found.families:
-        assert 1 < len(family.features) <= 10
-        assert family.features[0] in causal
-        there, here = (f.direction(planted.coded.W_dec) for f in (planted.families[family.emotion], family))
-        assert there @ here / np.linalg.norm(there) / np.linalg.norm(here) > 0.8
+        _found(W, [W], codes, [codes[:-1]], x)

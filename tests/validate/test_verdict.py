@@ -79,7 +79,12 @@ def _caused(per, chance):
 def _again(share, null=0.0, size=24):
     """``share`` of the features reappear in every seed, ``null`` of the random directions."""
     seeds = np.where(np.arange(size) < share * size, 1.0, 0.0)
-    table = pl.DataFrame({"reappears": seeds, "correlation": seeds, "alive": [True] * size})
+    table = pl.DataFrame(
+        {
+            "feature": range(size), "reappears": seeds, "reappears_bootstrap": seeds, "correlation": seeds,
+            "alive": [True] * size,
+        }
+    )  # fmt: skip
     return Reappearance(
         table,
         Stability(

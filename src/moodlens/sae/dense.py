@@ -9,7 +9,18 @@ import torch
 from torch import Tensor
 
 from moodlens.core.threads import ThreadTeam
-from moodlens.sae.plain import StepPlan, StepResult, activate, adam, errors, pre_activations, project, top_k
+from moodlens.sae.plain import (
+    NOTHING,
+    Given,
+    StepPlan,
+    StepResult,
+    activate,
+    adam,
+    errors,
+    pre_activations,
+    project,
+    top_k,
+)
 from moodlens.sae.rows import Rows, Standard
 from moodlens.sae.state import TrainingState
 from moodlens.settings.sae import SAESettings
@@ -64,6 +75,7 @@ def gradients(
     settings: SAESettings,
     now: StepPlan,
     dead: Tensor,
+    target: Tensor | None = None,
     *,
     team: ThreadTeam | None = None,
 ) -> tuple[dict[str, Tensor], StepResult]:
@@ -84,7 +96,7 @@ def gradients(
     codes = select(settings, pre, now.k)
     parts = segments(settings, W_dec.shape[0])
 
-    residuals = [z - parameters["b_dec"]]
+    residuals = [(z if target is None else target) - parameters["b_dec"]]
     for part in parts:
         residuals.append(residuals[-1] - times(codes[:, part], W_dec[part]))
     left = residuals[-1]
@@ -173,17 +185,22 @@ class DenseStep:
         return torch.from_numpy(self.standard.batch(data, index, added)).to(self.device, non_blocking=True)
 
     def step(
-        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
+        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, given: Given = NOTHING
     ) -> StepResult:
-        """One training step on rows ``index`` plus ``added``; ``dead`` is ``(d_sae,) bool``."""
-        z = self.rows(data, index, added)
+        """One training step on rows ``index``; ``dead`` is ``(d_sae,) bool``."""
+        z, target = self.rows(data, index, given.added), self._there(given.target)
         grads, result = gradients(
-            self.state.parameters, z, self.settings, now, dead.to(self.device), team=self.team
+            self.state.parameters, z, self.settings, now, dead.to(self.device), target, team=self.team
         )
         adam(self.state, grads, self.settings, now.learning_rate)
         return result
 
-    def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
+    def errors(
+        self, data: Rows, index: np.ndarray, k: float, target: np.ndarray | None = None
+    ) -> tuple[float, int, float]:
         """``(sum |z - z_hat|^2, active codes, sum of codes times decoder norms)`` without training."""
-        z, p = self.rows(data, index), self.state.parameters
-        return errors(p, z, select(self.settings, pre_activations(p, z), k))
+        z, p, wanted = self.rows(data, index), self.state.parameters, self._there(target)
+        return errors(p, z if wanted is None else wanted, select(self.settings, pre_activations(p, z), k))
+
+    def _there(self, rows: np.ndarray | None) -> Tensor | None:
+        return None if rows is None else torch.from_numpy(rows).to(self.device)

@@ -151,9 +151,12 @@ def _weights(
         wanted["threshold"] = (d_sae,)
     if set(tensors) != set(wanted):
         raise BadInput(f"{path}: holds {sorted(tensors)}, expected {sorted(wanted)}")
+    core_of_nothing = (
+        d_in and config.get("metadata", {}).get("core_size") == 0
+    )  # what seeds without agreement share
     for name, shape in wanted.items():
         tensor = tensors[name]
-        if tuple(tensor.shape) != shape or tensor.numel() == 0:
+        if tuple(tensor.shape) != shape or (tensor.numel() == 0 and not core_of_nothing):
             raise BadInput(f"{path}: {name} has shape {tuple(tensor.shape)}, {CONFIG} says {shape}")
         if not bool(tensor.isfinite().all()):
             raise BadInput(f"{path}: {name} holds NaN or infinity; train or copy the SAE again")

@@ -8,7 +8,9 @@ variance left unexplained. ``W_enc`` is kept transposed, ``(d_sae, d_in)``.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -135,23 +137,34 @@ def auxiliary_loss(residual: Tensor, pre: Tensor, dead: Tensor, W_dec: Tensor, a
 
 
 def loss_terms(
-    parameters: dict[str, Tensor], z: Tensor, settings: SAESettings, now: StepPlan, dead: Tensor
+    parameters: dict[str, Tensor],
+    z: Tensor,
+    settings: SAESettings,
+    now: StepPlan,
+    dead: Tensor,
+    target: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``(loss, unexplained, codes)`` of a standardised batch ``z`` ``(n, d_in)``; ``dead`` is ``(d_sae,) bool``."""
+    """Return ``(loss, unexplained, codes)`` of a standardised batch ``z`` ``(n, d_in)``; ``dead`` is ``(d_sae,) bool``.
+
+    ``target`` ``(n, d_in)`` is to be rebuilt; None: ``z`` itself.
+    """
+    target = z if target is None else target
     W_dec, b_dec = parameters["W_dec"], parameters["b_dec"]
     pre = pre_activations(parameters, z)
     codes = activate(settings, pre, now.k)
     z_hat = codes @ W_dec + b_dec
-    unexplained = reconstruction_loss(z, z_hat)
+    unexplained = reconstruction_loss(target, z_hat)
     if settings.architecture == "l1":
         return unexplained + now.l1 * l1_loss(codes, W_dec), unexplained, codes
     loss = unexplained
     if settings.architecture == "matryoshka":
         assert settings.prefixes is not None
-        loss = matryoshka_loss(z, codes, W_dec, b_dec, settings.prefixes)
+        loss = matryoshka_loss(target, codes, W_dec, b_dec, settings.prefixes)
     if settings.aux_coefficient > 0 and bool(dead.any()):
         assert settings.aux_k is not None
-        loss = loss + settings.aux_coefficient * auxiliary_loss(z - z_hat, pre, dead, W_dec, settings.aux_k)
+        loss = loss + settings.aux_coefficient * auxiliary_loss(
+            target - z_hat, pre, dead, W_dec, settings.aux_k
+        )
     return loss, unexplained, codes
 
 
@@ -167,6 +180,16 @@ def errors(parameters: dict[str, Tensor], z: Tensor, codes: Tensor) -> tuple[flo
 # -- the step ------------------------------------------------------------------------------------------------------
 
 
+class Given(NamedTuple):
+    """What a step is given beside the rows, in their order; ``(n, d_in)`` each."""
+
+    added: np.ndarray | None = None  # laid over the standardised rows
+    target: np.ndarray | None = None  # what is to be rebuilt; None: the rows as they are read
+
+
+NOTHING = Given()
+
+
 @dataclass(frozen=True)
 class StepResult:
     """What one step saw, before it changed the weights."""
@@ -178,11 +201,16 @@ class StepResult:
 
 
 def gradients(
-    parameters: dict[str, Tensor], z: Tensor, settings: SAESettings, now: StepPlan, dead: Tensor
+    parameters: dict[str, Tensor],
+    z: Tensor,
+    settings: SAESettings,
+    now: StepPlan,
+    dead: Tensor,
+    target: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], StepResult]:
     """Gradient of the loss for every parameter, by autograd; the decoder's is projected off its unit rows."""
     leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-    loss, unexplained, codes = loss_terms(leaves, z, settings, now, dead)
+    loss, unexplained, codes = loss_terms(leaves, z, settings, now, dead, target)
     grads = dict(
         zip(PARAMETERS, torch.autograd.grad(loss, [leaves[name] for name in PARAMETERS]), strict=True)
     )
@@ -220,8 +248,15 @@ def adam(state: TrainingState, grads: dict[str, Tensor], settings: SAESettings, 
         W_dec.div_(W_dec.norm(dim=-1, keepdim=True))
 
 
-def step(state: TrainingState, z: Tensor, settings: SAESettings, now: StepPlan, dead: Tensor) -> StepResult:
+def step(
+    state: TrainingState,
+    z: Tensor,
+    settings: SAESettings,
+    now: StepPlan,
+    dead: Tensor,
+    target: Tensor | None = None,
+) -> StepResult:
     """One training step on a standardised batch ``z`` ``(n, d_in)``; changes ``state`` in place."""
-    grads, result = gradients(state.parameters, z, settings, now, dead)
+    grads, result = gradients(state.parameters, z, settings, now, dead, target)
     adam(state, grads, settings, now.learning_rate)
     return result

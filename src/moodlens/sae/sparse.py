@@ -25,7 +25,7 @@ from moodlens.sae import kernels_pairs as kernels
 from moodlens.sae.dense import gradients
 from moodlens.sae.kernels_pairs import ByFeature, Clock, Moments, Rule, Segments, Weights
 from moodlens.sae.kernels_select import Pairs
-from moodlens.sae.plain import ADAM_EPSILON, StepPlan, StepResult
+from moodlens.sae.plain import ADAM_EPSILON, NOTHING, Given, StepPlan, StepResult
 from moodlens.sae.rows import Rows, Standard
 from moodlens.sae.screen import Batch, Buffers, Screen
 from moodlens.sae.state import TrainingState
@@ -33,7 +33,7 @@ from moodlens.settings.sae import SAESettings
 
 LONGEST_WAIT = 4  # steps by which a feature that is only screened may lag behind dense Adam
 SMALL = 6e7  # multiply-adds of the encoder product below which a step is over before a second thread helps
-DENSE = 0.08  # share of active codes above which l1 takes dense steps
+DENSE = 0.3  # share of active codes above which l1 takes dense steps
 
 
 class Graded(NamedTuple):
@@ -98,17 +98,18 @@ class SparseStep:
         self.state.age = torch.from_numpy(self.state.step - self.clock.born)
 
     def step(
-        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
+        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, given: Given = NOTHING
     ) -> StepResult:
-        """One training step on rows ``index`` plus ``added``; ``dead`` is ``(d_sae,) bool``."""
+        """One training step on rows ``index``; ``dead`` is ``(d_sae,) bool``."""
         n, settings = len(index), self.settings
-        z = self.screen.read(data, index, self.standard, added)
+        z = self.screen.read(data, index, self.standard, given.added)
+        target = z.values if given.target is None else given.target
         pairs = self._active(z, now.k)
         if self.l1 and len(pairs.feature) > DENSE * n * self.d_sae:
-            return self._dense_step(z, now, dead)
+            return self._dense_step(z, target, now, dead)
         E = self.buffers.get("E", self.segments.n + 1, n, self.d_in)
         scale = np.float32(-2 / n)
-        g, terms = self._decode(pairs, z.values, self.bias, self.segments, scale, E)
+        g, terms = self._decode(pairs, target, self.bias, self.segments, scale, E)
         loss = terms.mean() / n
         if self.l1:  # of the penalty only the codes' part is left: the decoder's lies along its unit rows
             g += np.float32(now.l1 / n)
@@ -121,12 +122,16 @@ class SparseStep:
         fired = self._update(graded, z, E, now.learning_rate)
         return StepResult(float(loss), float(terms[-1] / n), len(pairs.feature), torch.from_numpy(fired))
 
-    def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
+    def errors(
+        self, data: Rows, index: np.ndarray, k: float, target: np.ndarray | None = None
+    ) -> tuple[float, int, float]:
         """``(sum |z - z_hat|^2, active codes, sum of codes)`` of rows at sparsity ``k``; the last is 0 but for l1."""
         z = self.screen.read(data, index, self.standard)
         pairs = self._active(z, k)
         E = self.buffers.get("E", 1, len(index), self.d_in)
-        _, terms = self._decode(pairs, z.values, self.bias, self.whole, np.float32(0), E)
+        _, terms = self._decode(
+            pairs, z.values if target is None else target, self.bias, self.whole, np.float32(0), E
+        )
         weighted = float(pairs.value.sum(dtype=np.float64)) if self.l1 else 0.0
         return float(terms[0]), len(pairs.feature), weighted
 
@@ -205,12 +210,11 @@ class SparseStep:
             self.team.parallel_for(lambda a, b: self._catch_up(lo + a, lo + b, 0), hi - lo)
         return counts[0] > 0
 
-    def _dense_step(self, z: Batch, now: StepPlan, dead: Tensor) -> StepResult:
+    def _dense_step(self, z: Batch, target: np.ndarray, now: StepPlan, dead: Tensor) -> StepResult:
         """While many codes are active, dense products are faster."""
         state = self.state
-        grads, result = gradients(
-            state.parameters, torch.from_numpy(z.values), self.settings, now, dead, team=self.team
-        )
+        rows, wanted = torch.from_numpy(z.values), torch.from_numpy(target)
+        grads, result = gradients(state.parameters, rows, self.settings, now, dead, wanted, team=self.team)
         state.step += 1
         self.team.parallel_for(
             kernels.dense_update, self.d_sae, *(grads[name].numpy() for name in ("W_enc", "W_dec", "b_enc")),

@@ -94,13 +94,13 @@ def dead_features(state: TrainingState, settings: SAESettings) -> Tensor:
 
 @torch.no_grad()
 def reinitialise(
-    state: TrainingState, dead: Tensor, z: Tensor, settings: SAESettings, *, seed: int, epoch: int
+    state: TrainingState, dead: Tensor, z: Tensor, target: Tensor | None = None, *, seed: int, epoch: int
 ) -> Tensor:
     """Aim dead features at what is badly reconstructed (Bricken et al. 2023, "neuron resampling").
 
-    Rows of ``z`` ``(n, d_in)`` are drawn without repetition, with probability proportional to their squared error. A
-    feature's decoder row becomes the row's unit residual and its encoder the same direction at 0.2 of the mean norm of
-    the live encoders; its bias, moments, age and silence start again at 0. At most ``n`` features are reborn: more
+    Rows of ``z`` ``(n, d_in)`` are drawn without repetition, with probability proportional to the squared error with
+    which ``target`` (None: they themselves) is rebuilt. A feature's decoder row becomes the row's unit residual and
+    its encoder the same direction at 0.2 of the mean norm of the live encoders; its bias, moments, age and silence start again at 0. At most ``n`` features are reborn: more
     would be copies of each other, and copies have equal gradients for ever.
 
     Returns:
@@ -108,7 +108,7 @@ def reinitialise(
     """
     p = state.parameters
     z_hat = torch.relu(z @ p["W_enc"].T + p["b_enc"]) @ p["W_dec"] + p["b_dec"]
-    residual = z - z_hat
+    residual = (z if target is None else target) - z_hat
     loss = residual.double().square().sum(-1)
     weight = loss.square().cpu().numpy()
     usable = int((weight > 0).sum())

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from moodlens.core import BadInput
-from moodlens.sae.plain import StepPlan, StepResult, activate, errors, pre_activations, step
+from moodlens.sae.plain import NOTHING, Given, StepPlan, StepResult, activate, errors, pre_activations, step
 from moodlens.sae.rows import Rows, Standard
 from moodlens.sae.state import TrainingState
 from moodlens.settings.sae import SAESettings
@@ -21,12 +21,14 @@ class Stepper(Protocol):
     def sync(self) -> None: ...
 
     def step(
-        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
+        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, given: Given = NOTHING
     ) -> StepResult:
-        """One step on rows ``index`` in rising order, with ``added`` ``(n, d_in)`` laid over the standardised rows."""
+        """One step on rows ``index`` in rising order."""
         ...
 
-    def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
+    def errors(
+        self, data: Rows, index: np.ndarray, k: float, target: np.ndarray | None = None
+    ) -> tuple[float, int, float]:
         """``(sum |z - z_hat|^2, active codes, sum of codes times decoder norms)``; the last is for ``l1`` only."""
         ...
 
@@ -70,11 +72,15 @@ class Plain:
         pass
 
     def step(
-        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, added: np.ndarray | None = None
+        self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, given: Given = NOTHING
     ) -> StepResult:
-        z = torch.from_numpy(self.standard.batch(data, index, added))
-        return step(self.state, z, self.settings, now, dead)
+        z = torch.from_numpy(self.standard.batch(data, index, given.added))
+        target = None if given.target is None else torch.from_numpy(given.target)
+        return step(self.state, z, self.settings, now, dead, target)
 
-    def errors(self, data: Rows, index: np.ndarray, k: float) -> tuple[float, int, float]:
+    def errors(
+        self, data: Rows, index: np.ndarray, k: float, target: np.ndarray | None = None
+    ) -> tuple[float, int, float]:
         z, p = torch.from_numpy(self.standard.batch(data, index)), self.state.parameters
-        return errors(p, z, activate(self.settings, pre_activations(p, z), k))
+        codes = activate(self.settings, pre_activations(p, z), k)
+        return errors(p, z if target is None else torch.from_numpy(target), codes)

@@ -20,8 +20,9 @@ from torch import Tensor
 from moodlens.core import BadInput, Progress, digest, silent
 from moodlens.core.threads import one_torch_thread
 from moodlens.sae.files import load_state, save_state
+from moodlens.sae.left import Left
 from moodlens.sae.model import SAE, calibrated_threshold, fold
-from moodlens.sae.plain import plan
+from moodlens.sae.plain import Given, plan
 from moodlens.sae.rows import CHUNK, Rows, Standard, as_rows, check_rows, chunks, measure
 from moodlens.sae.state import (
     AUGMENT,
@@ -107,6 +108,25 @@ def train(
         return trainer.run(after)
 
 
+def train_rest(
+    x_train: np.ndarray | Rows,
+    x_val: np.ndarray | Rows,
+    settings: SAESettings,
+    core: SAE,
+    *,
+    seed: int,
+    progress: Progress = silent,
+) -> Trained:
+    """Train an SAE that reads the rows and rebuilds what fixed features, the ``core``, leave of them.
+
+    :func:`moodlens.sae.consensus.join` makes one SAE of both. Arguments and errors as for :func:`train`.
+    """
+    rows = prepare(x_train, x_val, core)
+    with one_torch_thread() as threads:
+        trainer = Trainer(rows, settings, seed, threads=threads)
+        return trainer.run(lambda _: progress("epochs", trainer.state.epoch, trainer.epochs))
+
+
 class _Stopped(Exception):
     """Another member failed, or the user wants no more."""
 
@@ -178,14 +198,17 @@ class Prepared(NamedTuple):
     val: Rows
     standard: Standard
     d_in: int
+    left: Left | None = None  # of the rows by fixed features, to be rebuilt instead of them
 
 
-def prepare(x_train: np.ndarray | Rows, x_val: np.ndarray | Rows) -> Prepared:
-    """Check both sets and measure the centring."""
+def prepare(x_train: np.ndarray | Rows, x_val: np.ndarray | Rows, core: SAE | None = None) -> Prepared:
+    """Check both sets and measure the centring, and what a fixed ``core`` leaves."""
     data, val = as_rows(x_train, "x_train"), as_rows(x_val, "x_val")
     d_in = check_rows(data, "x_train")
     check_rows(val, "x_val", d_in)
-    return Prepared(data, val, measure(data), d_in)
+    standard = measure(data)
+    left = None if core is None or core.d_sae == 0 else Left.of(core, standard, data, val)
+    return Prepared(data, val, standard, d_in, left)
 
 
 class Trainer:
@@ -201,7 +224,9 @@ class Trainer:
         plain: bool = False,
         threads: int = 1,
     ) -> None:
-        self.data, self.val, self.standard, d_in = rows
+        self.data, self.val, self.standard, d_in, self.left = rows
+        if self.left is not None and settings.augment > 0:
+            raise BadInput("sae.augment: what a core leaves is known of whole rows only; set it to 0")
         self.settings, self.seed = settings.resolve(self.data.rows, d_in), seed
         assert self.settings.batch_size is not None
         assert self.settings.epochs is not None
@@ -235,6 +260,7 @@ class Trainer:
     def key(self) -> str:
         """Identifies the run: data, settings and seed."""
         blocks = [block for rows in (self.data, self.val) for _, block in chunks(rows)]
+        blocks += [] if self.left is None else [self.left.train, self.left.val]
         return digest(
             "moodlens sae 1", self.settings.model_dump(mode="json"), self.seed, *map(digest, blocks)
         )
@@ -272,7 +298,8 @@ class Trainer:
         for number, index in enumerate(np.array_split(order, self.steps_per_epoch)):
             now = plan(settings, first + number, self.total)
             added = self.differences(len(index), first + number)
-            result = self.stepper.step(self.data, index, now, dead, added)
+            target = None if self.left is None else self.left.train[np.sort(index)]
+            result = self.stepper.step(self.data, index, now, dead, Given(added, target))
             self._check(result.loss)
             fired |= result.fired
             loss += result.loss * len(index)
@@ -322,9 +349,9 @@ class Trainer:
             return 0
         draw = generator(self.seed, ORDER, self.state.epoch + 1)
         index = draw.permutation(self.data.rows)[:REVIVE_SAMPLE]
-        reborn = reinitialise(
-            self.state, dead, self.batch(index), self.settings, seed=self.seed, epoch=self.state.epoch
-        )
+        target = None if self.left is None else torch.from_numpy(self.left.train[np.sort(index)])
+        batch = self.batch(index), target
+        reborn = reinitialise(self.state, dead, *batch, seed=self.seed, epoch=self.state.epoch)
         return len(reborn)
 
     def validate(self) -> tuple[float, float, float]:
@@ -338,7 +365,8 @@ class Trainer:
         active = 0
         for start in range(0, self.val.rows, CHUNK):
             index = np.arange(start, min(start + CHUNK, self.val.rows))
-            found = self.stepper.errors(self.val, index, settings.k)
+            target = None if self.left is None else self.left.val[index]
+            found = self.stepper.errors(self.val, index, settings.k, target)
             unexplained += found[0]
             active += found[1]
             weighted += found[2]

@@ -258,9 +258,22 @@ class Study:
 
     @property
     def seed_names(self) -> list[str]:
-        """Names of the SAEs trained with other seeds, in order."""
+        """Names of the cores (without a core: of the SAEs) that other seeds found, in order."""
+        return self._numbered("seed")
+
+    @property
+    def bootstrap_names(self) -> list[str]:
+        """Names of the cores that other seeds found on resampled training groups, in order."""
+        return self._numbered("bootstrap")
+
+    @property
+    def narrow_names(self) -> list[str]:
+        """Names of the narrow SAEs that were kept, members of two pipelines."""
+        return self._numbered("narrow")
+
+    def _numbered(self, kind: str) -> list[str]:
         self._check("train")
-        folders = (self.path / "sae").glob("seed-*")
+        folders = (self.path / "sae").glob(f"{kind}-*")
         return sorted((folder.name for folder in folders), key=lambda name: int(name.split("-")[1]))
 
     @property

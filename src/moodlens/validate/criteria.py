@@ -130,9 +130,12 @@ def _stability(m: Measured, s: VerdictSettings) -> Reading | str | None:
     if stable.stable_share is None:
         return NO_FEATURE
     note = (
-        f"{stable.n_stable} of {stable.n_emotion_features} over {stable.n_seeds} seeds; all alive features "
+        f"of {stable.n_emotion_features} claimed features, mean over {stable.n_seeds} other seeds; "
+        f"{stable.n_stable} in at least {s.min_reappearance:.0%} of them; all alive features "
         f"{stable.alive_share:.0%}; mean matched correlation {stable.mcc:.2f}"
     )
+    if stable.bootstrap_share is not None:
+        note += f"; in cores of resampled training groups {stable.bootstrap_share:.0%}"
     if m.agreement is not None and m.agreement.mean is not None:
         note += _families_agree(m.agreement.mean)
     return at_least(s.min_stable_share, stable.stable_share, stable.null_share, note=note, ci=stable.ci)
@@ -278,14 +281,14 @@ CRITERIA = (
         must=False,
         unit="share",
         stage="stability",
-        control="random differences of data rows",
+        control="random subsets of single SAEs, or random differences of data rows",
         threshold=lambda s, m: (
-            f">= {percent(s.min_stable_share)} of emotion features reappear in >= "
-            f"{percent(s.min_reappearance)} of other seeds"
+            f">= {percent(s.min_stable_share)} of claimed features come back under another seed "
+            f"(stable: under >= {percent(s.min_reappearance)} of them)"
         ),
         read=_stability,
-        advice="Few features come back under other seeds: use a narrower dictionary or architecture l1, and trust only "
-        "the features whose stability is high (it is a column and a filter), or the families if they agree over seeds.",
+        advice="Few features come back under other seeds: give the core more members (core.members) or more rows, and "
+        "trust only the features whose stability is high (it is a column and a filter).",
     ),
     Criterion(
         "generalization",

@@ -1,16 +1,14 @@
-"""What comes back when the SAE is trained again with another initialisation and data order: features, and families.
+"""What comes back in a pipeline that shares nothing but the rows: other seeds from the first draw to the core.
 
-Features of two SAEs are matched one to one (Hungarian, Kuhn 1955), as in Paulo & Belrose 2025 (arXiv:2501.16615)
-and Song et al. 2025 (arXiv:2505.20254, mean correlation of matched features), on decoder cosine, on the
-correlation of activations over text that trained neither, and on the smaller of the two. A feature *reappears*
-where the last match reaches the bar, so that one and the same partner agrees in direction and in use. The null: unit
-differences of two data rows, looked up in the other decoders. Embeddings have low rank, so such directions come closer
-to a dictionary than isotropic ones would.
+Features of two dictionaries are matched one to one (Hungarian, Kuhn 1955), as in Paulo & Belrose 2025
+(arXiv:2501.16615) and Song et al. 2025 (arXiv:2505.20254, PW-MCC, mean cosine of matched decoder rows), on decoder
+cosine, on the correlation of activations over text that trained neither, and on the smaller of the two. A feature
+*reappears* where the last match reaches the bar, so that one and the same partner agrees in direction and in use.
 
-Unstable features of different seeds can span the same subspace (arXiv:2606.12138), and a family is a sum over some of
-them. Each seed's families are found by the same rule on the same train + val rows. Compared are the direction that a
-family adds when it steers (cosine) and what it reads in test texts (correlation of pre-activation scores). Neither
-uses a label. The control: families of as many random live features of the other seed, with the same weights.
+Controls. Random subsets of the core's size of a narrow SAE, looked for in those of another: what choosing fewer features
+does by itself. Unit differences of two data rows, looked up in the other decoders: embeddings have low rank, so such
+directions come closer to a dictionary than isotropic ones would. Beside them, as a warning: cores of bootstraps of the
+training groups, for other data change more than other seeds do.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput, Progress
+from moodlens.sae.untrained import row_differences
 from moodlens.settings.validation import StabilitySettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.correlation import UnitColumns
-from moodlens.study.families import Families, Family
-from moodlens.study.records.stability import Agreement, FamilyAgreement, Stability
+from moodlens.study.records.stability import Stability
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,112 +30,179 @@ if TYPE_CHECKING:
 HUNGARIAN_FEATURES = 2500
 """Live features above which matches are mutual nearest neighbours: the Hungarian method takes n^3."""
 NULL_DIRECTIONS = 2000
+SUBSETS = 5
+"""Pairs of random subsets of two narrow SAEs."""
 WITH_BAR = {
     "decoder_cosine": "reappears_decoder",
     "correlation": "reappears_activation",
     "both": "reappears",
 }
-"""Score of the matched partner -> the share of seeds in which it reaches the bar."""
-DRAWS = 100
-"""Random families for each seed and emotion."""
+"""Score of the matched partner -> the share of pipelines in which it reaches the bar."""
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """Features of one pipeline, and what they do on rows that trained none of them."""
+
+    W_dec: np.ndarray
+    """(d, d_in) decoder rows."""
+    codes: np.ndarray
+    """(n, d) activations."""
 
 
 @dataclass(frozen=True)
 class Reappearance:
-    """Every feature looked for in the SAEs of other seeds."""
+    """Every feature that may be claimed looked for in other pipelines."""
 
     table: "pl.DataFrame"
     """One row per feature: :data:`moodlens.study.records.stability.STABILITY`."""
     summary: Stability
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What stands beside the other pipelines."""
+
+    bootstraps: Sequence[Dictionary] = ()
+    """cores of resampled training groups."""
+    narrow: tuple[Dictionary, Dictionary] | None = None
+    """a member of each of two pipelines, whose random subsets are the control."""
+
+
+NOTHING = Beside()
+
+
 def stability(
-    W_dec: np.ndarray,
-    seeds: list[np.ndarray],
-    codes: np.ndarray,
-    seed_codes: list[np.ndarray],
+    own: Dictionary,
+    others: Sequence[Dictionary],
     x_train: np.ndarray,
     settings: StabilitySettings,
     *,
     seed: int,
+    beside: Beside = NOTHING,
     each: Callable[..., Iterable[Any]] = map,
     progress: Progress | None = None,
 ) -> Reappearance:
-    """Look for every feature in the SAEs of other seeds. Knows no labels.
+    """Look for every feature in other pipelines. Knows no labels.
 
     Args:
-        W_dec: ``(d_sae, d_in)`` decoder rows of the study's SAE.
-        seeds: ``W_dec`` of every other SAE.
-        codes: ``(n, d_sae)`` activations on rows that trained no SAE.
-        seed_codes: activations of the other SAEs on the same rows.
-        x_train: ``(m, d_in)`` raw embeddings, whose differences are the null.
+        own: the features that may be claimed; there may be none.
+        others: of pipelines of other seeds, on the same rows.
+        x_train: ``(m, d_in)`` raw embeddings, whose differences are a null.
         settings: ``reappearance``, the bar.
-        seed: of the null directions.
+        seed: of the null directions and the random subsets.
+        beside: bootstraps and the subset control.
         each: ``map``, or one that calls the function on several threads.
-        progress: called after every seed.
+        progress: called after every pipeline.
 
     Raises:
-        BadInput: there is no other seed, or shapes disagree.
+        BadInput: there is no other pipeline, or shapes disagree.
     """
     import polars as pl
 
-    if not seeds or len(seeds) != len(seed_codes):
-        raise BadInput(
-            f"stability needs other seeds with their activations: {len(seeds)} and {len(seed_codes)} given"
-        )
-    for other, theirs in zip(seeds, seed_codes, strict=True):
-        if other.shape[1] != W_dec.shape[1] or theirs.shape != (len(codes), len(other)):
+    if not others:
+        raise BadInput("stability needs another seed to look in: none is given")
+    for other in (*others, *beside.bootstraps):
+        if other.W_dec.shape[1] != own.W_dec.shape[1] or other.codes.shape != (
+            len(own.codes),
+            len(other.W_dec),
+        ):
             raise BadInput(
-                f"another seed's decoder {other.shape} or activations {theirs.shape} "
-                f"do not fit {W_dec.shape}, {codes.shape}"
+                f"another seed's decoder {other.W_dec.shape} or activations {other.codes.shape} "
+                f"do not fit {own.W_dec.shape}, {own.codes.shape}"
             )
-    d, n_seeds, bar = len(W_dec), len(seeds), settings.reappearance
-    alive = np.flatnonzero((codes > 0).any(axis=0))
-    directions, columns = unit_rows(W_dec[alive].astype(np.float32)), UnitColumns.of(codes).take(alive)
+    d, n, bar = len(own.W_dec), len(others), settings.reappearance
+    alive = np.flatnonzero((own.codes > 0).any(axis=0))
+    found = _Live.of(own)
     drawn = null_directions(x_train, seed)
-    shares = {name: np.zeros(d) for name in sorted(WITH_BAR.values())}
+    shares = {name: np.zeros(d) for name in (*sorted(WITH_BAR.values()), "reappears_bootstrap")}
     means = {
         name: np.zeros(d) for name in ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
     }
 
-    def compared(other: np.ndarray, theirs: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        return _compare(directions, columns, other, theirs), best_cosines(drawn, other)
+    def compared(other: Dictionary) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        return _compare(found, _Live.of(other)), best_cosines(drawn, other.W_dec)
 
     null = []
-    for done, (scores, best) in enumerate(each(compared, seeds, seed_codes)):
-        null.append(best)
-        for name, value in scores.items():
-            if name in means:
-                means[name][alive] += value / n_seeds
-            if name in WITH_BAR:
-                shares[WITH_BAR[name]][alive] += (value >= bar) / n_seeds
+    again = (*others, *beside.bootstraps)
+    for done, (scores, best) in enumerate(each(compared, again)):
+        if done < n:
+            null.append(best)
+            for name, value in scores.items():
+                if name in means:
+                    means[name][alive] += value / n
+                if name in WITH_BAR:
+                    shares[WITH_BAR[name]][alive] += (value >= bar) / n
+        elif scores:
+            shares["reappears_bootstrap"][alive] += (scores["both"] >= bar) / len(beside.bootstraps)
         if progress is not None:
-            progress("stability", done + 2, n_seeds + 1)
+            progress("stability", done + 2, len(again) + 1)
     reached = (np.stack(null) >= bar).sum(axis=0)
+    control = Subsets() if beside.narrow is None else random_subsets(*beside.narrow, d, bar, seed)
     summary = Stability(
-        n_seeds=n_seeds,
+        n_seeds=n,
+        n_bootstraps=len(beside.bootstraps),
         reappearance=bar,
         null_cosine_p95=float(np.quantile(null, 0.95)),
-        null_seeds=tuple(np.bincount(reached, minlength=n_seeds + 1).tolist()),
+        null_seeds=tuple(np.bincount(reached, minlength=n + 1).tolist()),
+        subset_share=control.share,
+        narrow_share=control.whole,
+        narrow_mcc=control.mcc,
     )
     table = {"feature": np.arange(d), **shares, **means, "alive": np.isin(np.arange(d), alive)}
-    return Reappearance(pl.DataFrame(table), summary)
+    frame = pl.DataFrame(table)
+    if not beside.bootstraps:
+        frame = frame.with_columns(reappears_bootstrap=pl.lit(None, pl.Float64))
+    return Reappearance(frame, summary)
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """How much comes back of a narrow SAE in another; None where none were kept."""
+
+    share: float | None = None
+    """of random subsets, in random subsets of as many features."""
+    whole: float | None = None
+    """of all its live features."""
+    mcc: float | None = None
+    """mean cosine of all decoder rows matched one to one (PW-MCC)."""
+
+
+def random_subsets(first: Dictionary, second: Dictionary, size: int, bar: float, seed: int) -> Subsets:
+    """What keeping ``size`` features does without a consensus: random ones of one SAE, looked for among random ones."""
+    a, b = _Live.of(first), _Live.of(second)
+    if not len(a.directions) or not len(b.directions):
+        return Subsets()
+    cosine = a.directions @ b.directions.T
+    both = np.minimum(cosine, a.columns.correlations(b.columns))
+    rng = np.random.default_rng([seed, 0x5B])
+    found = []
+    for _ in range(SUBSETS):
+        rows, columns = (rng.permutation(count)[:size] for count in both.shape)
+        found.append(np.mean(_matched(both[np.ix_(rows, columns)]) >= bar) if size else 0.0)
+    return Subsets(
+        float(np.mean(found)), float(np.mean(_matched(both) >= bar)), float(np.mean(_matched(cosine)))
+    )
 
 
 @dataclass(frozen=True)
 class StableFeatures:
-    """How many of the emotion features come back in enough other seeds, beside all features and the null."""
+    """How many of the claimed features come back in another pipeline, beside all features and the controls."""
 
     stable_share: float | None
-    """of the emotion features; None without any."""
+    """of the claimed features, mean over the other pipelines; None without any."""
     ci: tuple[float, float] | None
     """Wilson interval over features."""
     n_stable: int
+    """claimed features that come back in enough of the other pipelines."""
     n_emotion_features: int
     n_seeds: int
     null_share: float
+    """the larger of the controls: random subsets of narrow SAEs, and differences of rows."""
     alive_share: float
-    """of all live features."""
+    """of all live features, mean over the other pipelines."""
+    bootstrap_share: float | None
+    """of the claimed features, mean over cores of resampled training groups."""
     mcc: float
     """mean correlation of matched live features."""
 
@@ -145,40 +210,54 @@ class StableFeatures:
     def of(
         cls, table: "pl.DataFrame", summary: Stability, strong: np.ndarray, min_share: float
     ) -> "StableFeatures":
-        """Count what reappears in at least ``min_share`` of the other seeds.
+        """Count what reappears.
 
         Args:
             table, summary: from :func:`stability`.
-            strong: ``(d_sae,)`` bool, emotion features.
-            min_share: share of the other seeds.
+            strong: ``(d_sae,)`` bool, claimed features.
+            min_share: share of the other pipelines that is enough for ``n_stable``.
         """
         from scipy.stats import binomtest
 
+        claimed = np.asarray(strong)[table["feature"].to_numpy()]
         alive = table["alive"].to_numpy().astype(bool)
-        stable = table["reappears"].to_numpy() >= min_share - 1e-9
-        n, n_stable = int(strong.sum()), int(stable[strong].sum())
-        interval = binomtest(n_stable, n).proportion_ci(method="wilson") if n else None
+        share = table["reappears"].to_numpy()
+        n = int(claimed.sum())
+        mean = float(share[claimed].mean()) if n else None
+        interval = None if mean is None else binomtest(round(mean * n), n).proportion_ci(method="wilson")
+        again = table.filter(claimed)["reappears_bootstrap"].mean()
         return cls(
-            stable_share=n_stable / n if n else None,
+            stable_share=mean,
             ci=None if interval is None else (float(interval.low), float(interval.high)),
-            n_stable=n_stable,
+            n_stable=int((share[claimed] >= min_share - 1e-9).sum()),
             n_emotion_features=n,
             n_seeds=summary.n_seeds,
-            null_share=summary.null_share(min_share),
-            alive_share=float(stable[alive].mean()) if alive.any() else 0.0,
+            null_share=max(summary.null_mean, summary.subset_share or 0.0),
+            alive_share=float(share[alive].mean()) if alive.any() else 0.0,
+            bootstrap_share=None if again is None else float(again),  # type: ignore[arg-type]
             mcc=float(table["correlation"].to_numpy()[alive].mean()) if alive.any() else 0.0,
         )
 
 
-def _compare(
-    directions: np.ndarray, columns: UnitColumns, other: np.ndarray, theirs: np.ndarray
-) -> dict[str, np.ndarray]:
-    """How well each live feature is matched in another SAE; ``(alive,)`` each, nothing if either is dead."""
-    there = np.flatnonzero((theirs > 0).any(axis=0))
-    if not len(there) or not len(directions):
+@dataclass(frozen=True)
+class _Live:
+    """The features that fire."""
+
+    directions: np.ndarray
+    columns: UnitColumns
+
+    @classmethod
+    def of(cls, one: Dictionary) -> "_Live":
+        alive = np.flatnonzero((one.codes > 0).any(axis=0))
+        return cls(unit_rows(one.W_dec[alive].astype(np.float32)), UnitColumns.of(one.codes[:, alive]))
+
+
+def _compare(own: _Live, other: _Live) -> dict[str, np.ndarray]:
+    """How well each live feature is matched in another dictionary; ``(alive,)`` each, nothing if either is dead."""
+    if not len(other.directions) or not len(own.directions):
         return {}
-    cosine = directions @ unit_rows(other[there].astype(np.float32)).T
-    correlation = columns.correlations(UnitColumns.of(theirs).take(there))
+    cosine = own.directions @ other.directions.T
+    correlation = own.columns.correlations(other.columns)
     return {
         "decoder_cosine": _matched(cosine),
         "correlation": _matched(correlation),
@@ -194,18 +273,12 @@ def null_directions(x_train: np.ndarray, seed: int) -> np.ndarray:
     Raises:
         BadInput: fewer than two different rows.
     """
-    rng = np.random.default_rng([seed, 0x57AB])
-    first, second = rng.integers(len(x_train), size=(2, NULL_DIRECTIONS))
-    drawn = x_train[first].astype(np.float32) - x_train[second]
-    drawn = drawn[np.linalg.norm(drawn, axis=1) > 0]
-    if not len(drawn):
-        raise BadInput("embeddings: all training rows are the same, so they have no differences")
-    return unit_rows(drawn)
+    return unit_rows(row_differences(x_train, NULL_DIRECTIONS, np.random.default_rng([seed, 0x57AB])))
 
 
 def best_cosines(drawn: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Best cosine of each unit vector ``drawn`` (m, d_in) with the rows of a decoder, ``(m,)``."""
-    return (drawn @ unit_rows(other.astype(np.float32)).T).max(axis=1)
+    return (drawn @ unit_rows(other.astype(np.float32)).T).max(axis=1, initial=0.0)
 
 
 def _matched(score: np.ndarray) -> np.ndarray:
@@ -224,97 +297,3 @@ def _matched(score: np.ndarray) -> np.ndarray:
     rows = rows[np.unique(best[rows], return_index=True)[1]]
     out[rows] = own[rows]
     return out
-
-
-@dataclass(frozen=True)
-class SeedFamilies:
-    """The families of one SAE, and what it takes to add and read them."""
-
-    families: Families
-    W_dec: np.ndarray
-    """(d_sae, d_in)"""
-    sizes: np.ndarray
-    """(d_sae,) mean activation over the train + val rows in which a feature fires; 0 for features that never do."""
-
-
-def family_agreement(
-    own: SeedFamilies, others: Sequence[SeedFamilies], x: np.ndarray, *, seed: int
-) -> Agreement:
-    """Compare the families of the study's SAE with those of other seeds.
-
-    Args:
-        own: of the study's SAE.
-        others: of the other seeds.
-        x: (n, d_in) raw embeddings that trained and chose nothing.
-        seed: of the random families.
-
-    Raises:
-        BadInput: there is no other seed, or the families are of other emotions.
-    """
-    if not others:
-        raise BadInput("families are compared over seeds: no other seed is given")
-    if any(other.families.emotions != own.families.emotions for other in others):
-        raise BadInput("families of different emotions cannot be compared")
-    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
-    rng = np.random.default_rng([seed, 0xFA])
-    emotions = {}
-    for c, family in enumerate(own.families.families):
-        theirs = [other.families.families[c] for other in others]
-        if not family.features or not any(twin.features for twin in theirs):
-            continue
-        direction = family.direction(own.W_dec)
-        read = centred @ direction
-        cosines, correlations = np.zeros(len(others)), np.zeros(len(others))
-        drawn = []
-        for i, (other, twin) in enumerate(zip(others, theirs, strict=True)):
-            if not twin.features:
-                continue
-            theirs_added = twin.direction(other.W_dec)
-            cosines[i] = _cosine(direction, theirs_added)
-            correlations[i] = _cosine(read, centred @ theirs_added)
-            drawn.append(_random(other, twin, direction, read, centred, rng))
-        control = np.concatenate(drawn, axis=1)
-        emotions[family.emotion] = FamilyAgreement(
-            direction=float(cosines.mean()),
-            direction_min=float(cosines.min()),
-            direction_control=float(np.quantile(control[0], 0.95)),
-            reading=float(correlations.mean()),
-            reading_min=float(correlations.min()),
-            reading_control=float(np.quantile(control[1], 0.95)),
-        )
-    mean = None
-    if emotions:
-        cells = [dict(agreement) for agreement in emotions.values()]
-        mean = FamilyAgreement(**{name: float(np.mean([cell[name] for cell in cells])) for name in cells[0]})
-    return Agreement(n_seeds=len(others), emotions=emotions, mean=mean)
-
-
-def _random(
-    other: SeedFamilies,
-    family: Family,
-    direction: np.ndarray,
-    read: np.ndarray,
-    centred: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Cosines and correlations of random families of ``family``'s size, (2, DRAWS)."""
-    live = np.setdiff1d(np.flatnonzero(other.sizes > 0), family.features)
-    m = min(len(family.features), len(live))
-    if m == 0:
-        return np.zeros((2, DRAWS))
-    directions = []
-    for _ in range(DRAWS):
-        picks = rng.choice(live, m, replace=False)
-        drawn = Family(
-            emotion=family.emotion,
-            features=tuple(picks.tolist()),
-            weights=family.weights[:m],
-        )
-        directions.append(drawn.direction(other.W_dec))
-    added = np.stack(directions)
-    return np.stack([_cosine(direction, added), _cosine(read, added @ centred.T)])
-
-
-def _cosine(vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Cosine of a vector with one or more rows; 0 where either is zero."""
-    return unit_rows(rows) @ unit_rows(vector)

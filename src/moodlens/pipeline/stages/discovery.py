@@ -47,13 +47,17 @@ def stability_summary(study: Study) -> Summary:
     """How many features come back."""
     frame, stability = study.table(STABILITY), study.read(Stability)
     alive = frame.filter(pl.col("alive"))
-    needed = study.settings.verdict.min_reappearance
     value = {
         "n_features": frame.height,
         "n_alive": alive.height,
         "n_seeds": stability.n_seeds,
-        "reappear_share": float((alive["reappears"] >= needed - 1e-9).mean() or 0),  # type: ignore[arg-type]
-        "null_share": stability.null_share(needed),
+        "reappear_share": float(alive["reappears"].mean() or 0),  # type: ignore[arg-type]
+        "null_share": stability.null_mean,
+        "random_subsets_share": stability.subset_share,
+        "narrow_share": stability.narrow_share,
+        "narrow_mcc": stability.narrow_mcc,
+        "n_bootstraps": stability.n_bootstraps,
+        "bootstrap_share": alive["reappears_bootstrap"].mean(),
         "mean_decoder_cosine": float(alive["decoder_cosine"].mean() or 0),  # type: ignore[arg-type]
         "null_cosine_p95": stability.null_cosine_p95,
         "mean_correlation": float(alive["correlation"].mean() or 0),  # type: ignore[arg-type]
@@ -69,27 +73,31 @@ def stability_summary(study: Study) -> Summary:
     summary=stability_summary,
 )
 def stability(study: Study, settings: StabilitySettings, progress: Progress) -> Iterable[str]:
-    """Look for every feature in the SAEs of other seeds -> stability.parquet, stability.json.
+    """Look for every feature that may be claimed in other pipelines -> stability.parquet, stability.json.
 
     Comes before the features are chosen and knows no labels, so that stability may decide who joins a family.
     """
     from moodlens.sae.model import encode_rows
+    from moodlens.validate.stability import Beside, Dictionary
     from moodlens.validate.stability import stability as compare
 
-    names, judges = study.seed_names, judging_rows(study)
+    seeds, bootstraps, narrow = study.seed_names, study.bootstrap_names, study.narrow_names
+    names, judges = [*seeds, *bootstraps, *narrow], judging_rows(study)
     progress("stability", 0, len(names) + 1)
     # Only these rows: the codes of every seed on all of them would fill the memory.
-    codes, x = study.codes(MAIN)[judges], study.x[judges]
+    core, x = slice(study.core_size), study.x[judges]
     saes = [study.sae(name) for name in names]
     with pool() as each:
+        found = each(lambda sae: Dictionary(sae.W_dec.detach().numpy(), encode_rows(sae, x)), saes)
+        others = dict(zip(names, found, strict=True))
+        pair = tuple(others[name] for name in narrow)
         result = compare(
-            study.W_dec(),
-            [study.W_dec(name) for name in names],
-            codes,
-            list(each(lambda sae: encode_rows(sae, x), saes)),
+            Dictionary(study.W_dec()[core], study.codes(MAIN)[judges, core]),
+            [others[name] for name in seeds],
             study.x[study.rows.where("train", kinds=None)],
             settings,
             seed=study.seed,
+            beside=Beside([others[name] for name in bootstraps], pair if len(pair) == 2 else None),
             each=each,
             progress=progress,
         )
@@ -170,7 +178,7 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
     from moodlens.sae.model import encode_rows
     from moodlens.stats.ranks import activity
     from moodlens.study.families import Families
-    from moodlens.validate.stability import SeedFamilies, family_agreement
+    from moodlens.validate.agreement import SeedFamilies, family_agreement
 
     dev = study.rows.where(*DEV)
     rows = study.rows[dev]

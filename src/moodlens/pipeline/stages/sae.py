@@ -7,21 +7,30 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from moodlens.core.errors import BadInput
 from moodlens.core.files import digest
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
+from moodlens.pipeline.schedule import pool
 from moodlens.pipeline.stage import Summary, stage
+from moodlens.sae import cores
 from moodlens.sae.metrics import baseline_metrics, reconstruction_metrics
+from moodlens.sae.model import SAE
 from moodlens.sae.training import Trained
+from moodlens.sae.untrained import Untrained
 from moodlens.settings.base import Frozen
-from moodlens.settings.sae import SAESettings
-from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
+from moodlens.settings.sae import CoreSettings, SAESettings
+from moodlens.study.records.sae import SWEEP, Core, Reconstruction, Sweep
 from moodlens.study.study import MAIN, Study
 
 SWEPT = ("architecture", "d_sae", "k", "l1_coefficient", "expansion_factor", "learning_rate", "batch_size")
 """Settings that sweep.parquet shows for each SAE."""
 SHOWN = SWEPT[:4]
 """Settings that the verb shows."""
+BOOTSTRAPS = 1000
+"""Number of the pipeline of the first bootstrap: those of other seeds are 1, 2 ..."""
+Splits = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Rows of train, val and test."""
 
 
 class SweepSection(Frozen):
@@ -37,6 +46,13 @@ class TrainSection(Frozen):
     """What decides the SAEs, beside the settings that the sweep chose."""
 
     seeds: int
+    core: CoreSettings
+    control: str
+
+    @property
+    def untrained(self) -> Untrained | None:
+        """What dictionaries that learned nothing are made of, if this study is about them."""
+        return {"untrained-rows": "rows", "untrained-random": "random"}.get(self.control)  # type: ignore[return-value]
 
 
 def sweep_summary(study: Study) -> Summary:
@@ -67,13 +83,15 @@ def train_summary(study: Study) -> Summary:
     if pca is not None:
         name = f"PCA, {pca.n_components} components"
         rows.append([name, pca.mse, pca.explained_variance, None, None, None])
-    names = [MAIN, *study.seed_names]
+    names = [MAIN, *study.seed_names, *study.bootstrap_names, *study.narrow_names]
     resolved = study.sae().settings
     facts = measured.held_out.model_dump() | ({} if resolved is None else resolved.model_dump())
     said = advice(facts | {"explained_variance_train": measured.train.explained_variance})
     lines = table(["", "mse", "explained variance", "l0", "active share", "dead share"], rows)
-    lines += ["", f"SAEs: {', '.join(names)} in {study.path / 'sae'}", *(f"advice: {line}" for line in said)]
-    return measured.model_dump() | {"saes": names, "advice": said}, lines
+    core = study.read(Core)
+    lines += ["", *core.lines, f"SAEs: {', '.join(names)} in {study.path / 'sae'}"]
+    lines += [f"advice: {line}" for line in said]
+    return measured.model_dump() | {"core": core.model_dump(), "saes": names, "advice": said}, lines
 
 
 @stage(
@@ -148,23 +166,26 @@ def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection
 
 @stage(
     "train",
-    needs=("sweep", "embed"),
-    section=lambda s: TrainSection(seeds=s.seeds),
+    needs=("sweep", "embed", "prompts"),
+    section=lambda s: TrainSection(seeds=s.seeds, core=s.core, control=s.control),
     wide=True,
     summary=train_summary,
 )
 def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[str]:
-    """Train the chosen settings with the study's seed and with others -> sae/main, sae/seed-N, reconstruction.json."""
-    from moodlens.sae.training import train_many
+    """Find the core and train the rest, find the cores of other pipelines -> sae/, core.json, reconstruction.json.
 
+    sae/main: core and rest joined; sae/seed-N and sae/bootstrap-N: cores alone, of other seeds on the same rows and on
+    resampled groups; sae/narrow-1 and -2: one member of two pipelines. With core.members 0, sae/main and sae/seed-N are
+    SAEs of the chosen settings, and there is no more.
+    """
     rows = study.rows
     train, val, test = (study.x[rows.where(split, kinds=None)] for split in ("train", "val", "test"))
     chosen = study.read(Sweep).settings
-    seeds = {MAIN: study.seed} | other_seeds(study.seed, settings.seeds)
-    trained = train_many(train, val, [(chosen, seed) for seed in seeds.values()], progress=progress)
     shutil.rmtree(study.path / "sae", ignore_errors=True)
-    data = digest(train)
-    files = [file for name, one in zip(seeds, trained, strict=True) for file in _save(study, name, one, data)]
+    if settings.core.members:
+        files = _with_core(study, chosen, settings, (train, val, test), progress)
+    else:
+        files = _alone(study, chosen, settings, (train, val, test), progress)
     main = study.sae(MAIN)
     mean = train.mean(0, dtype=np.float64)
     held_out = reconstruction_metrics(main, test, mean)
@@ -181,23 +202,99 @@ def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[
     return [*files, study.write(record)]
 
 
-def _save(study: Study, name: str, trained: Trained, data: str) -> list[str]:
-    """Write one SAE and its history to sae/NAME; returns the files."""
+def _alone(
+    study: Study, chosen: SAESettings, settings: TrainSection, splits: Splits, progress: Progress
+) -> list[str]:
+    """One SAE, of which every feature may be claimed, and as many of other seeds."""
+    from moodlens.sae.training import train_many
+
+    train, val, _ = splits
+    if settings.untrained is None:
+        seeds = {MAIN: study.seed} | other_seeds(study.seed, settings.seeds)
+        trained = train_many(train, val, [(chosen, seed) for seed in seeds.values()], progress=progress)
+        made = {name: (one.sae, one) for name, one in zip(seeds, trained, strict=True)}
+    else:
+        names = (MAIN, *other_seeds(0, settings.seeds))
+        seeds = {name: cores.derived(study.seed, cores.REST, i) for i, name in enumerate(names)}
+        made = {
+            name: (cores.untrained_rest(settings.untrained, train, chosen, seed), None)
+            for name, seed in seeds.items()
+        }
+    files = [file for name, one in made.items() for file in _save(study, name, *one, seeds[name])]
+    return [*files, study.write(Core(members=0, atoms=made[MAIN][0].d_sae))]
+
+
+def _with_core(
+    study: Study, chosen: SAESettings, settings: TrainSection, splits: Splits, progress: Progress
+) -> list[str]:
+    """The core and its rest; the cores of other pipelines and of bootstraps; members of two; what they are."""
+    from moodlens.sae.consensus import join
+    from moodlens.sae.training import train_rest
+
+    train, val, test = splits
+    core, control = settings.core, settings.untrained
+    plan = cores.plan_core(core, *train.shape)
+    if plan.d_sae and chosen.architecture == "topk":
+        raise BadInput(
+            "sae.architecture: topk cannot be joined with a core, its active features depend on each other; "
+            "set batchtopk, matryoshka or l1, or core.members to 0"
+        )
+
+    def find(x: np.ndarray, numbers: dict[str, int]) -> dict[str, cores.Core]:
+        seeds = {
+            name: tuple(cores.derived(study.seed, cores.MEMBER, n, m) for m in range(core.members))
+            for name, n in numbers.items()
+        }
+        return cores.find_cores(
+            x, val, seeds, core, plan.d_sae, control=control, each=each, progress=progress
+        )
+
+    groups = study.rows.group[study.rows.where("train", kinds=None)]
+    with pool() as each:
+        found = find(train, {MAIN: 0} | {f"seed-{i + 1}": i + 1 for i in range(settings.seeds)})
+        for i in range(core.bootstraps):
+            drawn = cores.bootstrap(groups, cores.derived(study.seed, cores.DRAW, i))
+            found |= find(train[drawn], {f"bootstrap-{i + 1}": BOOTSTRAPS + i})
+    own, trained = found[MAIN].sae, None
+    seed = cores.derived(study.seed, cores.REST, 0)
+    wide = cores.rest_settings(chosen, train.shape[1]) if own.d_sae else chosen
+    if control is None:
+        trained = train_rest(train, val, wide, own, seed=seed, progress=progress)
+        rest = trained.sae
+    else:
+        rest = cores.untrained_rest(control, train, wide, seed)
+    main = join(own, rest) if own.d_sae else rest
+    main.core_size = own.d_sae
+    files = _save(study, MAIN, main, trained, seed)
+    for name, one in found.items():
+        files += _save(study, name, one.sae, None, None) if name != MAIN else []
+    for i, one in enumerate([one for one in found.values() if one.members][:2]):
+        files += _save(study, f"narrow-{i + 1}", one.members[0], one.first, one.seeds[0])
+    record = cores.describe(found, plan, core, train, test)
+    return [*files, study.write(Core.model_validate(record))]
+
+
+def _save(study: Study, name: str, sae: SAE, trained: Trained | None, seed: int | None) -> list[str]:
+    """Write one SAE to sae/NAME, and its history if it was trained; returns the files."""
     from moodlens.sae.files import save_sae, write_history
 
     info = study.encoder_info
     target = study.path / "sae" / name
+    train = study.x[study.rows.where("train", kinds=None)]
     metadata = {
         "encoder_id": info["encoder"],
         "model_name": info["encoder"],
         "hook_name": "last_hidden_state, mean over tokens",
         "pooling": info.get("pooling"),
-        "data_sha256": data,
-        "seed": trained.seed,
+        "data_sha256": study.cached("data_sha256", "embed", lambda: digest(train)),
+        "seed": seed,
     }
-    write_history(target / "history.jsonl", trained.history)
-    save_sae(trained.sae, target, metadata)
-    return [f"sae/{name}/{file}" for file in ("cfg.json", "sae_weights.safetensors", "history.jsonl")]
+    save_sae(sae, target, metadata)
+    files = [f"sae/{name}/{file}" for file in ("cfg.json", "sae_weights.safetensors")]
+    if trained is not None:
+        write_history(target / "history.jsonl", trained.history)
+        files.append(f"sae/{name}/history.jsonl")
+    return files
 
 
 def other_seeds(seed: int, n: int) -> dict[str, int]:

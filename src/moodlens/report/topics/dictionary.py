@@ -76,12 +76,14 @@ def _fit(method: str, fit: Metrics | Baseline, l0: float | None = None) -> tuple
 
 
 def read_histories(study: Study) -> dict[str, list[dict[str, Any]]]:
-    """SAE -> its history; the study's own first."""
+    """SAE -> its history, of those that were trained and kept; the study's own first."""
     from moodlens.sae.files import read_history
 
     histories = {}
-    for name in (MAIN, *study.seed_names):
+    for name in (MAIN, *study.seed_names, *study.narrow_names):
         path = study.path / "sae" / name / "history.jsonl"
+        if not path.is_file() and name != MAIN:
+            continue  # a core is what others agree on
         histories[name] = read_history(path)
         if any("epoch" not in entry for entry in histories[name]):
             raise BadInput(f"{path}: an entry does not say its epoch")
@@ -96,7 +98,7 @@ def training(_: Subject, sae: "SAE", histories: dict[str, list]) -> Blocks:
     """Training curves of the study's SAE and of the other seeds."""
     yield Picture(
         "training",
-        f"One line for each of {len(histories)} seeds; the study's own is thick. Early stopping kept the epoch with the "
+        f"One line for each of {len(histories)} SAEs; the study's own is thick. Early stopping kept the epoch with the "
         "lowest validation loss. A growing gap between train and validation is memorising.",
         "Training curves: loss, explained variance, L0 and share of dead features over epochs.",
         lambda: training_curves(histories, sae.d_sae),

@@ -146,7 +146,7 @@ def formulas(subject: Subject) -> Blocks:
         "Stability",
         "",
         "",
-        "SAEs trained with other initialisation and data order are matched feature by feature (Hungarian method), on "
+        "Cores that other seeds found (without a core: SAEs of other seeds) are matched feature by feature (Hungarian method), on "
         f"decoder cosine and on correlation of activations over held-out text; a feature reappears where both reach {bar:g}.",
         "Paulo and Belrose 2025, arXiv:2501.16615",
     )
@@ -170,7 +170,7 @@ def reproducibility(subject: Subject) -> Blocks:
     yield Listing("moodlens run study.yaml --out DIR", "sh")
     facts = {
         "seed": subject.settings.seed,
-        "SAEs with other seeds": subject.settings.seeds,
+        "pipelines of other seeds": subject.settings.seeds,
         "encoder": subject.encoder.get("encoder"),
         "encoder revision": subject.encoder.get("revision"),
     }

@@ -100,3 +100,50 @@ class Reconstruction(Record):
     train: Metrics = Field(description="on training rows")
     baselines: Baselines = Field(description="what trivial methods reach on the same test rows")
     rows: RowCounts = Field(description="what it was trained and judged on")
+
+
+class Core(Record):
+    """core.json: the features that may be claimed, and the pipelines that found their own."""
+
+    file: ClassVar[str] = "core.json"
+    stage: ClassVar[str] = "train"
+
+    members: int = Field(
+        description="narrow SAEs of a pipeline (count); 0: no core, every feature may be claimed"
+    )
+    atoms: int = Field(description="features of sae/main that may be claimed, its first (count)")
+    member_size: int | None = Field(
+        default=None, description="features of a narrow SAE (count); 0: too few rows"
+    )
+    member_active: float | None = Field(
+        default=None, description="its active features a training row (count)"
+    )
+    member_explained_variance: float | None = Field(default=None, description="of one, on test rows (share)")
+    found: tuple[int, ...] = Field(
+        default=(), description="atoms that 0, 1, 2 ... of the members take part in (count)"
+    )
+    explained_variance: float | None = Field(
+        default=None, description="of the core alone, on test rows (share)"
+    )
+    active: float | None = Field(default=None, description="core features active in a test row (count)")
+    pipelines: dict[str, int] = Field(
+        default_factory=dict, description="atoms of the study's core and of every other (count)"
+    )
+    effective_rank: float | None = Field(
+        default=None,
+        description="equal principal variances that spread like those of the training rows (count)",
+    )
+    rows_a_feature: float | None = Field(
+        default=None, description="training rows for each feature of a member (count)"
+    )
+    remark: str | None = Field(default=None, description="why there is no core, where there is none")
+
+    @property
+    def lines(self) -> list[str]:
+        """For people."""
+        if not self.members:
+            return [f"no core: each of the {self.atoms} features may be claimed"]
+        if self.remark:
+            return [f"no core: {self.remark}"]
+        others = ", ".join(f"{name} {atoms}" for name, atoms in self.pipelines.items())
+        return [f"core of {self.members} SAEs of {self.member_size}: {self.atoms} features ({others})"]

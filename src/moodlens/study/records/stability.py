@@ -13,7 +13,8 @@ class Stability(Record):
     file: ClassVar[str] = "stability.json"
     stage: ClassVar[str] = "stability"
 
-    n_seeds: int = Field(description="other seeds (count)")
+    n_seeds: int = Field(description="pipelines of other seeds (count)")
+    n_bootstraps: int = Field(default=0, description="cores of resampled training groups (count)")
     reappearance: float = Field(
         description="decoder cosine and correlation from which on two features are the same"
     )
@@ -23,6 +24,23 @@ class Stability(Record):
     null_seeds: tuple[int, ...] = Field(
         description="random differences whose best cosine reaches the bar in 0, 1, 2 ... of the other seeds (count)"
     )
+    subset_share: float | None = Field(
+        default=None,
+        description="control: random features of a narrow SAE, as many as the core has, that reappear among as many "
+        "random ones of another pipeline's (share)",
+    )
+    narrow_share: float | None = Field(
+        default=None, description="live features of that narrow SAE that reappear in the other whole (share)"
+    )
+    narrow_mcc: float | None = Field(
+        default=None, description="PW-MCC: mean cosine of their decoder rows matched one to one"
+    )
+
+    @property
+    def null_mean(self) -> float:
+        """Share of the random differences that reach the bar, mean over the other seeds."""
+        reached = sum(k * n for k, n in enumerate(self.null_seeds))
+        return reached / max(self.n_seeds * sum(self.null_seeds), 1)
 
     def null_share(self, min_share: float) -> float:
         """Share of the random differences that reach the bar in at least ``min_share`` of the other seeds."""
@@ -40,6 +58,7 @@ STABILITY = TableSchema(
     {
         "feature": Column("Int64", "", "number"),
         "reappears": Column("Float64", "share", "of the other seeds in which one and the same partner agrees in direction and use"),
+        "reappears_bootstrap": Column("Float64", "share", "of the cores of resampled training groups in which one and the same partner agrees; null without any"),
         "reappears_decoder": Column("Float64", "share", "of the other seeds with a one-to-one match in direction"),
         "reappears_activation": Column("Float64", "share", "of the other seeds with a one-to-one match in use"),
         "decoder_cosine": Column("Float64", "cosine", f"of decoder rows matched one to one, {_MEAN}"),
@@ -49,7 +68,7 @@ STABILITY = TableSchema(
         "alive": Column("Boolean", "", "fires on these test texts; features that do not have no match"),
     },
 )  # fmt: skip
-"""One row for each feature."""
+"""One row for each feature that may be claimed."""
 
 
 class FamilyAgreement(Part):

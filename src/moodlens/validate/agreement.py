@@ -1,0 +1,114 @@
+"""Whether the families of other seeds do the same: add the same direction, read the same in texts.
+
+Unstable features of different seeds can span the same subspace (arXiv:2606.12138), and a family is a sum over some of
+them. Each seed's families are found by the same rule on the same train + val rows. Compared are the direction that a
+family adds when it steers (cosine) and what it reads in test texts (correlation of pre-activation scores). Neither
+uses a label. The control: families of as many random live features of the other seed, with the same weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from moodlens.core import BadInput
+from moodlens.stats.contrast import unit_rows
+from moodlens.study.families import Families, Family
+from moodlens.study.records.stability import Agreement, FamilyAgreement
+
+DRAWS = 100
+"""Random families for each seed and emotion."""
+
+
+@dataclass(frozen=True)
+class SeedFamilies:
+    """The families of one SAE, and what it takes to add and read them."""
+
+    families: Families
+    W_dec: np.ndarray
+    """(d_sae, d_in)"""
+    sizes: np.ndarray
+    """(d_sae,) mean activation over the train + val rows in which a feature fires; 0 for features that never do."""
+
+
+def family_agreement(
+    own: SeedFamilies, others: Sequence[SeedFamilies], x: np.ndarray, *, seed: int
+) -> Agreement:
+    """Compare the families of the study's SAE with those of other seeds.
+
+    Args:
+        own: of the study's SAE.
+        others: of the other seeds.
+        x: (n, d_in) raw embeddings that trained and chose nothing.
+        seed: of the random families.
+
+    Raises:
+        BadInput: there is no other seed, or the families are of other emotions.
+    """
+    if not others:
+        raise BadInput("families are compared over seeds: no other seed is given")
+    if any(other.families.emotions != own.families.emotions for other in others):
+        raise BadInput("families of different emotions cannot be compared")
+    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
+    rng = np.random.default_rng([seed, 0xFA])
+    emotions = {}
+    for c, family in enumerate(own.families.families):
+        theirs = [other.families.families[c] for other in others]
+        if not family.features or not any(twin.features for twin in theirs):
+            continue
+        direction = family.direction(own.W_dec)
+        read = centred @ direction
+        cosines, correlations = np.zeros(len(others)), np.zeros(len(others))
+        drawn = []
+        for i, (other, twin) in enumerate(zip(others, theirs, strict=True)):
+            if not twin.features:
+                continue
+            theirs_added = twin.direction(other.W_dec)
+            cosines[i] = _cosine(direction, theirs_added)
+            correlations[i] = _cosine(read, centred @ theirs_added)
+            drawn.append(_random(other, twin, direction, read, centred, rng))
+        control = np.concatenate(drawn, axis=1)
+        emotions[family.emotion] = FamilyAgreement(
+            direction=float(cosines.mean()),
+            direction_min=float(cosines.min()),
+            direction_control=float(np.quantile(control[0], 0.95)),
+            reading=float(correlations.mean()),
+            reading_min=float(correlations.min()),
+            reading_control=float(np.quantile(control[1], 0.95)),
+        )
+    mean = None
+    if emotions:
+        cells = [dict(agreement) for agreement in emotions.values()]
+        mean = FamilyAgreement(**{name: float(np.mean([cell[name] for cell in cells])) for name in cells[0]})
+    return Agreement(n_seeds=len(others), emotions=emotions, mean=mean)
+
+
+def _random(
+    other: SeedFamilies,
+    family: Family,
+    direction: np.ndarray,
+    read: np.ndarray,
+    centred: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Cosines and correlations of random families of ``family``'s size, (2, DRAWS)."""
+    live = np.setdiff1d(np.flatnonzero(other.sizes > 0), family.features)
+    m = min(len(family.features), len(live))
+    if m == 0:
+        return np.zeros((2, DRAWS))
+    directions = []
+    for _ in range(DRAWS):
+        picks = rng.choice(live, m, replace=False)
+        drawn = Family(
+            emotion=family.emotion,
+            features=tuple(picks.tolist()),
+            weights=family.weights[:m],
+        )
+        directions.append(drawn.direction(other.W_dec))
+    added = np.stack(directions)
+    return np.stack([_cosine(direction, added), _cosine(read, added @ centred.T)])
+
+
+def _cosine(vector: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Cosine of a vector with one or more rows; 0 where either is zero."""
+    return unit_rows(rows) @ unit_rows(vector)
