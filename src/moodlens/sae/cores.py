@@ -67,6 +67,7 @@ def member_settings(settings: CoreSettings, d_sae: int) -> SAESettings:
         l1_coefficient=settings.l1_coefficient,
         learning_rate=settings.learning_rate,
         epochs=settings.epochs,
+        sparsity_warmup=0.0,  # sparse at once: dense steps cost most, and bring no more agreement
     )
 
 

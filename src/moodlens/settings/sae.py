@@ -152,7 +152,7 @@ class CoreSettings(Frozen):
     """The stable core: what several narrow ``l1`` SAEs of other seeds agree on, found before a label is looked at."""
 
     members: int = Field(
-        default=8,
+        default=12,
         ge=0,
         le=64,
         description="narrow SAEs whose features are compared (count); 0: no core, the one SAE of the section sae, of "
@@ -166,8 +166,8 @@ class CoreSettings(Frozen):
     l1_coefficient: float = Field(
         default=0.1, gt=0, description="weight of the L1 norm, in units where rows have mean square norm 1"
     )
-    learning_rate: float = Field(default=2.5e-3, gt=0, description="peak step size of Adam")
-    epochs: int = Field(default=15, ge=1, description="passes of a member")
+    learning_rate: float = Field(default=3e-3, gt=0, description="peak step size of Adam")
+    epochs: int = Field(default=10, ge=1, description="passes of a member")
     similarity: float = Field(
         default=0.6,
         gt=0,
