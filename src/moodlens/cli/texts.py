@@ -71,3 +71,52 @@ def score(
         write_frame(scored.table, out)
     value = score_value(scored, opened.emotions, out)
     emit(value, as_json, score_lines(scored, opened.emotions, out))
+
+
+@app.command()
+def norms(
+    study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
+    ratings: Annotated[
+        Path,
+        typer.Argument(metavar="NORMS", help="Words with people's ratings, as .csv, .jsonl or .parquet."),
+    ],
+    text_column: Annotated[
+        str | None, typer.Option("--text-column", help="Column with the word or text.")
+    ] = None,
+    valence_column: Annotated[
+        str | None, typer.Option("--valence-column", help="Column with the rated valence.")
+    ] = None,
+    arousal_column: Annotated[
+        str | None, typer.Option("--arousal-column", help="Column with the rated arousal.")
+    ] = None,
+    group_column: Annotated[
+        str | None, typer.Option("--group-column", help="Rows that belong together; none: words of one root.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Write one row per word, as .csv or .parquet."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Correlate the study's emotions with valence and arousal as people rate words; draws the circumplex."""
+    from moodlens.pipeline.norms import norms_frame, norms_lines, read_rated, study_norms, write_norms
+    from moodlens.pipeline.opened import OpenStudy
+    from moodlens.pipeline.score import check_target, write_frame
+
+    if out is not None:
+        check_target(out, ratings)
+    opened = OpenStudy.open(study)
+    opened.require("features")
+    asked = {
+        "text": text_column,
+        "valence": valence_column,
+        "arousal": arousal_column,
+        "group": group_column,
+    }
+    rated = read_rated(ratings, asked)
+    with progress_bars(as_json) as progress:
+        record, told = study_norms(opened, rated, progress=progress)
+    written = write_norms(opened, record, told)
+    if out is not None:
+        write_frame(norms_frame(rated, told), out)
+    emit(record.model_dump(), as_json, [*norms_lines(record), "", f"written: {', '.join(written)}"])
