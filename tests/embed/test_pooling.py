@@ -52,6 +52,19 @@ def test_shares_are_what_a_pooled_score_follows(values, how):
         np.testing.assert_allclose(change, shares[0], atol=1e-4)
 
 
+@given(VALUES, st.sampled_from(HOWS), st.integers(0, 2**32 - 1))
+def test_a_part_has_the_shares_of_its_tokens(values, how, seed):
+    rng = np.random.default_rng(seed)
+    part = rng.random(len(values)) < 0.4
+    pool = Pool(how, 1, 2)
+    for some in np.array_split(np.arange(len(values)), 3):
+        pool.add(values[some], np.zeros(len(some), dtype=int), part[some])
+    wanted = pool_shares(values, how)[part].sum(axis=0)
+    if how == "max":  # a part that holds one of several largest has it
+        wanted = (values[part].max(axis=0, initial=-np.inf) == values.max(axis=0)).astype(float)
+    np.testing.assert_allclose(pool.part()[0], wanted, atol=1e-9)
+
+
 def test_what_is_unknown_stays_unknown_and_an_empty_text_is_named():
     values = np.array([[1.0, np.nan], [2.0, np.nan]])
     for how in HOWS:

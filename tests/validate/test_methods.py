@@ -97,9 +97,9 @@ def test_each_method_reads_its_own_units(planted):
     reading = Reading({name: methods[name] for name in ("family", "linear_probe", "difference_in_means")}, 2)
     assert all(reading.wants(units) for units in ("tokens", "sentences", "whole"))
     x = planted.x[:6].astype(np.float64)
-    reading.add("tokens", x, np.array([0, 0, 0, 1, 1, 1]))
-    reading.add("sentences", x[:4], np.array([0, 0, 1, 1]))
-    reading.add("whole", x[:2], np.arange(2))
+    reading.add("tokens", x, np.array([0, 0, 0, 1, 1, 1]), np.zeros(6, bool))
+    reading.add("sentences", x[:4], np.array([0, 0, 1, 1]), np.zeros(4, bool))
+    reading.add("whole", x[:2], np.arange(2), reading.denied(x[:2]))
     scores = reading.scores()
     np.testing.assert_allclose(scores["family"][1], methods["family"].read(x[3:]).max(axis=0))
     dense = methods["difference_in_means"]

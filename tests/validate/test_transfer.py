@@ -22,7 +22,7 @@ from moodlens.study.rows import Rows
 from moodlens.validate import transfer as room
 from moodlens.validate.methods import all_methods
 from moodlens.validate.readouts import DenseBaselines
-from moodlens.validate.transfer import generalization, special_rows, transfer_set
+from moodlens.validate.transfer import Prompted, generalization, special_rows, transfer_set
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -190,6 +190,16 @@ def test_texts_of_unknown_emotion_weigh_no_random_family(planted, methods):
     np.testing.assert_array_equal(*drawn)
 
 
+class _Given:
+    """A method that gives the scores it was made with."""
+
+    def __init__(self, scores):
+        self._scores = scores
+
+    def rows(self, x):
+        return self._scores
+
+
 def test_special_rows_are_placed_among_plain_rows(planted):
     n = len(planted.x)
     codes = planted.codes.copy()
@@ -205,15 +215,32 @@ def test_special_rows_are_placed_among_plain_rows(planted):
         5  # read as if the word alone counted
     )
     codes[mixed] = 0
-    scores = planted.families.scores(codes)
+    scores = planted.families.scores(codes).astype(np.float64)
+    methods = {
+        "family": _Given(scores),
+        "family_gated": _Given(np.where((kinds == "negation")[:, None], -1, scores)),
+    }
+    ids = [f"t{row}" for row in range(n)]
+    twin = [ids[joyful[-1]] if row in denied else None for row in range(n)]
     labels = np.where(np.isin(np.arange(n), [*denied, *mixed]), UNKNOWN, planted.rows.label)
     study = replace(planted.rows, label=labels, kind=kinds.astype(str))
-    rows = {(r.kind, r.emotion): r for r in special_rows(scores, study, about, planted.families)}
+    found = special_rows(methods, planted.x, study, Prompted.of(ids, about, twin))
+    rows = {(r.kind, r.emotion): r for r in found}
     assert set(rows) == {
         ("negation", "joy"), ("mixed", "joy"), ("mixed", "fear"), *(("neutral", e) for e in THREE),
     }  # fmt: skip
     assert rows["negation", "joy"].percentile_own > 95
     assert rows["negation", "joy"].n == 5
+    assert rows["negation", "joy"].split == "held_out"
+    assert rows["negation", "joy"].below_twin == 0
+    assert rows["negation", "joy"].gated_below_twin == 1
+    assert rows["negation", "joy"].gated_others < 1
+    assert rows["mixed", "joy"].below_twin is None
+    assert rows["mixed", "joy"].gated_others == rows["mixed", "joy"].percentile_others
+    assert all(
+        r.gated_own is None
+        for r in special_rows({"family": methods["family"]}, planted.x, study, Prompted.of(ids, about, twin))
+    )
     assert rows["mixed", "joy"].percentile_others <= 50
     assert rows["neutral", "joy"].percentile_own < 40
     assert rows["neutral", "joy"].plain_own > rows["neutral", "joy"].plain_others

@@ -28,22 +28,34 @@ class Pool:
         self._count = np.zeros(n, dtype=np.int64)
         self._top = np.full((n, width), -np.inf)
         self._sum = np.zeros((n, width))
+        self._part = np.zeros((n, width))
 
-    def add(self, values: np.ndarray, owner: np.ndarray) -> None:
-        """Take in ``values (t, width)`` of the texts ``owner (t,)``, which never decreases. NaN stays NaN."""
+    def add(self, values: np.ndarray, owner: np.ndarray, part: np.ndarray | None = None) -> None:
+        """Take in ``values (t, width)`` of the texts ``owner (t,)``, which never decreases. NaN stays NaN.
+
+        ``part (t,)``: those of which :meth:`part` tells the share.
+        """
         if not len(owner):
             return
         starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
         texts, lengths = owner[starts], np.diff(np.r_[starts, len(owner)])
         values = np.asarray(values, dtype=np.float64)
+        inside = np.zeros((len(values), 1)) if part is None else part[:, None].astype(np.float64)
         self._count[texts] += lengths
         if self._how == "mean":
             self._sum[texts] += np.add.reduceat(values, starts)
+            self._part[texts] += np.add.reduceat(inside, starts)
             return
-        top = np.maximum(self._top[texts], np.maximum.reduceat(values, starts))
+        before = self._top[texts]
+        top = np.maximum(before, np.maximum.reduceat(values, starts))
         if self._how == "log-mean-exp":
-            more = np.add.reduceat(np.exp(values - np.repeat(top, lengths, axis=0)), starts)
-            self._sum[texts] = self._sum[texts] * np.exp(self._top[texts] - top) + more
+            more, kept = np.exp(values - np.repeat(top, lengths, axis=0)), np.exp(before - top)
+            self._sum[texts] = self._sum[texts] * kept + np.add.reduceat(more, starts)
+            self._part[texts] = self._part[texts] * kept + np.add.reduceat(more * inside, starts)
+        else:
+            largest = np.where(values == np.repeat(top, lengths, axis=0), inside, 0)
+            again = np.where(top > before, 0, self._part[texts])
+            self._part[texts] = np.maximum(again, np.maximum.reduceat(largest, starts))
         self._top[texts] = top
 
     def result(self) -> np.ndarray:
@@ -59,6 +71,12 @@ class Pool:
         if self._how == "max":
             return self._top
         return self._sum / count if self._how == "mean" else self._top + np.log(self._sum / count)
+
+    def part(self) -> np.ndarray:
+        """How much of each pooled score the ``part`` has to say (:func:`pool_shares`, summed), ``(n, width)`` in 0..1."""
+        if self._how == "max":
+            return self._part
+        return self._part / (self._count[:, None] if self._how == "mean" else self._sum)
 
 
 def pooled(values: np.ndarray, owner: np.ndarray, n: int, how: How) -> np.ndarray:

@@ -129,9 +129,10 @@ def score_frame(
 def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]":
     """Every method of the study, standardised by its plain and neutral train + val rows.
 
-    The dense baselines are fitted on them too.
+    The dense baselines are fitted on them too. ``family_gated`` is among them where the study has denied prompts.
     """
     from moodlens.sae.model import encode_rows
+    from moodlens.validate.denial import Denial
     from moodlens.validate.methods import all_methods
     from moodlens.validate.readouts import DenseBaselines
 
@@ -139,9 +140,13 @@ def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]"
     x, sae, families = study.x[dev], study.sae(), study.families
     members = families.on_members()[0]
     baselines = DenseBaselines.fit(x, study.rows[dev], study.seed)
-    return all_methods(
+    methods = all_methods(
         families, study.W_dec(), lambda rows: encode_rows(sae, rows, features=members), baselines, x, reading
     )
+    denial = Denial.fit(study.x, study.rows)
+    if denial is not None:
+        methods["family_gated"] = methods["family"].gated(denial, study.x, study.rows)
+    return methods
 
 
 def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:

@@ -77,15 +77,17 @@ def read_texts(
         rows = np.add.reduceat(block.values, block.offsets[:-1], axis=0, dtype=np.float64)
         rows /= np.diff(block.offsets)[:, None]
         whose = owner[block.begin : block.begin + len(block)]
-        reading.add("sentences", rows, whose)
-        reading.add("tokens", block.values, whose[block.owner])
+        denied = reading.denied(rows)
+        reading.add("sentences", rows, whose, denied)
+        reading.add("tokens", block.values, whose[block.owner], denied[block.owner])
         active.add(encode_rows(sae, rows, features=features), whose)
         if family.how.units == "tokens":
             words.add(
                 family.read(block.values), block, whose, sentences[block.begin : block.begin + len(block)]
             )
     if reading.wants("whole"):
-        reading.add("whole", encoder.encode(texts), np.arange(len(texts)))
+        x = encoder.encode(texts)
+        reading.add("whole", x, np.arange(len(texts)), reading.denied(x))
     found = words.result(family) if family.how.units == "tokens" else [[] for _ in texts]
     return ReadTexts(reading.scores(), active.result(), found)
 

@@ -5,10 +5,11 @@ standardised by train + val rows, never by the texts that are scored.
 
 ``family`` and ``top_feature`` read along the directions that steer (:meth:`Family.direction`; the decoder row of the
 family's first member), ``family_active`` and ``top_feature_active`` what passes the SAE's threshold there.
+``family_gated`` is the family, but what speaks for an emotion in sentences that deny speaks against it.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from moodlens.settings.validation import ReadingSettings, TextReading
 from moodlens.stats.logistic import live_scale
 from moodlens.study.families import Families
 from moodlens.study.rows import DEV, Rows
+from moodlens.validate.denial import Denial
 from moodlens.validate.readouts import DenseBaselines
 
 Score = Callable[[np.ndarray], np.ndarray]
@@ -35,6 +37,8 @@ class Method:
         length: root mean square distance of train + val rows from it.
         location: ``(C,)`` mean score of train + val rows.
         spread: ``(C,)`` its standard deviation; 1 where they do not differ.
+        gate: what denies, for a method that heeds it.
+        ceiling: ``(C,)`` mean score of train + val rows of the other emotions; what is above it speaks for an emotion.
     """
 
     how: TextReading
@@ -43,6 +47,8 @@ class Method:
     length: float
     location: np.ndarray
     spread: np.ndarray
+    gate: Denial | None = None
+    ceiling: np.ndarray | None = None
 
     @classmethod
     def fitted(cls, score: Score, how: TextReading, x: np.ndarray) -> "Method":
@@ -54,6 +60,13 @@ class Method:
         values = plain.read(x)
         spread = np.nan_to_num(values.std(axis=0))
         return cls(how, score, centre, length, values.mean(axis=0), live_scale(spread))
+
+    def gated(self, gate: Denial, x: np.ndarray, rows: Rows) -> "Method":
+        """The same, heeding denials; ``x`` and ``rows`` are the study's, of which train + val rows are read."""
+        dev = rows.labelled(*DEV)
+        values, label = self.rows(x[dev]), rows.label[dev]
+        others = (values[label != c, c].mean() if (label != c).any() else 0.0 for c in range(values.shape[1]))
+        return replace(self, gate=gate, ceiling=np.array(list(others)))
 
     def read(self, x: np.ndarray) -> np.ndarray:
         """Standardised scores ``(n, C)`` float64 of rows of any size: prompts, sentences, tokens."""
@@ -76,9 +89,22 @@ class Method:
         out[:, known] = some - (some.sum(axis=1, keepdims=True) - some) / (known.sum() - 1)
         return out
 
+    def settle(self, values: np.ndarray, denied: np.ndarray) -> np.ndarray:
+        """Scores of texts ``(n, C)``, of their pooled scores: against the others, and heeding denials.
+
+        ``denied``, ``(n, C)`` or ``(n, 1)`` in 0..1, is how much of each pooled score stands on sentences that deny. Of
+        a score that stands above the ceiling, that much of the excess counts the other way: wholly denied, it is as far
+        below as it was above.
+        """
+        values = self.against(values)
+        if self.ceiling is None:
+            return values
+        return values - 2 * denied * np.maximum(values - self.ceiling, 0)
+
     def rows(self, x: np.ndarray) -> np.ndarray:
         """Scores of texts that are one row each, ``(n, C)``."""
-        return self.against(self.read(x))
+        denied = np.zeros(len(x), dtype=bool) if self.gate is None else self.gate.says(x)
+        return self.settle(self.read(x), denied[:, None])
 
 
 def all_methods(
@@ -136,11 +162,6 @@ def all_methods(
     return {name: Method.fitted(score, how, x) for name, (score, how) in given.items()}
 
 
-def dev_rows(x: np.ndarray, rows: Rows) -> np.ndarray:
-    """Raw embeddings of the plain and neutral train + val rows, by which scores are standardised."""
-    return x[rows.where(*DEV)]
-
-
 class Reading:
     """Texts on their way through every method, a block of sentences at a time.
 
@@ -157,17 +178,23 @@ class Reading:
         """Whether a method scores such units."""
         return any(method.how.units == units for method in self._methods.values())
 
-    def add(self, units: str, x: np.ndarray, owner: np.ndarray) -> None:
-        """Take in ``x (t, d_in)``, ``units`` of the texts ``owner (t,)``, which never decreases."""
+    def denied(self, x: np.ndarray) -> np.ndarray:
+        """Which of the rows ``x (n, d_in)`` (sentences, whole texts) deny something, ``(n,)`` bool, if any method asks."""
+        gate = next((method.gate for method in self._methods.values() if method.gate is not None), None)
+        return np.zeros(len(x), dtype=bool) if gate is None else gate.says(x)
+
+    def add(self, units: str, x: np.ndarray, owner: np.ndarray, denied: np.ndarray) -> None:
+        """Take in ``x (t, d_in)``, ``units`` of the texts ``owner (t,)``, which never decreases.
+
+        ``denied (t,)``: whether the sentence, or the text, that each is of denies something.
+        """
         for name, method in self._methods.items():
             if method.how.units == units:
-                self._pools[name].add(method.read(x), owner)
+                self._pools[name].add(method.read(x), owner, denied)
 
     def scores(self) -> dict[str, np.ndarray]:
         """``(n, C)`` of every method."""
-        return {name: method.against(self._pools[name].result()) for name, method in self._methods.items()}
-
-
-def describe_readings(methods: Iterable[tuple[str, Method]]) -> dict[str, str]:
-    """How each method read, in words."""
-    return {name: method.how.words for name, method in methods}
+        return {
+            name: method.settle(self._pools[name].result(), self._pools[name].part())
+            for name, method in self._methods.items()
+        }

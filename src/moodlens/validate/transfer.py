@@ -4,6 +4,8 @@ Nothing here is fitted on the texts it is judged on. How each method reads a lon
 :mod:`moodlens.validate.methods`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from moodlens.core import BadInput
@@ -188,50 +190,96 @@ def _drawn(
 
 
 def special_rows(
-    scores: np.ndarray, rows: Rows, about: list[str | None], families: Families
+    methods: dict[str, Method], x: np.ndarray, rows: Rows, about: "Prompted"
 ) -> tuple[SpecialRows, ...]:
     """Where negations ("not sad"), mixed emotions and neutral texts lie among plain texts, on the family's score.
 
     Percentiles are taken among plain test and held-out rows of the emotion, and among those of other emotions: a
-    family that reads meaning puts "not sad" among the others, one that reads words puts it among the sad.
+    family that reads meaning puts "not sad" among the others, one that reads words puts it among the sad. The gate is
+    learnt from denied train + val rows: denials on test use its wordings on other words, held-out ones other wordings
+    on other words.
 
     Args:
-        scores: ``(n, C)`` of the families.
+        methods: ``family``, and ``family_gated`` where there is one.
+        x: ``(n, d_in)`` raw embeddings.
         rows: of the study.
-        about: the emotions that each text denies or mixes, joined by ``|``; None elsewhere.
-        families: of the study.
+        about: what each text denies or mixes, and its twin.
 
     Returns:
-        For every kind (negation, mixed, neutral) and emotion with a family, of test and held-out rows; percentiles
-        count ties one half.
+        For every kind (negation, by split; mixed; neutral) and emotion with a family, of test and held-out rows;
+        percentiles count ties one half.
     """
-    named = [set((text or "").split("|")) for text in about]
     unseen = np.isin(rows.split, ("test", "held_out"))
     plain = (rows.kind == "plain") & unseen
+    plain_score = methods["family"].rows(x)
+    gated_score = methods["family_gated"].rows(x) if "family_gated" in methods else None
     out = []
-    for kind in ("negation", "mixed", "neutral"):
-        for c, family in enumerate(families.families):
-            special = (rows.kind == kind) & unseen
+    for kind, splits in (
+        ("negation", ("test",)), ("negation", ("held_out",)), ("mixed", ()), ("neutral", ())
+    ):  # fmt: skip
+        for c, emotion in enumerate(rows.emotions):
+            special = (rows.kind == kind) & (np.isin(rows.split, splits) if splits else unseen)
             if kind != "neutral":
-                special &= np.array([family.emotion in emotions for emotions in named], dtype=bool)
+                special &= about.holds(emotion)
             own, others = plain & (rows.label == c), plain & (rows.label != c)
-            if not family.features or not (special.any() and own.any() and others.any()):
+            value = plain_score[:, c]
+            if not np.isfinite(value).all() or not (special.any() and own.any() and others.any()):
                 continue
-            value = scores[:, c]
+            gated = None if gated_score is None else gated_score[:, c]
+            place = np.flatnonzero(special)
             out.append(
                 SpecialRows(
                     kind=kind,
-                    emotion=family.emotion,
-                    n=int(special.sum()),
+                    split=splits[0] if splits else None,
+                    emotion=emotion,
+                    n=len(place),
                     n_groups=len(np.unique(rows.group[special])),
                     score=float(value[special].mean()),
                     percentile_own=_percentile(value[special], value[own]),
                     percentile_others=_percentile(value[special], value[others]),
                     plain_own=float(value[own].mean()),
                     plain_others=float(value[others].mean()),
+                    below_twin=about.below_twin(value, place),
+                    gated_own=None if gated is None else _percentile(gated[special], gated[own]),
+                    gated_others=None if gated is None else _percentile(gated[special], gated[others]),
+                    gated_below_twin=None if gated is None else about.below_twin(gated, place),
                 )
             )
     return tuple(out)
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """What the grammar knows of denied and mixed texts.
+
+    Attributes:
+        about: emotions that each text denies or mixes.
+        twin: ``(n,)`` int, row of the text that says what it denies; -1 where there is none.
+    """
+
+    about: list[frozenset[str]]
+    twin: np.ndarray
+
+    @classmethod
+    def of(cls, ids: list[str], about: list[str | None], twin: list[str | None]) -> "Prompted":
+        """From columns of the prompts: emotions are joined by ``|``, a twin is an id."""
+        place = {name: row for row, name in enumerate(ids)}
+        return cls(
+            [frozenset((text or "").split("|")) for text in about],
+            np.array([place.get(name, -1) if name else -1 for name in twin], dtype=np.int64),
+        )
+
+    def holds(self, emotion: str) -> np.ndarray:
+        """``(n,)`` bool, texts about the emotion."""
+        return np.array([emotion in emotions for emotions in self.about], dtype=bool)
+
+    def below_twin(self, value: np.ndarray, rows: np.ndarray) -> float | None:
+        """Share of ``rows`` that score lower than their twin, ties counting one half; None without twins."""
+        rows = rows[self.twin[rows] >= 0]
+        if not len(rows):
+            return None
+        own, twin = value[rows], value[self.twin[rows]]
+        return float(np.mean((own < twin) + 0.5 * (own == twin)))
 
 
 def _percentile(values: np.ndarray, among: np.ndarray) -> float:

@@ -135,20 +135,20 @@ def transfer_summary(study: Study) -> Summary:
 )
 def transfer(study: Study, settings: TransferSection, progress: Progress) -> Iterable[str]:
     """Held-out words and templates, negations and mixtures, the user's labelled texts -> transfer.json."""
-    from moodlens.validate.transfer import generalization, special_rows
+    from moodlens.validate.transfer import Prompted, generalization, special_rows
 
-    rows, families = study.rows, study.families
     methods = study_methods(study, settings.transfer.reading)
     held_out = generalization(
         coded(study),
         methods,
-        families,
+        study.families,
         settings.features,
         settings.transfer,
         n_claimable=study.core_size,
         seed=study.seed,
     )
-    special = special_rows(methods["family"].rows(study.x), rows, study.prompts["about"].to_list(), families)
+    about = Prompted.of(*(study.prompts[column].to_list() for column in ("id", "about", "twin")))
+    special = special_rows(methods, study.x, study.rows, about)
     sets = []
     for done, texts in enumerate(settings.tables):
         progress("transfer", done, len(settings.tables))

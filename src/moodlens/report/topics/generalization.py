@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SPECIAL = {"negation": "Negations", "mixed": "Mixed emotions", "neutral": "No emotion"}
+WORDINGS = {"test": ", known wordings", "held_out": ", new wordings"}
 DRAWN = {
     "family": ("SAE family", style.ACCENT, "o"),
     "top_feature": ("best single feature", "#6aaed6", "^"),
@@ -50,7 +51,7 @@ def families_held_out(subject: Subject, transfer: Transfer) -> Blocks:
         yield _areas(subject, "AUROC on held-out emotion words, scenes and templates", transfer.held_out)
     rows = tuple(
         (
-            SPECIAL[row.kind],
+            SPECIAL[row.kind] + WORDINGS.get(row.split or "", ""),
             emotion_label(row.emotion),
             f"{row.n:,} ({row.n_groups:,})",
             number(row.score),
@@ -58,6 +59,9 @@ def families_held_out(subject: Subject, transfer: Transfer) -> Blocks:
             number(row.plain_others),
             number(row.percentile_own, 1),
             number(row.percentile_others, 1),
+            number(row.gated_others, 1),
+            number(row.below_twin),
+            number(row.gated_below_twin),
         )
         for row in transfer.special
     )
@@ -66,12 +70,16 @@ def families_held_out(subject: Subject, transfer: Transfer) -> Blocks:
             "Negations, mixed emotions and neutral texts on the family's score",
             (
                 "Texts", "Family", "n (groups)", "Mean score", "Plain texts of it", "Plain texts of others",
-                "Percentile among its own", "Percentile among others",
+                "Percentile among its own", "Percentile among others", "Among others, gated",
+                "Below its twin", "Below its twin, gated",
             ),
             rows,
-            numeric=frozenset(range(2, 8)),
-            note="A family that reads meaning puts a negation of its emotion among the texts of others (around the 50th "
-            "percentile there); one that reads words puts it among its own.",
+            numeric=frozenset(range(2, 11)),
+            note="A family that reads meaning puts a negation of its emotion among the texts of others (at most around the "
+            "50th percentile there); one that reads words puts it among its own. Gated: where a text denies, along a "
+            "direction learnt from denied train and validation texts, what speaks for an emotion speaks against it. Known "
+            "wordings deny other words than those the gate learnt from, new wordings are other ones on other words. "
+            "Its twin is the same text without the denial: the share of pairs in which the denied one scores lower.",
         )  # fmt: skip
 
 
@@ -97,6 +105,7 @@ def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Tabl
     """AUROC of every method and emotion with its interval."""
     methods = {
         "family": f"SAE family (up to {subject.settings.features.family_size} features)",
+        "family_gated": "SAE family, heeding denials",
         "top_feature": "Best single SAE feature",
         "family_active": "SAE family, active features only",
         "top_feature_active": "Best single SAE feature, active only",
@@ -109,6 +118,8 @@ def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Tabl
     readings = texts.readings if isinstance(texts, TransferSet) else {}
     rows = []
     for method, name in methods.items():
+        if method not in auroc:
+            continue
         cells = (_cell(auroc[method].get(column, nothing)) for column in (*emotions, "mean"))
         rows.append((name, *cells, *([plain_text(readings[method])] if readings else [])))
     judged, table = "nothing on these", ""

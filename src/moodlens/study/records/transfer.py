@@ -10,7 +10,7 @@ from moodlens.study.records.estimates import Aurocs, Ci
 _AUROC = (
     "method -> emotion, or `mean` over those that have a value -> `{value, ci}`; methods: `family` and `top_feature` "
     "(read along decoder directions), `family_active` and `top_feature_active` (from activations), "
-    "`difference_in_means`, `linear_probe`"
+    "`difference_in_means`, `linear_probe`; `family_gated` where the study has denied prompts to learn from"
 )
 
 
@@ -35,6 +35,11 @@ class SpecialRows(Part):
     """Where negations, mixtures or neutral texts lie among unseen plain texts, on a family's score."""
 
     kind: str = Field(description="negation, mixed or neutral")
+    split: str | None = Field(
+        default=None,
+        description="of negations: `test` (other words, wordings of denial that the gate learnt from), `held_out` (other "
+        "words, other wordings); null for other kinds: both",
+    )
     emotion: str = Field(description="whose family; the emotion that is denied or mixed")
     n: int = Field(description="texts (count)")
     n_groups: int = Field(description="their groups (count)")
@@ -45,6 +50,16 @@ class SpecialRows(Part):
     )
     plain_own: float = Field(description="mean score of plain texts of the emotion")
     plain_others: float = Field(description="mean score of plain texts of other emotions")
+    below_twin: float | None = Field(
+        default=None, description="share of texts that score lower than the same text without its denial"
+    )
+    gated_own: float | None = Field(
+        default=None, description="percentile among plain texts of the emotion on `family_gated` (0 to 100)"
+    )
+    gated_others: float | None = Field(
+        default=None, description="percentile among plain texts of others on `family_gated` (0 to 100)"
+    )
+    gated_below_twin: float | None = Field(default=None, description="`below_twin` on `family_gated`")
 
 
 class TransferSet(Part):
