@@ -47,8 +47,8 @@ def claims(study: Study, W_dec: np.ndarray, codes: np.ndarray) -> list[float]:
     settings = study.settings
     selected = select_features(codes, study.rows, settings.features, seed=study.seed)
     frame = selected.table
-    named = name_features(frame, codes, study.rows, study.prompts, settings.names, seed=study.seed)
     coded = Coded(study.rows, study.x, codes, W_dec)
+    named = name_features(frame, coded, study.prompts, settings.names, seed=study.seed)
     families = gather_families(frame, coded, settings.features)
     causes = causality(coded, frame, families, settings.validation.causal, seed=study.seed)
     return [

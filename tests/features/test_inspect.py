@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from helpers.naming_study import EMOTIONS, rows_of, study
+from helpers.inspect_study import EMOTIONS, rows_of, study
 from moodlens.core import BadInput
 from moodlens.core.labels import UNKNOWN
 from moodlens.features.inspect import inspect_feature, render_inspect, top_features, top_texts

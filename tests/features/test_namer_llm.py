@@ -2,15 +2,17 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pytest
 
-from helpers.naming_study import EMOTIONS, rows_of, study, wide
+from helpers.naming_study import FEATURES, study
 from moodlens.core import BadInput
-from moodlens.features.names.llm import ask, name_with_model
+from moodlens.features.names.judge import name_features
+from moodlens.features.names.llm import ModelNamer, ask_name, judge_with_model
 from moodlens.settings.names import NamerSettings, NameSettings
+
+CONCEPTS = ("sky", "sea")
 
 
 class _Endpoint(BaseHTTPRequestHandler):
@@ -34,7 +36,7 @@ def _said(text):
 
 @pytest.fixture
 def endpoint():
-    server = HTTPServer(("127.0.0.1", 0), _Endpoint)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
     server.asked, server.script = [], lambda body, n: (200, _said('{"name": "clouds"}'))
     server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -49,7 +51,7 @@ def _ask(server, **more):
     waits = []
     namer = NamerSettings(url=server.url, model="tiny", **more)
     try:
-        return ask([["a cloud"], ["a chair"]], EMOTIONS, namer, feature=7, sleep=waits.append), waits
+        return ask_name([["a cloud"], ["a chair"]], CONCEPTS, namer, feature=7, sleep=waits.append), waits
     except BadInput as error:
         error.waits = waits
         raise
@@ -63,7 +65,7 @@ def test_the_request_is_openais_and_the_key_comes_from_the_environment(endpoint,
     assert path == "/v1/chat/completions"
     assert key == "Bearer abc"
     assert body["model"] == "tiny"
-    assert "happy, sad" in body["messages"][0]["content"]
+    assert "sky, sea" in body["messages"][0]["content"]
     assert body["messages"][1]["content"].index("a cloud") < body["messages"][1]["content"].index("a chair")
 
 
@@ -102,9 +104,9 @@ def test_an_endpoint_that_hangs_or_is_not_there_is_one_line(endpoint):
     release.set()
     namer = NamerSettings(url="http://127.0.0.1:9/v1", model="m", retries=1, pause=0)
     with pytest.raises(BadInput, match="no answer"):
-        ask([[], []], EMOTIONS, namer, feature=0)
+        ask_name([[], []], CONCEPTS, namer, feature=0)
     with pytest.raises(BadInput, match="must begin with http"):
-        ask([[], []], EMOTIONS, namer.model_copy(update={"url": "file:///etc"}), feature=0)
+        ask_name([[], []], CONCEPTS, namer.model_copy(update={"url": "file:///etc"}), feature=0)
 
 
 @pytest.mark.parametrize(
@@ -123,31 +125,84 @@ def test_an_answer_that_is_not_json_is_refused(endpoint):
         _ask(endpoint)
 
 
-def test_its_names_are_scored_by_the_same_detection_and_it_never_sees_the_test(endpoint):
-    frame, codes, table = wide(*study())
+SETTINGS = NameSettings(n_shuffles=5, q=0.1)
+
+
+def _shown(body):
+    return body["messages"][1]["content"]
+
+
+def test_its_names_are_held_to_the_same_test_and_it_never_sees_the_texts_of_it(endpoint):
+    frame, coded, table = study()
     test = set(frame.filter(frame["split"] == "test")["text"])
+    unseen = []
 
     def script(body, n):
-        shown = body["messages"][1]["content"]
-        assert not any(text in shown for text in test)
-        fired = shown.split("Texts that do not")[0].splitlines()[1:]
-        fired = [line for line in fired if line]
-        if np.mean(["cloud" in line for line in fired]) > 0.8:
-            return 200, _said('{"name": "cloud, sky"}')
-        if np.mean(["wordhappy" in line for line in fired]) > 0.8:
-            return 200, _said('{"name": "happy"}')
-        return 200, _said('{"name": "harpsichord"}')
+        unseen.extend(text for text in test if text in _shown(body))
+        fired = _shown(body).split("Texts that do not")[0]
+        concept = max(FEATURES[:12], key=lambda name: fired.count(f"{name}k"))
+        words = [word for word in fired.replace(",", " ").split() if word.endswith(f"{concept}k")]
+        return 200, _said(json.dumps({"name": f"{concept}: {', '.join(dict.fromkeys(words))}"[:150]}))
 
     endpoint.script = script
-    namer = NamerSettings(url=endpoint.url, model="tiny")
-    names = name_with_model(
-        table, codes, rows_of(frame), frame, NameSettings(n_shuffles=5), namer, seed=0, sleep=lambda s: None
-    )
+    namer = NamerSettings(url=endpoint.url, model="tiny", n_examples=4)
+    rename = ModelNamer.of(table, coded.codes, namer, seed=0)
+    names = name_features(table, coded, frame, SETTINGS, seed=0, rename=rename)
+    assert unseen == []
+    assert len(endpoint.asked) == table.filter(table["emotion_feature"]).height
     rows = {row["feature"]: row for row in names.table.iter_rows(named=True)}
-    assert len(endpoint.asked) == 5
-    assert rows[0]["name"] == "cloud, sky"
-    assert rows[1]["name"] == "happy"
-    assert rows[0]["name_score"] > 0.9
-    assert rows[1]["name_score"] > 0.9
-    assert rows[2]["name_score"] == 0.5
+    for f in range(12):
+        assert rows[f]["name"].startswith(f"{FEATURES[f]}: ")
+        assert rows[f]["name_score"] > 0.9
     assert json.loads(rows[0]["name_evidence"])["learned"]["model"] == "tiny"
+    assert names.table["interpretable"][:12].sum() >= 10
+
+
+def test_requests_wait_side_by_side(endpoint):
+    """All of them are on their way before the first is answered."""
+    together = threading.Barrier(4, timeout=5)
+
+    def script(body, n):
+        together.wait()
+        return 200, _said('{"name": "clouds"}')
+
+    endpoint.script = script
+    frame, coded, table = study()
+    few = table.with_columns(emotion_feature=table["feature"] < 4)
+    namer = NamerSettings(url=endpoint.url, model="tiny", n_examples=2, parallel=4, retries=0)
+    names = name_features(
+        few, coded, frame, SETTINGS, seed=0, rename=ModelNamer.of(few, coded.codes, namer, seed=0)
+    )
+    assert names.table["name"][:4].to_list() == ["clouds"] * 4
+    assert not names.table["interpretable"][:4].any()  # no text holds the word: nothing is read in it
+
+
+def test_a_model_judges_names_beside_dealt_ones(endpoint):
+    frame, coded, table = study()
+
+    def script(body, n):
+        name, *texts = _shown(body).splitlines()
+        concept = name.removeprefix("Name: ").split(":")[0]
+        active = [int(line.split(".")[0]) for line in texts if f"{concept}k" in line]
+        return 200, _said(json.dumps({"active": active}))
+
+    endpoint.script = script
+    few = table.with_columns(emotion_feature=table["feature"] < 12)
+    first = name_features(few, coded, frame, SETTINGS, seed=0)
+    namer = NamerSettings(url=endpoint.url, model="tiny", n_examples=5, judge=True)
+    names = judge_with_model(first, few, coded, SETTINGS, namer, seed=0)
+    assert names.table.columns == first.table.columns
+    assert names.table["name_judged"][:12].min() > 0.7
+    assert names.table["name_judged"][12:].null_count() == len(table) - 12
+    assert names.summary.judge.n_asked == 12
+    assert names.summary.judge.accuracy > names.summary.judge.control + 0.3
+    assert len(endpoint.asked) == 24
+
+
+def test_a_judge_that_answers_no_numbers_is_one_line(endpoint):
+    frame, coded, table = study()
+    first = name_features(table, coded, frame, SETTINGS, seed=0)
+    endpoint.script = lambda body, n: (200, _said('{"active": "all"}'))
+    namer = NamerSettings(url=endpoint.url, model="tiny", retries=0)
+    with pytest.raises(BadInput, match="no list of numbers"):
+        judge_with_model(first, table, coded, SETTINGS, namer, seed=0)

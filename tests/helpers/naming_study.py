@@ -1,12 +1,42 @@
-"""A small made-up study: texts of two emotions, features that fire for a word, an emotion, a genre or nothing."""
+"""A small made-up study: each text's embedding says what it is about, and features fire for a concept or for nothing."""
 
 import numpy as np
 import polars as pl
 
+from moodlens.study.coded import Coded
 from moodlens.study.rows import Rows
 
 EMOTIONS = ("happy", "sad")
+_SOUNDS = ("b", "d", "f", "g", "k", "l", "m", "n", "p", "r")
+CONCEPTS = {
+    "happy": (
+        "play",
+        "feast",
+        "sun",
+        "hope",
+        "leisure",
+        "pride",
+        *(f"{a}o" for a in _SOUNDS),
+        *(f"{a}u" for a in _SOUNDS),
+    ),
+    "sad": (
+        "grief",
+        "rain",
+        "parting",
+        "despair",
+        "tears",
+        "regret",
+        *(f"{a}a" for a in _SOUNDS),
+        *(f"{a}i" for a in _SOUNDS),
+    ),
+}
+"""Many, as features have many meanings: a name that half of all features could have says nothing."""
 GENRES = ("jazz", "folk", "techno", "samba")
+FEATURES = (*CONCEPTS["happy"][:6], *CONCEPTS["sad"][:6], "happy", "samba", "chance", "silent")
+"""What the first features fire for."""
+PLANTED = range(12)
+"""Those that fire for a concept."""
+D_IN = 96
 
 
 def rows_of(frame):
@@ -14,66 +44,77 @@ def rows_of(frame):
     return Rows.from_frame(frame, EMOTIONS)
 
 
-def study(seed: int = 0):
-    """Prompts, codes (n, 6) and a table. Features: 0 clouds, 1 all happy, 2 samba, 3 chance, 4 one word
-    of one group, 5 never."""
+def word_of(concept: str, g: int) -> str:
+    """The word of a group, such as bagrief: no two groups share one, and their letters say nothing to the code."""
+    return f"{'bcdfghjklmnpqrstvwxz'[g % 20]}{'aeiou'[g // 20]}{concept}k"
+
+
+def study(seed: int = 0, n_groups: int = 8, copies: int = 200):
+    """Prompts, what was coded, and a table. Features fire for :data:`FEATURES`, and ``copies`` others for groups at
+    random; the former are the emotion features, but for the silent one."""
     rng = np.random.default_rng(seed)
-    rows = []
-    for c, emotion in enumerate(EMOTIONS):
-        for g in range(40):
-            split = ("train", "train", "val", "test")[g % 4]
-            # Every third group of an emotion speaks of clouds.
-            scene = "a chair" if g % 3 else ("a cloud" if g % 2 else "the clouds")
-            for i in range(6):
-                genre = GENRES[int(rng.integers(4))]
-                text = f"{genre} piece, word{emotion}{g} over {scene} number {i}"
-                rows.append(
-                    (text, emotion, split, f"{emotion}/{g}", genre, "words" if g % 3 else "scene", c, g)
-                )
+    meaning = {
+        name: rng.standard_normal(D_IN)
+        for name in (*EMOTIONS, *GENRES, *CONCEPTS["happy"], *CONCEPTS["sad"], "chance", "silent")
+    }
+    records, x = [], []
+    for emotion, concepts in CONCEPTS.items():
+        for concept in concepts:
+            for g in range(n_groups):
+                own = 0.4 * rng.standard_normal(D_IN)
+                split = ("train", "train", "val", "test")[g % 4]
+                for i in range(8):
+                    genre = GENRES[int(rng.integers(4))]
+                    text = f"a {genre} piece about the {word_of(concept, g)}, number {i}"
+                    group = f"{emotion}/{concept}/{g}"
+                    records.append((text, emotion, concept, split, group, genre))
+                    x.append(
+                        meaning[emotion]
+                        + meaning[concept]
+                        + own
+                        + meaning[genre]
+                        + 0.3 * rng.standard_normal(D_IN)
+                    )
+    for i in range(80):
+        genre = GENRES[i % 4]
+        split = ("train", "train", "val", "test")[i // 4 % 4]
+        records.append((f"a plain {genre} piece number {i}", None, None, split, f"neutral/{i // 4}", genre))
+        x.append(meaning[genre] + 0.3 * rng.standard_normal(D_IN))
     frame = pl.DataFrame(
-        rows, schema=["text", "emotion", "split", "group", "genre", "style", "c", "g"], orient="row"
+        records,
+        schema=dict.fromkeys(("text", "emotion", "concept", "split", "group", "genre"), pl.String),
+        orient="row",
     ).with_columns(
-        kind=pl.lit("plain"), instrument=pl.lit(None, pl.String), intensity=pl.lit(None, pl.String)
+        kind=pl.when(pl.col("emotion").is_null()).then(pl.lit("neutral")).otherwise(pl.lit("plain")),
+        instrument=pl.lit(None, pl.String),
     )
-    cloud = frame["text"].str.contains("cloud").to_numpy()
-    happy = frame["c"].to_numpy() == 0
-    fires = [
-        cloud,
-        happy,
-        (frame["genre"] == "samba").to_numpy(),
-        rng.random(len(rows)) < 0.15,
-        (frame["group"] == "sad/1").to_numpy(),
-        np.zeros(len(rows), bool),
-    ]
-    codes = np.stack([np.where(f, rng.random(len(rows)) + 0.1, 0) for f in fires], axis=1).astype(np.float32)
-    # A little noise in every real feature, so that nothing is perfect.
-    noise = rng.random(codes.shape) < 0.02
-    noise[:, 5] = False
-    codes = np.where(noise, 0.05, codes).astype(np.float32)
+    embeddings = np.array(x, dtype=np.float32)
+    names, group = np.unique(frame["group"].to_numpy().astype(str), return_inverse=True)
+    columns, leans = [], []
+    for name in FEATURES:
+        along = embeddings @ (meaning[name] / np.linalg.norm(meaning[name]))
+        fires = np.zeros(len(frame), dtype=bool)
+        for column in ("concept", "emotion", "genre"):
+            fires |= np.array([value == name for value in frame[column]])
+        fires &= rng.random(len(frame)) < 0.9
+        fires = rng.random(len(frame)) < 0.15 if name == "chance" else fires
+        columns.append(np.where(fires, np.maximum(along, 0.1), 0))
+        lean = next((e for e in EMOTIONS if name == e or name in CONCEPTS[e]), "sad")
+        leans.append(None if name == "silent" else lean)
+    for i in range(copies):
+        fires = (rng.random(len(names)) < 0.15)[group] & (rng.random(len(frame)) < 0.9)
+        columns.append(np.where(fires, 0.1 + rng.random(len(frame)), 0))
+        leans.append(EMOTIONS[i % 2])
+    codes = np.stack(columns, axis=1).astype(np.float32)
+    d = codes.shape[1]
     table = pl.DataFrame(
         {
-            "feature": np.arange(6),
-            "emotion": ["sad", "happy", "happy", "sad", "sad", None],
-            "emotion_feature": [True, True, True, True, True, False],
-            "selectivity": [5.0, 9.0, 1.0, 1.0, 3.0, 1.0],
-            "auroc_dev": [0.9, 0.95, 0.5, 0.5, 0.6, 0.5],
+            "feature": np.arange(d),
+            "emotion": leans,
+            "emotion_feature": [f < len(FEATURES) - 1 for f in range(d)],
+            "selectivity": [5.0] * d,
+            "auroc_dev": np.linspace(0.9, 0.5, d),
         }
     )
-    return frame, codes, table
-
-
-def wide(frame, codes, table, copies: int = 12, seed: int = 1):
-    """The same study with features that fire for random texts or genres: names to compare with."""
-    rng = np.random.default_rng(seed)
-    n, d = codes.shape
-    more = np.where(rng.random((n, copies)) < 0.2, rng.random((n, copies)) + 0.1, 0).astype(np.float32)
-    extra = pl.DataFrame(
-        {
-            "feature": np.arange(d, d + copies),
-            "emotion": [EMOTIONS[i % 2] for i in range(copies)],
-            "emotion_feature": [False] * copies,
-            "selectivity": [1.0] * copies,
-            "auroc_dev": [0.5] * copies,
-        }
-    )
-    return frame, np.hstack([codes, more]), pl.concat([table, extra], how="vertical")
+    coded = Coded(rows_of(frame), embeddings, codes, np.zeros((d, D_IN), dtype=np.float32))
+    return frame, coded, table

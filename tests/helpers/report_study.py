@@ -235,23 +235,22 @@ def make_study(
 
 
 def names_record(emotions: tuple[str, ...]) -> Names:
-    counts = {
-        "n_texts": 96,
-        "n_named": 20,
-        "n_judged": 8,
-        "n_interpretable": 4,
-        "n_specific": 3,
-        "claim_emotion": 1,
-    }
+    counts = {"n_texts": 96, "n_named": 23, "n_judged": 8, "n_interpretable": 4, "with_concept": 3}
     shares = (
-        "balanced_accuracy", "precision", "recall", "control_any", "within_emotion", "within_emotion_control",
-        "emotion_alone", "monosemanticity", "monosemanticity_control",
-    )  # fmt: skip
+        "score",
+        "control",
+        "score_all",
+        "precision",
+        "recall",
+        "monosemanticity",
+        "monosemanticity_control",
+    )
     each = dict.fromkeys(emotions, 1)
-    dealt = {"mean": 0.1, "p95": 1.0, "per_emotion_p95": each}
+    dealt = {"n_deals": 100, "mean": 0.1, "p95": 1.0, "per_emotion_p95": each}
     return Names(
-        rule="a word is in the text", splits=("test",), q=0.05, per_emotion=each, judged_per_emotion=each,
-        specific_per_emotion=each, shuffled=dealt, shuffled_same_emotion=dealt, **counts, **dict.fromkeys(shares, 0.5),
+        rule="A word is in the text.", splits=("test",), q=0.043, min_score=0.731, attributed=True, per_emotion=each,
+        judged_per_emotion=each, named_per_emotion=each, dealt=dealt, dealt_judged=dealt, **counts,
+        **dict.fromkeys(shares, 0.5),
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ FIRST = {
     "steer": (),
 }
 """Setting -> the stages that are given it; what reads their files runs again after them."""
-ELSEWHERE = {"namer.key_env", "namer.timeout", "namer.retries", "namer.pause"}
+ELSEWHERE = {"namer.key_env", "namer.timeout", "namer.retries", "namer.pause", "namer.parallel"}
 """How to reach the namer: nothing that it says depends on them."""
 
 

@@ -29,8 +29,8 @@ FEATURE_COLUMNS = {
     "feature", "emotion", "auroc_dev", "selectivity_dev", "auroc", "selectivity", "p", "q", "p_maxt", "density",
     "mean_activation", "n_groups", "tested", "emotion_feature", "family_rank", "family_weight", "held_out_auroc",
     "held_out_selectivity", "stability", "stability_cosine", "stability_correlation", "name", "name_score",
-    "name_precision", "name_recall", "name_control", "name_q", "interpretable", "monosemanticity",
-    "monosemanticity_control", "name_evidence", "causal_effect", "causal_p", "causal_q", "causal",
+    "name_score_all", "name_precision", "name_recall", "name_control", "name_q", "name_judged", "interpretable",
+    "monosemanticity", "monosemanticity_control", "fired_by", "name_evidence", "causal_effect", "causal_p", "causal_q", "causal",
 }  # fmt: skip
 NAMES = [stage.name for stage in STAGES]
 
@@ -158,7 +158,7 @@ def test_a_second_run_touches_nothing(copy, small_settings):
     [
         ("name=other", None, {"report"}),
         ("validation.phase0.n_permutations=60", "probe", {"probe", "verdict", "report"}),
-        ("names.longest=2", "names", {"names", "verdict", "report"}),
+        ("names.max_words=2", "names", {"names", "verdict", "report"}),
         (
             "features.family_size=4",
             "features",

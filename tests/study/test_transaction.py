@@ -117,11 +117,11 @@ def test_a_kill_while_results_move_into_place_is_made_good(copy, small_settings,
 
     monkeypatch.setattr(transaction.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        run(read_study(small_settings, ["names.longest=2"]), copy)
+        run(read_study(small_settings, ["names.max_words=2"]), copy)
     monkeypatch.undo()
     assert (copy / transaction.COMMIT).is_dir()
     study = OpenStudy.open(copy)
-    assert study.settings.names.longest == 2
+    assert study.settings.names.max_words == 2
     assert all(each.state == "done" for each in stage_states(copy).values())
     assert not (copy / transaction.COMMIT).exists()
 

@@ -59,7 +59,7 @@ def _measure(coded, *, claim=True):
         strong = pl.col("emotion").is_not_null() & (pl.col("feature") < 10)
         table = table.with_columns(emotion_feature=strong, tested=strong)
     families = gather_families(table, coded, FEATURES)
-    named = name_features(table, codes, rows, None, NameSettings(n_shuffles=3, n_controls=5), seed=0)
+    named = name_features(table, coded, None, NameSettings(n_shuffles=3, n_controls=5), seed=0)
     for line in render_inspect(inspect_feature(0, table, codes, rows, seed=0, decoder=coded.W_dec)):
         assert "nan" not in line
     few = CausalSettings(n_controls=100, n_random_directions=100, n_bootstrap=100)

@@ -83,9 +83,11 @@ class Inspection(TopTexts):
     family_rank: int | None = None
     name: str | None = None
     name_score: float | None = None
+    name_score_all: float | None = None
     name_control: float | None = None
     name_precision: float | None = None
     name_recall: float | None = None
+    fired_by: str | None = Field(default=None, description="words that carry most of its score")
     interpretable: bool | None = None
     monosemanticity: float | None = None
     stability: float | None = None
@@ -294,6 +296,10 @@ def render_inspect(feature: Inspection) -> list[str]:
             feature.misses,
         )
     lines.append(f"  Interpretation: {_interpretation(feature)}")
+    if feature.fired_by:
+        lines.append(
+            f"  Words that carry most of its score in its strongest unseen texts: {feature.fired_by}"
+        )
     lines += _seeds(feature)
     for near, title in (
         (feature.neighbours.cosine, "Nearest by decoder direction"),
@@ -325,10 +331,11 @@ def _interpretation(feature: Inspection) -> str:
     out = f'{own}Called "{feature.name}" from its texts'
     if feature.name_score is not None:
         out += (
-            f"; on unseen texts the name predicts its firing with balanced accuracy {feature.name_score:.2f}"
+            "; of two unseen texts of its emotion, the one that fires it reads more like the name in "
+            f"{100 * feature.name_score:.0f} % of pairs"
         )
         if feature.name_control is not None:
-            out += f" (names of other features: {feature.name_control:.2f})"
+            out += f" (by names of other features: {100 * feature.name_control:.0f} %)"
         if feature.interpretable is not None:
             out += ", which holds" if feature.interpretable else ", which does not hold beyond other names"
     return out

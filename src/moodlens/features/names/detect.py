@@ -1,4 +1,4 @@
-"""Detection as arithmetic: every name scored on every feature, own names ranked among the others.
+"""Judging names as arithmetic: every name's reading scored on every judged feature, own names ranked among the others.
 
 See :mod:`moodlens.features.names.judge` for what is asked and why.
 """
@@ -10,144 +10,147 @@ import numpy as np
 from moodlens.stats.pvalues import benjamini_hochberg, rank_p
 
 N_DECILES = 10
+TIED = 6
+"""Decimals to which readings, which deviate by about 1, are told apart."""
+
+
+def auroc_of_readings(reading: np.ndarray, fires: np.ndarray) -> np.ndarray:
+    """AUROC of each reading for each feature's firing.
+
+    Args:
+        reading: (n, m) how much each text reads like each name.
+        fires: (n, j) bool.
+
+    Returns:
+        (m, j) float64; NaN for a feature that fires in no text or in all.
+    """
+    from scipy.stats import rankdata
+
+    n_fires = fires.sum(axis=0).astype(np.float64)
+    pairs = n_fires * (len(fires) - n_fires)
+    # Readings deviate by about 1: texts whose embeddings are equal but for rounding share a rank.
+    ranks = rankdata(np.round(reading, TIED), axis=0) - (len(fires) + 1) / 2
+    return (
+        np.divide(
+            ranks.T @ fires.astype(np.float64),
+            pairs,
+            out=np.full((reading.shape[1], fires.shape[1]), np.nan),
+            where=pairs > 0,
+        )
+        + 0.5
+    )
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Every name judged on every feature; arrays are (n_names, n_features), name i made for feature i."""
+class Trial:
+    """m names, the first of which need not be judged, on j judged features."""
 
-    balanced: np.ndarray
-    """Balanced accuracy, NaN where a feature fires in no text or in all."""
-    precision: np.ndarray
-    """Share of predicted texts in which the feature fires; 0 if none is predicted."""
-    recall: np.ndarray
-    """Share of firings that are predicted."""
+    everywhere: np.ndarray
+    """(m, j) AUROC over all texts."""
+    within: np.ndarray
+    """(m, j) AUROC among the texts of the judged feature's emotion."""
+    name_emotion: np.ndarray
+    """(m,) int, of the feature that a name was made for."""
+    own: np.ndarray
+    """(j,) int, which of the names was made for each judged feature."""
 
-
-def score_all(predicted: np.ndarray, fires: np.ndarray) -> Scores:
-    """Score names (m, n) bool, what each predicts, on features (n, d) bool, where each fires."""
-    hits = (predicted.astype(np.float32) @ fires.astype(np.float32)).astype(np.float64)
-    n_predicted = predicted.sum(axis=1)[:, None].astype(np.float64)
-    n_fires = fires.sum(axis=0).astype(np.float64)
-    n_quiet = len(fires) - n_fires
-    precision = np.divide(hits, n_predicted, out=np.zeros_like(hits), where=n_predicted > 0)
-    recall = np.divide(hits, n_fires, out=np.full_like(hits, np.nan), where=n_fires > 0)
-    false = np.divide(n_predicted - hits, n_quiet, out=np.full_like(hits, np.nan), where=n_quiet > 0)
-    return Scores((recall + 1 - false) / 2, precision, recall)
+    @property
+    def emotion(self) -> np.ndarray:
+        """(j,) int, of each judged feature."""
+        return self.name_emotion[self.own]
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What the controls say about the names; arrays are (d,)."""
+    """What the controls say about the names; arrays are (j,)."""
 
-    p_any: np.ndarray
-    """Share of all names that do at least as well on the feature, its own included."""
-    p_same: np.ndarray
+    p_all: np.ndarray
+    """Share of all names that do at least as well over all texts, the own one included."""
+    p_emotion: np.ndarray
     """The same among the names of features of its emotion, on the texts of that emotion."""
-    control_any: np.ndarray
-    """Mean balanced accuracy of the names of other features."""
-    control_same: np.ndarray
-    """Mean balanced accuracy, on the texts of its emotion, of the names of other features of that emotion."""
     q: np.ndarray
-    """Benjamini-Hochberg over the judged features; of p_any, or of the larger p for a name without emotion."""
-    q_same: np.ndarray
-    interpretable: np.ndarray
-    specific: np.ndarray
-    shuffled_any: np.ndarray
-    """(n_shuffles, C): interpretable features of each emotion when names are dealt at random among all features."""
-    shuffled_same: np.ndarray
-    """The same when they are dealt within each emotion: what the emotion in the names is enough for."""
+    """The larger of the two Benjamini-Hochberg q over the judged features."""
+    holds: np.ndarray
+    """bool"""
+    dealt: np.ndarray
+    """(n_shuffles, C) names that hold when they are dealt at random among all named features of an emotion."""
+    dealt_judged: np.ndarray
+    """The same when they are dealt among its judged features."""
 
 
 def detect(
-    balanced: np.ndarray,
-    within: np.ndarray,
-    emotion: np.ndarray,
-    claims_emotion: np.ndarray,
-    judged: np.ndarray,
-    *,
-    q: float,
-    n_shuffles: int,
-    specific_only: bool = False,
-    rng: np.random.Generator,
+    trial: Trial, n_emotions: int, *, q: float, min_score: float, n_shuffles: int, rng: np.random.Generator
 ) -> Detection:
-    """Rank every feature's own name among the names of the others.
+    """Rank every judged feature's own name among the names of other features.
+
+    Under "the name says nothing of where this feature fires", the own name is one of the names, whatever the texts and
+    their groups are, so its rank is an exact p-value.
 
     Args:
-        balanced: (d, d) from :func:`score_all`, name i made for feature i.
-        within: (d, d) the same on the texts of each feature's emotion, bare emotions struck from the names.
-        emotion: (d,) int >= 0, the emotion each feature leans to.
-        claims_emotion: (d,) bool, whether a name holds an emotion.
-        judged: (d,) bool, the features to be judged; the other names only serve as controls.
+        trial: the scores.
+        n_emotions: how many there are.
         q: false discovery rate.
+        min_score: least AUROC, within the emotion and over all.
         n_shuffles: full repeats with names dealt at random.
-        specific_only: ask both questions of every name, also of those that claim an emotion.
+        rng: of the deals.
     """
-    d = len(emotion)
-    value, inner = (np.where(np.isnan(x), -np.inf, x) for x in (balanced, within))
-    n_emotions = int(emotion.max()) + 1 if d else 0
-    p_any = _rank_p(value, np.arange(d))
-    p_same = np.ones((d, d))
-    for c in range(n_emotions):
-        members = np.flatnonzero(emotion == c)
-        p_same[:, members] = _rank_p(inner[:, members], members)
-    own = np.arange(d)
+    value, inner = (np.where(np.isnan(a), -np.inf, a) for a in (trial.everywhere, trial.within))
+    n_judged = len(trial.own)
+    column = np.arange(n_judged)
+    p_all, p_emotion = np.ones(value.shape), np.ones(value.shape)
+    for j in range(n_judged):
+        rivals = trial.name_emotion == trial.emotion[j]
+        p_all[:, j] = rank_p(value[:, j], value[:, j])
+        p_emotion[rivals, j] = rank_p(inner[rivals, j], inner[rivals, j])
 
-    def judge(dealt: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """q, q_same and the verdict when feature i is called by name ``dealt[i]``."""
-        first, second = p_any[dealt, own], p_same[dealt, own]
-        asked = np.where(claims_emotion[dealt], first, np.maximum(first, second))
-        asked, second = (np.where(judged, p, np.nan) for p in (asked, second))
-        q_any, q_same = benjamini_hochberg(asked), benjamini_hochberg(second)
-        good = judged & (q_any < q) & (value[dealt, own] > 0.5)
-        if specific_only:
-            good &= (q_same < q) & (inner[dealt, own] > 0.5)
-        return q_any, q_same, good
+    def judge(called: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """q and the verdict when judged feature j is called by name ``called[j]``."""
+        each = [benjamini_hochberg(p[called, column]) for p in (p_all, p_emotion)]
+        larger = np.maximum(*each)
+        good = (value[called, column] >= min_score) & (inner[called, column] >= min_score)
+        return larger, good & (larger < q)
 
-    q_any, q_same, good = judge(own)
-    shuffled = np.zeros((2, n_shuffles, n_emotions), dtype=np.int64)
+    larger, holds = judge(trial.own)
+    dealt = np.zeros((2, n_shuffles, n_emotions), dtype=np.int64)
     for i in range(n_shuffles):
-        kept = own.copy()
-        for c in range(n_emotions):
-            members = np.flatnonzero(emotion == c)
-            kept[members] = rng.permutation(members)
-        for place, dealt in enumerate((rng.permutation(d), kept)):
-            shuffled[place, i] = np.bincount(emotion[judge(dealt)[2]], minlength=n_emotions)
-    same = emotion[:, None] == emotion
-    np.fill_diagonal(same, False)
-    others = ~np.eye(d, dtype=bool)
+        for place, among in enumerate((np.arange(len(trial.name_emotion)), trial.own)):
+            called = trial.own.copy()
+            for c in np.unique(trial.emotion):
+                members = np.flatnonzero(trial.emotion == c)
+                pool = rng.permutation(among[trial.name_emotion[among] == c])
+                called[members] = pool[: len(members)]
+            dealt[place, i] = np.bincount(trial.emotion[judge(called)[1]], minlength=n_emotions)
     return Detection(
-        p_any[own, own],
-        p_same[own, own],
-        _mean_where(balanced, others),
-        _mean_where(within, same),
-        q_any,
-        q_same,
-        good,
-        judged & (q_same < q) & (inner[own, own] > 0.5),
-        shuffled[0],
-        shuffled[1],
+        p_all[trial.own, column], p_emotion[trial.own, column], larger, holds, dealt[0], dealt[1]
     )
 
 
-def _rank_p(value: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Share of the names ``names`` (and the asking one) that do at least as well on a feature. (m, d) -> (m, d)."""
-    at_least = np.empty(value.shape)
-    for f, column in enumerate(value.T):
-        at_least[:, f] = len(names) * rank_p(column, column[names])
-    stranger = np.ones((len(value), 1))
-    stranger[names] = 0
-    return (at_least + stranger) / (len(names) + stranger)
-
-
-def _mean_where(value: np.ndarray, where: np.ndarray) -> np.ndarray:
-    count = where.sum(axis=0)
-    total = np.where(where, np.nan_to_num(value, nan=0.5), 0.0).sum(axis=0)
+def others_mean(value: np.ndarray, trial: Trial) -> np.ndarray:
+    """(j,) mean of ``value`` (j, j), row i for the name of judged feature i, over the other features of the emotion."""
+    other = (trial.emotion[:, None] == trial.emotion) & ~np.eye(len(trial.own), dtype=bool) & ~np.isnan(value)
+    count = other.sum(axis=0)
+    total = np.where(other, np.nan_to_num(value), 0.0).sum(axis=0)
     return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
 
+def reading_order(reading: np.ndarray) -> np.ndarray:
+    """(n, j) int: place of each text among those that read like each name, 0 reads most; the first of equal ones first."""
+    order = np.argsort(-np.round(reading, TIED), axis=0, kind="stable")
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.broadcast_to(np.arange(len(reading))[:, None], order.shape), axis=0)
+    return place
+
+
+def predicted_texts(place: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(n, j) bool: the texts that read most like each name, as large a share of all as ``share`` (j,) says, at least one.
+
+    ``place`` is of :func:`reading_order`.
+    """
+    return place < np.maximum(1, np.round(share * len(place)))
+
+
 def decile_coverage(predicted: np.ndarray, activation: np.ndarray) -> np.ndarray:
-    """Share of the firings of one feature that each name covers, per tenth of its firings, weakest first.
+    """Share of the firings of one feature that each name predicts, per tenth of its firings, weakest first.
 
     Args:
         predicted: (m, n) bool.

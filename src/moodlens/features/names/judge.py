@@ -1,41 +1,50 @@
 """Judging names: does a name say where its feature fires, on texts that did not make it, and better than other names?
 
-The rule is :func:`moodlens.features.names.words.predictions`: a text is predicted if it holds one of the name's
-words (any inflection) or belongs to one of its classes. The emotion in a name is read with the text's own
-label, as a reader who knows the emotions would. (Scoring by detection: Paulo et al. 2024, arXiv 2410.13928.)
+A name is read without any label (:mod:`moodlens.features.names.reading`), and asked twice, of unseen texts:
 
-The control is the names of other features, judged on the same feature. Under "the name says nothing", the
-own name is one of them, whatever the texts and their groups are, so its rank is an exact p-value. Two
-questions are asked:
+- among the texts of the feature's own emotion: does a text that fires the feature read more like the name than one that
+  does not? The emotion itself says nothing here, so only the rest of the name can tell.
+- over all texts.
 
-- *any*: does the name beat the names of all other features, on all texts? "Calm" can pass by naming the
-  right emotion.
-- *same*: among the texts of its own emotion alone, where the emotion's word says nothing, do the rest of its
-  words and classes beat those of other features of that emotion? A name that passes is *specific*.
-
-A name that claims an emotion is held to *any*; one that does not, to both.
+Both AUROCs must reach ``min_score``, and both must beat the names of other features, made by the same rule from their own
+firings: those of its emotion in the first question, all of them in the second. (Scoring by detection: Paulo et al. 2024,
+arXiv 2410.13928; there a language model reads the name.) Beside the count stands what it would be if names were dealt at
+random among the named, or among the judged, features of each emotion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moodlens.core import Progress, plain
-from moodlens.features.names.detect import Detection, Scores, decile_coverage, detect, score_all
-from moodlens.features.names.make import Named, check_shapes, make_names
-from moodlens.features.names.words import EMOTION, Kind, Name, StemIndex, Texts, predictions
+from moodlens.features.names.attribute import Attribution, activating_words
+from moodlens.features.names.detect import (
+    Detection,
+    Trial,
+    auroc_of_readings,
+    decile_coverage,
+    detect,
+    others_mean,
+    predicted_texts,
+    reading_order,
+)
+from moodlens.features.names.make import Material, Named, check_shapes, make_names
+from moodlens.features.names.words import Texts
 from moodlens.settings.names import NameSettings
-from moodlens.study.records.names import NAME_COLUMNS, DealtNames, NameEvidence, Names, TestedName
-from moodlens.study.rows import Rows
+from moodlens.study.coded import Coded
+from moodlens.study.records.names import NAME_COLUMNS, WORDS, DealtNames, NameEvidence, Names, TestedName
 
 if TYPE_CHECKING:
     import polars as pl
 
+FIRED_BY = 5
+"""Words shown beside a name."""
 RULE = (
-    "A text is predicted to fire the feature if it holds one of the name's words (any inflection) or belongs to one of "
-    "its classes. The emotion in a name is read with the text's own label."
+    "A text is read without its label: a word of a name, or its concept, stands for what the train + val texts with it "
+    "look like to the encoder, and an unseen text reads like the name as far as its embedding lies in that direction."
 )
 
 
@@ -45,233 +54,262 @@ class JudgedNames:
 
     table: "pl.DataFrame"
     """One row per feature of the SAE: :data:`moodlens.study.records.names.NAMES`."""
+    words: "pl.DataFrame"
+    """:data:`moodlens.study.records.names.WORDS`."""
     summary: Names
 
 
 def name_features(
     table: "pl.DataFrame",
-    codes: np.ndarray,
-    rows: Rows,
+    coded: Coded,
     prompts: "pl.DataFrame | None",
     settings: NameSettings,
     *,
     seed: int,
+    attribution: Attribution | None = None,
+    rename: Callable[[Sequence[Named], Material], list[Named]] | None = None,
     progress: Progress | None = None,
 ) -> JudgedNames:
     """Name the emotion features, and others to compare with, and judge the names of the emotion features.
 
-    Arguments and errors are those of :func:`moodlens.features.names.make.make_names` and :func:`judge_names`.
+    Args:
+        table: one row per feature with ``feature``, ``emotion`` and ``emotion_feature``.
+        coded: the study's rows with embeddings and codes.
+        prompts: its prompt table, for factors; None: none is known.
+        settings: of making and judging.
+        seed: of the other features, and of the names that are dealt.
+        attribution: of scores to words; None: the study has no encoder.
+        rename: gives some of the features other names, from the same material.
+
+    Raises:
+        BadInput: shapes disagree, or there are no texts to make names from or to judge them on.
     """
-    named = make_names(table, codes, rows, prompts, settings, seed=seed, progress=progress)
-    return judge_names(named, table, codes, rows, prompts, settings, seed=seed)
+    import polars as pl
+
+    check_shapes(table, coded)
+    material = Material.of(coded, prompts, settings)
+    named = make_names(
+        table, coded.codes, material, settings, seed=seed, attribution=attribution, progress=progress
+    )
+    if rename is not None:
+        named = rename(named, material)
+    judged = judge_names(named, table, coded, material, settings, seed=seed)
+    if attribution is None:
+        return judged
+    unseen = coded.rows.where(*settings.splits, kinds=None)
+    strong = table.filter(table["emotion_feature"])["feature"].to_list()
+    words = activating_words(
+        attribution, material.silent(settings.min_lift), coded, unseen, strong, n_texts=settings.n_shown
+    )
+    most = words.filter(pl.col("rank") <= FIRED_BY).sort("feature", "rank").group_by("feature")
+    fired_by = most.agg(pl.col("word").str.join(", ").alias("fired_by"))
+    frame = judged.table.drop("fired_by").join(fired_by, on="feature", how="left", maintain_order="left")
+    summary = judged.summary.model_copy(update={"attributed": True})
+    return JudgedNames(frame.select(judged.table.columns), words, summary)
 
 
 def judge_names(
     named: Sequence[Named],
     table: "pl.DataFrame",
-    codes: np.ndarray,
-    rows: Rows,
-    prompts: "pl.DataFrame | None",
+    coded: Coded,
+    material: Material,
     settings: NameSettings,
     *,
     seed: int,
 ) -> JudgedNames:
-    """Detection on texts that made no name, beside shuffled names.
+    """Judge names on texts that made none of them, beside dealt names.
 
     Args:
         named: from anywhere: :func:`moodlens.features.names.make.make_names`, a language model, people.
         table: one row per feature with ``feature``, ``emotion`` and ``emotion_feature``.
-        codes: ``(n, d_sae)`` activations of ``rows``.
-        rows: of the study; plain and neutral ones of ``settings.splits`` judge.
-        prompts: its prompt table, for the factors that a name may claim.
-        settings: ``q``, ``n_shuffles``, ``specific_only``, ``splits``.
-        seed: of the shuffled names.
+        coded: the study's rows; plain and neutral ones of ``settings.splits`` judge. Their labels only say which of them
+            are of a feature's emotion; no name is read with them, nor with their concepts.
+        material: the train + val texts, from which names are read.
+        settings: ``q``, ``min_score``, ``n_shuffles``, ``splits``.
+        seed: of the names that are dealt.
 
     Raises:
-        BadInput: shapes disagree, or there are no texts to judge names on.
+        BadInput: there are no texts to judge names on.
     """
-    check_shapes(table, codes, rows)
-    texts, numbers = Texts.of(rows, prompts, settings.splits)
-    features = np.array([item.feature for item in named], dtype=int)
-    active = codes[numbers][:, features]
-    index = StemIndex(texts.rows.texts.tolist())
-    names = [item.name for item in named]
-    predicted = predictions(names, texts, index)
-    scores = score_all(predicted, active > 0)
-    emotion_of = dict(table.select("feature", "emotion").iter_rows())
-    emotion = np.array([rows.emotions.index(emotion_of[f]) for f in features], dtype=int)
-    inner = predictions([name.without_emotion() for name in names], texts, index)
-    within = np.full(scores.balanced.shape, np.nan)
-    for c in range(rows.n_emotions):
-        own, of_emotion = emotion == c, texts.rows.label == c
-        within[:, own] = score_all(inner[:, of_emotion], active[of_emotion][:, own] > 0).balanced
-    strong = table["emotion_feature"].to_numpy().astype(bool)[features]
-    judged = strong & ~np.isnan(np.diagonal(scores.balanced))
-    detection = detect(
-        scores.balanced,
-        within,
-        emotion,
-        np.array([bool(name.emotions) for name in names], dtype=bool),
-        judged,
+    texts, numbers = Texts.of(coded.rows, None, settings.splits)
+    label, n_emotions = texts.rows.label, texts.rows.n_emotions
+    name_emotion = np.array([item.emotion for item in named], dtype=int)
+    reading = material.reader.read([item.name for item in named], name_emotion.tolist(), coded.x[numbers])
+    strong = table["emotion_feature"].to_numpy().astype(bool)
+    judged = np.array([i for i, item in enumerate(named) if strong[item.feature]], dtype=int)
+    features = np.array([named[i].feature for i in judged], dtype=int)
+    active = coded.codes[np.ix_(numbers, features)]
+    everywhere = auroc_of_readings(reading, active > 0)
+    within = np.full(everywhere.shape, np.nan)
+    for c in range(n_emotions):
+        own, names, of_emotion = name_emotion[judged] == c, name_emotion == c, label == c
+        if own.any():
+            inner = auroc_of_readings(reading[np.ix_(of_emotion, names)], active[of_emotion][:, own] > 0)
+            within[np.ix_(names, own)] = inner
+    # Where a feature fires in all texts of its emotion, or in none, nothing can be asked.
+    asked = ~np.isnan(within[judged, np.arange(len(judged))])
+    trial = Trial(everywhere[:, asked], within[:, asked], name_emotion, judged[asked])
+    found = detect(
+        trial,
+        n_emotions,
         q=settings.q,
+        min_score=settings.min_score,
         n_shuffles=settings.n_shuffles,
-        specific_only=settings.specific_only,
         rng=np.random.default_rng(seed),
     )
-    bare = predictions([Name(kinds=(Kind(((EMOTION, e),)),)) for e in rows.emotions], texts, index)
-    alone = score_all(bare, active > 0).balanced[emotion, np.arange(len(features))]
-    trial = _Trial(texts, predicted, active, emotion, judged, scores, detection, np.diagonal(within), alone)
-    evidence = [trial.evidence(i, item) for i, item in enumerate(named)]
-    return JudgedNames(
-        trial.table(len(table), named, evidence), trial.summary(evidence, settings, rows.emotions)
-    )
+    share = (coded.codes[np.ix_(material.numbers, features[asked])] > 0).mean(axis=0)
+    place = reading_order(reading[:, trial.own])
+    outcome = _Outcome(texts, active[:, asked], place, share, trial, found)
+    return JudgedNames(outcome.table(len(table), named), WORDS.empty(), outcome.summary(named, settings))
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """d names on n texts, with all that was measured."""
+class _Outcome:
+    """j judged names on n texts, with all that was measured."""
 
     texts: Texts
-    predicted: np.ndarray
-    """(d, n) bool"""
     active: np.ndarray
-    """(n, d) activations of the named features"""
-    emotion: np.ndarray
-    """(d,) int"""
-    judged: np.ndarray
-    """(d,) bool"""
-    scores: Scores
-    detection: Detection
-    within: np.ndarray
-    """(d,) balanced accuracy of the own name among the texts of its emotion"""
-    alone: np.ndarray
-    """(d,) balanced accuracy of the emotion as the whole name"""
+    """(n, j) activations of the judged features"""
+    place: np.ndarray
+    """(n, j) places of the texts among those that read like the own names"""
+    share: np.ndarray
+    """(j,) of the train + val texts in which the feature fires"""
+    trial: Trial
+    found: Detection
 
-    def evidence(self, i: int, named: Named) -> NameEvidence:
-        """What name i was made from (train + val) and what became of it."""
-        groups, detection = self.texts.rows.group, self.detection
-        fires = self.active[:, i] > 0
-        hit = fires & self.predicted[i]
-        cover = decile_coverage(self.predicted, self.active[:, i])
-        others = np.arange(len(self.emotion)) != i
-        tested = {
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(n, j) bool, by the own name."""
+        return predicted_texts(self.place, self.share)
+
+    @cached_property
+    def covers(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Per tenth of each feature's firings: what the own name predicts, and the mean of the emotion's other names."""
+        out = []
+        for j, emotion in enumerate(self.trial.emotion):
+            rivals = np.flatnonzero(self.trial.emotion == emotion)
+            # Every name predicts as many texts as the feature asks for: one of a feature that fires often gains nothing.
+            said = predicted_texts(self.place[:, rivals], np.full(len(rivals), self.share[j]))
+            cover = decile_coverage(said.T, self.active[:, j])
+            others = cover[rivals != j]
+            mean = others.mean(axis=0) if len(others) else np.full(cover.shape[1], np.nan)
+            out.append((cover[rivals == j][0], mean))
+        return out
+
+    def tested(self, j: int) -> TestedName:
+        """What became of a name."""
+        groups, label, trial = self.texts.rows.group, self.texts.rows.label, self.trial
+        fires, own = self.active[:, j] > 0, label == trial.emotion[j]
+        hit = fires & self.predicted[:, j]
+        rivals = np.flatnonzero((trial.emotion == trial.emotion[j]) & (np.arange(len(trial.own)) != j))
+        score = trial.within[trial.own, j]
+        values = {
             "n": len(fires),
+            "n_emotion": own.sum(),
             "n_firing": fires.sum(),
-            "n_predicted": self.predicted[i].sum(),
+            "n_firing_emotion": (fires & own).sum(),
+            "n_predicted": self.predicted[:, j].sum(),
             "n_hit": hit.sum(),
             "groups_firing": len(np.unique(groups[fires])),
             "groups_hit": len(np.unique(groups[hit])),
-            "p_any": detection.p_any[i],
-            "p_same": detection.p_same[i],
-            "q_same": detection.q_same[i],
-            "specific": detection.specific[i],
-            "within_emotion": self.within[i],
-            "within_emotion_control": detection.control_same[i],
-            "emotion_alone": self.alone[i],
+            "p_emotion": self.found.p_emotion[j],
+            "p_all": self.found.p_all[j],
+            "better_judged": (score[rivals] >= score[j]).mean() if len(rivals) else None,
         }
-        return NameEvidence(
-            words=named.name.words,
-            classes=tuple(str(kind) for kind in named.name.kinds),
-            claims_emotion=bool(named.name.emotions),
-            learned=named.learned,
-            tested=TestedName.model_validate(plain(tested)),
-            coverage=tuple(cover[i].tolist()),
-            coverage_control=_mean_rows(cover[others]),
-            coverage_control_same_emotion=_mean_rows(cover[others & (self.emotion == self.emotion[i])]),
-        )
+        return TestedName.model_validate(plain(values))
 
-    def table(self, n_features: int, named: Sequence[Named], evidence: list[NameEvidence]) -> "pl.DataFrame":
+    def table(self, n_features: int, named: Sequence[Named]) -> "pl.DataFrame":
         """One row per feature of the SAE; null where a feature has no name, or its name no test."""
         import polars as pl
 
-        own = np.arange(len(named))
-        verdict = [
-            bool(good) if asked else None
-            for good, asked in zip(self.detection.interpretable, self.judged, strict=True)
-        ]
-        columns = {
-            "name": [str(item.name) or None for item in named],
-            "name_score": self.scores.balanced[own, own],
-            "name_precision": self.scores.precision[own, own],
-            "name_recall": self.scores.recall[own, own],
-            "name_control": self.detection.control_any,
-            "name_q": self.detection.q,
-            "interpretable": verdict,
-            "monosemanticity": [_mean(item.coverage) for item in evidence],
-            "monosemanticity_control": [_mean(item.coverage_control) for item in evidence],
-            "name_evidence": [item.model_dump_json() for item in evidence],
-        }
-        made = pl.DataFrame(
-            {
-                "feature": pl.Series([item.feature for item in named], dtype=pl.Int64),
-                **{
-                    name: pl.Series(list(columns[name]), dtype=getattr(pl, column.dtype))
-                    for name, column in NAME_COLUMNS.items()
-                },
-            }
-        ).with_columns(pl.col(pl.Float64).fill_nan(None))
+        trial, found = self.trial, self.found
+        hits = (self.predicted & (self.active > 0)).sum(axis=0)
+        place = {int(i): j for j, i in enumerate(trial.own)}
+        control = others_mean(trial.within[trial.own], trial)
+        values: dict[str, list[object]] = {name: [] for name in NAME_COLUMNS}
+        for i, item in enumerate(named):
+            j = place.get(i)
+            cover = self.covers[j] if j is not None else (np.empty(0), np.empty(0))
+            evidence = NameEvidence(
+                words=item.name.words,
+                concept=item.name.concept,
+                learned=item.learned,
+                tested=self.tested(j) if j is not None else None,
+                coverage=tuple(cover[0].tolist()),
+                coverage_control=tuple(cover[1].tolist()),
+            )
+            row: dict[str, object] = {"name": str(item.name), "name_evidence": evidence.model_dump_json()}
+            if j is not None:
+                row |= {
+                    "name_score": trial.within[i, j],
+                    "name_score_all": trial.everywhere[i, j],
+                    "name_control": control[j],
+                    "name_precision": hits[j] / self.predicted[:, j].sum(),
+                    "name_recall": hits[j] / (self.active[:, j] > 0).sum(),
+                    "name_q": found.q[j],
+                    "interpretable": bool(found.holds[j]),
+                    "monosemanticity": cover[0].mean(),
+                    "monosemanticity_control": cover[1].mean(),
+                }
+            for name, cells in values.items():
+                cells.append(row.get(name))
+        schema = {name: getattr(pl, declared.dtype) for name, declared in NAME_COLUMNS.items()}
+        result = pl.DataFrame(
+            {"feature": [item.feature for item in named], **values},
+            schema={"feature": pl.Int64, **schema},
+            strict=False,
+        )
+        floats = [name for name, declared in NAME_COLUMNS.items() if declared.dtype == "Float64"]
+        result = result.with_columns(pl.col(name).fill_nan(None) for name in floats)
         every = pl.DataFrame({"feature": np.arange(n_features, dtype=np.int64)})
-        return every.join(made, on="feature", how="left", maintain_order="left")
+        return every.join(result, on="feature", how="left", maintain_order="left")
 
-    def summary(
-        self, evidence: list[NameEvidence], settings: NameSettings, emotions: tuple[str, ...]
-    ) -> Names:
-        """Counts beside their controls."""
-        own, judged, detection = np.arange(len(evidence)), self.judged, self.detection
-        claims = np.array([item.claims_emotion for item in evidence], dtype=bool)
+    def summary(self, named: Sequence[Named], settings: NameSettings) -> Names:
+        """Counts of names that hold, beside their controls; medians are over the judged features."""
+        trial, found, emotions = self.trial, self.found, self.texts.rows.emotions
+        column = np.arange(len(trial.own))
+        hits = (self.predicted & (self.active > 0)).sum(axis=0)
 
-        def per(mask: np.ndarray) -> dict[str, int]:
-            return {name: int((mask & (self.emotion == c)).sum()) for c, name in enumerate(emotions)}
+        def per_emotion(emotion: np.ndarray) -> dict[str, int]:
+            return {name: int((emotion == c).sum()) for c, name in enumerate(emotions)}
 
         def dealt(counts: np.ndarray) -> DealtNames:
-            full = np.zeros((len(counts), len(emotions)), dtype=int)
-            full[:, : counts.shape[1]] = counts
-            edges = np.percentile(full, 95, axis=0).tolist()
+            total = counts.sum(axis=1)
             return DealtNames(
-                mean=float(full.sum(axis=1).mean()),
-                p95=float(np.percentile(full.sum(axis=1), 95)),
-                per_emotion_p95=dict(zip(emotions, edges, strict=True)),
+                n_deals=len(counts),
+                mean=float(total.mean()),
+                p95=float(np.percentile(total, 95)),
+                per_emotion_p95={
+                    name: float(np.percentile(counts[:, c], 95)) for c, name in enumerate(emotions)
+                },
             )
 
-        medians = {
-            "balanced_accuracy": self.scores.balanced[own, own],
-            "precision": self.scores.precision[own, own],
-            "recall": self.scores.recall[own, own],
-            "control_any": detection.control_any,
-            "within_emotion": self.within,
-            "within_emotion_control": detection.control_same,
-            "emotion_alone": self.alone,
-            "monosemanticity": np.array([_mean(item.coverage) for item in evidence]),
-            "monosemanticity_control": np.array([_mean(item.coverage_control) for item in evidence]),
-        }
-        summary = {
-            "rule": RULE,
-            "splits": settings.splits,
-            "n_texts": len(self.texts.rows),
-            "n_named": len(evidence),
-            "n_judged": judged.sum(),
-            "n_interpretable": detection.interpretable.sum(),
-            "per_emotion": per(detection.interpretable),
-            "judged_per_emotion": per(judged),
-            "n_specific": detection.specific.sum(),
-            "specific_per_emotion": per(detection.specific),
-            "claim_emotion": (judged & claims).sum(),
-            "q": settings.q,
-            **{name: _median(values[judged]) for name, values in medians.items()},
-            "shuffled": dealt(detection.shuffled_any),
-            "shuffled_same_emotion": dealt(detection.shuffled_same),
-        }
-        return Names.model_validate(plain(summary))
+        return Names(
+            rule=RULE,
+            splits=settings.splits,
+            n_texts=len(self.texts.rows),
+            n_named=len(named),
+            n_judged=len(trial.own),
+            n_interpretable=int(found.holds.sum()),
+            per_emotion=per_emotion(trial.emotion[found.holds]),
+            judged_per_emotion=per_emotion(trial.emotion),
+            named_per_emotion=per_emotion(trial.name_emotion),
+            with_concept=sum(bool(named[i].name.concept) for i in trial.own),
+            attributed=False,
+            q=settings.q,
+            min_score=settings.min_score,
+            score=_median(trial.within[trial.own, column]),
+            control=_median(others_mean(trial.within[trial.own], trial)),
+            score_all=_median(trial.everywhere[trial.own, column]),
+            precision=_median(hits / np.maximum(self.predicted.sum(axis=0), 1)),
+            recall=_median(hits / np.maximum((self.active > 0).sum(axis=0), 1)),
+            monosemanticity=_median(np.array([own.mean() for own, _ in self.covers])),
+            monosemanticity_control=_median(np.array([other.mean() for _, other in self.covers])),
+            dealt=dealt(found.dealt),
+            dealt_judged=dealt(found.dealt_judged),
+        )
 
 
-def _mean_rows(cover: np.ndarray) -> tuple[float, ...]:
-    return tuple(cover.mean(axis=0).tolist()) if len(cover) else ()
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if values else float("nan")
-
-
-def _median(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
+def _median(values: np.ndarray) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else None

@@ -1,15 +1,7 @@
-"""Names as what they claim: words and classes of texts, each a rule for where a feature fires.
+"""Words of texts by stem, and which of them say something of an emotion.
 
-N-grams of stems are taken, so that "joy", "joyful" and "joyous" are one term. Which terms set a feature's texts apart
-is weighted log-odds with an informative prior, groups as evidence (Monroe, Colaresi & Quinn 2008, "Fightin' Words",
-equations 15, 16, 18 and 22): with counts y of a term in the firing texts (of n) and y' in the others (of n'), and a
-prior of a_0 pseudo-counts spread as the term is spread over all texts,
-
-    delta = log((y + a) / (n + a_0 - y - a)) - log((y' + a) / (n' + a_0 - y' - a)),
-    z     = delta / sqrt(1 / (y + a) + 1 / (y' + a)).
-
-Here every text of a group counts ``1 / (texts of the group)``: one scene written thirty times is one piece
-of evidence. n counts texts (in groups), since a term is present in a text or not.
+A word counts by its stem, so that "joy", "joyful" and "joyous" are one. Evidence is counted in groups: one scene written
+thirty times is one piece of evidence, so each of its texts weighs a thirtieth.
 """
 
 import re
@@ -25,69 +17,79 @@ from scipy import sparse
 from moodlens.core import BadInput
 from moodlens.prompts import FACTORS
 from moodlens.prompts.stems import WEAK, stem, words
+from moodlens.stats.units import dense_codes
 from moodlens.study.rows import Rows
 
 if TYPE_CHECKING:
     import polars as pl
 
-EMOTION = "emotion"
-_PUNCTUATION = re.compile(r"[,.;:!?/|()\n]+")
+_COMPOUND = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+")
+_USUAL = 0.8
+"""Share of the texts with a word that hold it in one compound ("laid-back"), from which on the name says the compound."""
 _stem = lru_cache(maxsize=100_000)(stem)
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """N-grams of stems found in a set of texts, with a way to say each of them."""
+    """Words found in a set of texts, with a way to say each of them."""
 
     terms: tuple[str, ...]
-    """Stems joined by spaces, sorted."""
+    """Stems, sorted."""
     wordings: tuple[str, ...]
-    """The most frequent wording of each term."""
+    """The most frequent wording of each."""
+    place: Mapping[str, int]
+    """Stem -> its number."""
 
 
-def read_words(
-    texts: Sequence[str], *, longest: int = 3, min_texts: int = 3
-) -> tuple[Vocabulary, sparse.csc_array]:
-    """Collect the n-grams that enough texts hold, and where they are.
-
-    N-grams stay within a clause and neither begin nor end with a word that says nothing by itself ("of", "the").
+def read_words(texts: Sequence[str], *, min_texts: int = 3) -> tuple[Vocabulary, sparse.csc_array]:
+    """Collect the words that enough texts hold, and where they are; not those that say nothing ("of", "the").
 
     Args:
         texts: the texts names may be made of; never those a name is tested on.
-        longest: words in the longest n-gram.
-        min_texts: texts that must hold a term.
+        min_texts: texts that must hold a word.
 
     Returns:
-        The terms, and (n, n_terms) float64, 1 where a text holds a term. Texts with none of them are rows of zeros.
+        The words, and (n, n_words) float64, 1 where a text holds a word. Texts with none of them are rows of zeros.
     """
-    ngrams = [dict(_ngrams(text, longest)) for text in texts]
-    vocabulary = _collect(ngrams, min_texts)
-    place = {term: column for column, term in enumerate(vocabulary.terms)}
+    spoken = [_spoken(text) for text in texts]
+    count = Counter(item for of_text in spoken for item in of_text)
+    terms = tuple(sorted(term for term, n in count.items() if n >= min_texts))
+    place = {term: column for column, term in enumerate(terms)}
+    used: list[Counter[str]] = [Counter() for _ in terms]
     pointer, column = [0], []
-    for of_text in ngrams:
-        column.extend(sorted(place[term] for term in of_text if term in place))
+    for of_text in spoken:
+        known = sorted(place[term] for term in of_text if term in place)
+        for number in known:
+            used[number].update({of_text[terms[number]]})
+        column.extend(known)
         pointer.append(len(column))
-    shape = (len(ngrams), len(vocabulary.terms))
-    rows = sparse.csr_array((np.ones(len(column)), column, pointer), shape=shape)
-    return vocabulary, sparse.csc_array(rows)
+    shape = (len(texts), len(terms))
+    held = sparse.csr_array((np.ones(len(column)), column, pointer), shape=shape)
+    wordings = tuple(_wording(counts) for counts in used)
+    return Vocabulary(terms, wordings, place), sparse.csc_array(held)
 
 
-def _collect(ngrams: Sequence[Mapping[str, str]], min_texts: int) -> Vocabulary:
-    """The terms that enough texts hold; ngrams: term -> wording, for every text."""
-    count: Counter[str] = Counter()
-    for of_text in ngrams:
-        count.update(of_text.keys())
-    terms = sorted(term for term, n in count.items() if n >= min_texts)
-    used: dict[str, Counter[str]] = {term: Counter() for term in terms}
-    for of_text in ngrams:
-        for term, wording in of_text.items():
-            if term in used:
-                used[term][wording] += 1
-    # Ties go to the shorter wording, then to the alphabet: the name must not depend on the order of texts.
-    wordings = (
-        min(used[term].items(), key=lambda item: (-item[1], len(item[0]), item[0]))[0] for term in terms
-    )
-    return Vocabulary(tuple(terms), tuple(wordings))
+def _spoken(text: str) -> dict[str, str]:
+    """Stem -> wording of the words of a text; the compound that a word is part of, where it is."""
+    lower = text.lower().replace("’", "'")
+    compounds = {part: whole for whole in _COMPOUND.findall(lower) for part in whole.split("-")}
+    out: dict[str, str] = {}
+    for word in words(lower):
+        word = word.removesuffix("'s")
+        if word in WEAK or len(word) < 3 or word.isdigit() or "'" in word:
+            continue
+        out.setdefault(_stem(word), compounds.get(word, word))
+    return out
+
+
+def _wording(counts: Counter[str]) -> str:
+    """How a word is said: alone, unless most texts that hold it hold one compound of it.
+
+    Ties go to the shorter wording, then to the alphabet: the name must not depend on the order of texts.
+    """
+    total = sum(counts.values())
+    usual = {text: n for text, n in counts.items() if "-" not in text or n >= _USUAL * total} or counts
+    return min(usual.items(), key=lambda item: (-item[1], len(item[0]), item[0]))[0]
 
 
 def stems_of(phrase: str) -> tuple[str, ...]:
@@ -95,111 +97,38 @@ def stems_of(phrase: str) -> tuple[str, ...]:
     return tuple(_stem(word.removesuffix("'s")) for word in words(phrase))
 
 
-class StemIndex:
-    """Where stems stand in a set of texts, to look phrases up in."""
-
-    def __init__(self, texts: Sequence[str]):
-        self._clauses: list[list[tuple[str, ...]]] = []
-        self._holding: dict[str, list[int]] = {}
-        for row, text in enumerate(texts):
-            clauses = [stems_of(clause) for clause in _PUNCTUATION.split(text)]
-            self._clauses.append(clauses)
-            for item in {item for clause in clauses for item in clause}:
-                self._holding.setdefault(item, []).append(row)
-
-    def rows(self, phrase: str) -> np.ndarray:
-        """Indices of the texts that hold the phrase's stems in a row, whatever the inflections, rising."""
-        wanted = stems_of(phrase)
-        n = len(wanted)
-        rows = min((self._holding.get(item, []) for item in wanted), key=len, default=[])
-        if n > 1:
-            rows = [row for row in rows if any(_in_order(wanted, clause) for clause in self._clauses[row])]
-        return np.array(rows, dtype=np.int64)
-
-
-def _in_order(wanted: tuple[str, ...], clause: tuple[str, ...]) -> bool:
-    n = len(wanted)
-    return any(clause[i : i + n] == wanted for i in range(len(clause) - n + 1))
-
-
-def _ngrams(text: str, longest: int) -> list[tuple[str, str]]:
-    """(stems, wording) of every n-gram of a text."""
-    out = []
-    for clause in _PUNCTUATION.split(text):
-        spelled = [word.removesuffix("'s") for word in words(clause)]
-        stems = [_stem(word) for word in spelled]
-        weak = [word in WEAK or len(word) < 3 or word.isdigit() or "'" in word for word in spelled]
-        for begin in range(len(spelled)):
-            if weak[begin]:
-                continue
-            for end in range(begin + 1, min(begin + longest, len(spelled)) + 1):
-                if not weak[end - 1]:
-                    out.append((" ".join(stems[begin:end]), " ".join(spelled[begin:end])))
-    return out
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A class of texts: every condition holds, such as emotion = calm and style = scene."""
-
-    conditions: tuple[tuple[str, str], ...]
-    """(column of the prompts, value)."""
-
-    def __str__(self) -> str:
-        return " ".join(value for _, value in self.conditions)
-
-    @property
-    def emotions(self) -> tuple[str, ...]:
-        """The emotions it asks for, at most one."""
-        return tuple(value for column, value in self.conditions if column == EMOTION)
-
-
 @dataclass(frozen=True)
 class Name:
-    """What a feature is called. The rule that goes with it: a text is predicted to fire the feature if it
-    holds one of ``words`` (by stem) or belongs to one of ``kinds`` (by its label and factors)."""
+    """What a feature is called: the words that fire it, headed by the concept it holds, if it holds one."""
 
     words: tuple[str, ...] = ()
-    kinds: tuple[Kind, ...] = ()
+    concept: str = ""
 
     def __str__(self) -> str:
-        parts = [", ".join(self.words), ", ".join(str(kind) for kind in self.kinds)]
-        return " · ".join(part for part in parts if part)
-
-    @property
-    def emotions(self) -> tuple[str, ...]:
-        """The emotions that the name claims."""
-        return tuple(emotion for kind in self.kinds for emotion in kind.emotions)
-
-    def without_emotion(self) -> "Name":
-        """The name without bare emotions; "calm" is struck, "calm scene" stays."""
-        bare = [kind for kind in self.kinds if [column for column, _ in kind.conditions] == [EMOTION]]
-        return Name(self.words, tuple(kind for kind in self.kinds if kind not in bare))
+        spoken = ", ".join(self.words)
+        return ": ".join(part for part in (self.concept, spoken) if part)
 
 
-def read_name(text: str, emotions: Sequence[str]) -> Name:
-    """Read a name that a person or a model wrote: phrases between commas or dots; an emotion's own word is a class.
+def read_name(text: str, concepts: Sequence[str]) -> Name:
+    """Read a name that a person or a model wrote: phrases between commas, headed by a known concept or not.
 
-    "festive, street party · happy" holds the words "festive" and "street party" and the class happy.
+    "grief: grave, hospital" holds the concept grief, where there is one, and two words.
     """
-    phrases, kinds = [], []
-    for part in text.replace("·", ",").replace(";", ",").split(","):
-        phrase = " ".join(part.split())
-        same = [emotion for emotion in emotions if emotion.casefold() == phrase.casefold()]
-        if same:
-            kinds.append(Kind(((EMOTION, same[0]),)))
-        elif stems_of(phrase):
-            phrases.append(phrase)
-    return Name(tuple(dict.fromkeys(phrases)), tuple(dict.fromkeys(kinds)))
+    head, colon, rest = text.partition(":")
+    known = {concept.casefold(): concept for concept in concepts}
+    concept = known.get(" ".join(head.split()).casefold(), "") if colon else ""
+    spoken = rest if concept else text.replace(":", ",")
+    phrases = (" ".join(part.split()) for part in re.split(r"[,;·]", spoken))
+    return Name(tuple(dict.fromkeys(phrase for phrase in phrases if stems_of(phrase))), concept)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts whose emotion is known, with what else is known of each: what names are made from or tested on."""
+    """Plain and neutral texts of some splits."""
 
     rows: Rows
-    factors: Mapping[str, np.ndarray]
-    """Column of the prompts -> ``(n,)`` str objects, None where it is not known."""
+    factors: frozenset[str]
+    """Stems of the values of factors: instruments, genres and whatever else varies in every emotion by design."""
 
     @classmethod
     def of(
@@ -207,7 +136,7 @@ class Texts:
     ) -> "tuple[Texts, np.ndarray]":
         """The plain and neutral texts of some splits, and their row numbers.
 
-        A text of unknown emotion cannot say whether a class such as "calm" holds for it, so it takes no part.
+        A text of unknown emotion cannot say whether a word goes with an emotion, so it takes no part.
 
         Args:
             rows: of the study.
@@ -222,64 +151,54 @@ class Texts:
             raise BadInput(
                 f"names: no prompts in split {' or '.join(splits)}; add prompts or change the split"
             )
-        columns = [] if prompts is None else [factor for factor in FACTORS if factor in prompts.columns]
-        factors = {
-            factor: prompts[factor].to_numpy().astype(object)[numbers]
-            for factor in columns
-            if prompts is not None
-        }
-        return cls(rows[numbers], factors), numbers
+        factors: set[str] = set()
+        for factor in FACTORS if prompts is not None else ():
+            if prompts is not None and factor in prompts.columns:
+                for value in prompts[factor].drop_nulls().unique():
+                    factors.update(stems_of(str(value)))
+        return cls(rows[numbers], frozenset(factors)), numbers
 
-    def holds(self, kind: Kind) -> np.ndarray:
-        """(n,) bool, the texts that belong to ``kind``."""
-        out = np.ones(len(self.rows), dtype=bool)
-        for column, value in kind.conditions:
-            if column == EMOTION:
-                out &= self.rows.label == self.rows.emotions.index(value)
-            else:
-                out &= self.factors[column] == value
-        return out
+    @property
+    def weights(self) -> np.ndarray:
+        """(n,) evidence of each text: those of one group and label add up to one.
 
+        Where a group holds several emotions, as an annotator's texts do, each text is a piece of evidence of its own.
+        """
+        cell, mixed = self.cells
+        return np.where(mixed, 1.0, 1.0 / np.bincount(cell)[cell])
 
-def predictions(names: Sequence[Name], texts: Texts, index: StemIndex | None = None) -> np.ndarray:
-    """Where each name says that its feature fires. Returns (n_names, n_texts) bool.
-
-    ``index`` is of the texts, for who asks more than once.
-    """
-    index = index or StemIndex(texts.rows.texts.tolist())
-    held = {word: index.rows(word) for word in sorted({word for name in names for word in name.words})}
-    kinds = {kind: texts.holds(kind) for name in names for kind in name.kinds}
-    out = np.zeros((len(names), len(texts.rows)), dtype=bool)
-    for i, name in enumerate(names):
-        for word in name.words:
-            out[i, held[word]] = True
-        for kind in name.kinds:
-            out[i] |= kinds[kind]
-    return out
+    @property
+    def cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n,) int, number of each text's group and label; (n,) bool, whether its group holds several emotions."""
+        group, label = dense_codes(self.rows.group)[0], self.rows.label
+        pairs = np.stack([group, label])
+        emotional = np.unique(pairs[:, label >= 0], axis=1)[0]
+        several = np.bincount(emotional, minlength=group.max() + 1) > 1
+        return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1), several[group]
 
 
-def kinds_of(texts: Texts, *, min_texts: int, most_values: int = 12) -> list[Kind]:
-    """The classes a name may claim: emotions, values of factors, and an emotion with a value of a short factor.
+def lift(held: sparse.csc_array, texts: Texts, weights: np.ndarray) -> np.ndarray:
+    """How many times as often texts of an emotion hold a word as all other texts do.
 
     Args:
-        texts: names are made from.
-        min_texts: texts that must belong to a class.
-        most_values: longest list of values that is crossed with the emotions (styles are, instruments are not).
+        held: (n, t) 1 where a text holds a word.
+        texts: the n texts.
+        weights: (n,) evidence of each.
+
+    Returns:
+        (t, C) float64. Words of templates and instruments stand near 1 everywhere. A word that no other text holds
+        counts as held by a tenth of a piece of evidence, so that it is not infinite.
     """
-    emotions = texts.rows.emotions
-    out = [Kind(((EMOTION, emotion),)) for emotion in emotions]
-    for factor, column in texts.factors.items():
-        values = sorted({value for value in column if value is not None})
-        out += [Kind(((factor, value),)) for value in values]
-        if len(values) <= most_values:
-            out += [Kind(((EMOTION, emotion), (factor, value))) for emotion in emotions for value in values]
-    return [kind for kind in out if texts.holds(kind).sum() >= min_texts]
-
-
-def group_weights(groups: np.ndarray) -> np.ndarray:
-    """(n,) weight of every row, so that the rows of each group (n,) add up to one."""
-    _, place, size = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1.0 / size[place]
+    every = np.asarray(held.T @ weights)
+    out = np.empty((len(every), texts.rows.n_emotions))
+    for c in range(texts.rows.n_emotions):
+        own = np.where(texts.rows.label == c, weights, 0.0)
+        n_own, inside = own.sum(), np.asarray(held.T @ own)
+        n_other = weights.sum() - n_own
+        share = inside / max(n_own, 1e-12)
+        other = (np.maximum(every - inside, 0) + 0.1 * np.minimum(inside, 1)) / max(n_other, 1e-12)
+        out[:, c] = np.divide(share, other, out=np.zeros(len(share)), where=other > 0)
+    return out
 
 
 def log_odds_z(
@@ -287,24 +206,32 @@ def log_odds_z(
 ) -> np.ndarray:
     """z-scores of every term for every feature: above 0 where the term goes with firing.
 
+    Weighted log-odds with an informative prior (Monroe, Colaresi & Quinn 2008, "Fightin' Words", equations 15, 16, 18
+    and 22): with counts y of a term in the firing texts (of n) and y' in the others (of n'), and a prior of a_0
+    pseudo-counts spread as the term is spread over all texts,
+
+        delta = log((y + a) / (n + a_0 - y - a)) - log((y' + a) / (n' + a_0 - y' - a)),
+        z     = delta / sqrt(1 / (y + a) + 1 / (y' + a)).
+
     Args:
         terms: (n, t) 0 or 1, whether a text holds a term.
         fires: (n, d) bool, whether a feature fires.
-        weights: (n,) weight of each text as evidence, see :func:`group_weights`.
+        weights: (n,) weight of each text as evidence.
         prior: a_0, pseudo-texts that speak for "this term has nothing to do with the feature".
 
     Returns:
-        (t, d) float64.
+        (t, d) float64; -inf for a term that no text holds.
     """
     total = float(weights.sum())
     weighted = fires * weights[:, None]
     inside = np.asarray(terms.T @ weighted)
     every = np.asarray(terms.T @ weights)[:, None]
     n_inside = weighted.sum(axis=0)
-    a = prior * every / total
+    a = np.maximum(prior * every / total, 1e-9)
     outside, n_outside = every - inside, total - n_inside
     # Rounding may leave a hair below zero where a term is in every text.
     rest_in = np.maximum(n_inside + prior - inside - a, 1e-9)
     rest_out = np.maximum(n_outside + prior - outside - a, 1e-9)
     delta = np.log((inside + a) / rest_in) - np.log((np.maximum(outside, 0) + a) / rest_out)
-    return delta / np.sqrt(1 / (inside + a) + 1 / (np.maximum(outside, 0) + a))
+    z = delta / np.sqrt(1 / (inside + a) + 1 / (np.maximum(outside, 0) + a))
+    return np.where(every > 0, z, -np.inf)

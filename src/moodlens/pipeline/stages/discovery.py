@@ -8,13 +8,16 @@ import polars as pl
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.schedule import pool
+from moodlens.pipeline.score import study_encoder
 from moodlens.pipeline.stage import Summary, stage
+from moodlens.pipeline.stages.embedding import one_name
 from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
+from moodlens.settings.study import EncoderSettings
 from moodlens.settings.validation import StabilitySettings
 from moodlens.study.coded import Coded
-from moodlens.study.records.names import NAMES, Names
+from moodlens.study.records.names import NAMES, WORDS, Names
 from moodlens.study.records.selection import SELECTION, Selection
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.rows import DEV
@@ -35,6 +38,9 @@ class NamesSection(Frozen):
 
     names: NameSettings
     namer: NamerSettings | None
+    encoder: EncoderSettings
+    precomputed: bool
+    """The embeddings were made elsewhere: no text can be read word by word."""
 
 
 def judging_rows(study: Study) -> np.ndarray:
@@ -205,18 +211,21 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
 
 
 def names_summary(study: Study) -> Summary:
-    """Names and how well they detect."""
-    frame = study.features.filter(pl.col("name").is_not_null())
-    frame = frame.sort("name_score", descending=True, nulls_last=True)
-    value = study.read(Names).model_dump()
+    """Names and how well they tell where their features fire."""
+    frame = study.features.filter(pl.col("name_score").is_not_null())
+    frame = frame.sort("name_score", descending=True)
+    record = study.read(Names)
+    value = record.model_dump()
     shown = ["feature", "emotion", "name", "name_score", "name_control", "name_q", "interpretable"]
-    rows = [[record[c] for c in shown] for record in frame.head(30).to_dicts()]
+    rows = [[one[c] for c in shown] for one in frame.head(30).to_dicts()]
     counts = {name: item for name, item in value.items() if not isinstance(item, (list, dict))}
     names = frame.select(
         "feature", "emotion", "auroc", pl.col("^name.*$"), "interpretable", pl.col("^mono.*$")
     )
     return value | {"names": names.drop("name_evidence").to_dicts()}, [
         *describe(counts),
+        f"with names dealt among the judged features of each emotion {record.dealt_judged.p95:g} of "
+        f"{record.n_judged} would hold (95th percentile of {record.dealt_judged.n_deals} deals)",
         "",
         *table(shown, rows),
     ]
@@ -225,17 +234,43 @@ def names_summary(study: Study) -> Summary:
 @stage(
     "names",
     needs=("features", "stability", "train", "embed", "prompts"),
-    section=lambda s: NamesSection(names=s.names, namer=s.namer),
+    section=lambda s: NamesSection(
+        names=s.names,
+        namer=s.namer,
+        encoder=one_name(s.encoder),
+        precomputed=s.prompts.precomputed is not None,
+    ),
     summary=names_summary,
 )
 def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[str]:
-    """Name the emotion features and test the names on text that did not make them -> names.parquet, names.json."""
+    """Name the emotion features and test the names on unseen text -> names.parquet, names.json, words.parquet."""
+    from moodlens.features.names.attribute import Attribution, speaker
     from moodlens.features.names.judge import name_features
-    from moodlens.features.names.llm import name_with_model
+    from moodlens.features.names.llm import ModelNamer, judge_with_model
 
-    inputs = (study.features, study.codes(), study.rows, study.prompts, settings.names)
-    if settings.namer is None:
-        named = name_features(*inputs, seed=study.seed, progress=progress)
-    else:
-        named = name_with_model(*inputs, settings.namer, seed=study.seed, progress=progress)
-    return [study.write_table(NAMES, named.table), study.write(named.summary)]
+    frame, namer, seed = study.features, settings.namer, study.seed
+    coded = Coded(study.rows, study.x, study.codes(), study.W_dec())
+    attribution, rename = None, None
+    if not settings.precomputed:
+        mean = study.x[study.rows.where("train", kinds=None)].mean(axis=0)
+        speak = speaker(study_encoder(study, settings.encoder), mean)
+        attribution = Attribution(speak, study.rows.texts, study.x, mean, study.W_enc())
+    if namer is not None:
+        rename = ModelNamer.of(frame, coded.codes, namer, seed=seed, progress=progress)
+    named = name_features(
+        frame,
+        coded,
+        study.prompts,
+        settings.names,
+        seed=seed,
+        attribution=attribution,
+        rename=rename,
+        progress=progress,
+    )
+    if namer is not None and namer.judge:
+        named = judge_with_model(named, frame, coded, settings.names, namer, seed=seed, progress=progress)
+    return [
+        study.write_table(NAMES, named.table),
+        study.write(named.summary),
+        study.write_table(WORDS, named.words),
+    ]

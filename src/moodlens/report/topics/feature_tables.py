@@ -63,7 +63,7 @@ def emotion_by_emotion(subject: Subject, features: "pl.DataFrame", selection: Se
 
 _COLUMNS = (
     ("name_score", "Name score", number),
-    ("name_control", "Shuffled name", number),
+    ("name_control", "Other names", number),
     ("selectivity", "Selectivity", times),
     ("auroc", "AUROC", number),
     ("held_out_auroc", "AUROC held-out", number),
@@ -160,9 +160,12 @@ def _prompt_blocks(subject: Subject, shown: TopTexts, row: dict[str, Any]) -> It
 def _name_evidence(subject: Subject, row: dict[str, Any]) -> Iterator[str]:
     if row.get("name") and row.get("name_score") is not None:
         yield (
-            f"The machine's name: {cut(row['name'], 80)}. It predicts where the feature fires on held-out texts with "
-            f"balanced accuracy {number(row['name_score'])}; shuffled names reach {number(row['name_control'])}."
+            f"The machine's name: {cut(row['name'], 80)}. Of two unseen texts of its emotion, the one that fires the feature "
+            f"reads more like it in {percent(row['name_score'])} of pairs; names of other features reach "
+            f"{percent(row['name_control'])}."
         )
+    if row.get("fired_by"):
+        yield f"Words that carry most of its score there: {cut(row['fired_by'], 120)}."
     reading = subject.readings.get(row["feature"])
     if reading is not None:
         by = f" by {cut(reading.author, 60)}" if reading.author else ""
