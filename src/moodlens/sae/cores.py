@@ -14,8 +14,8 @@ import numpy as np
 
 from moodlens.core import Progress, silent
 from moodlens.sae.consensus import Consensus, consensus, empty_core
-from moodlens.sae.metrics import reconstruction_metrics
-from moodlens.sae.model import SAE, encode_rows
+from moodlens.sae.metrics import explained_variance, reconstruction_metrics
+from moodlens.sae.model import SAE, decode_rows, encode_rows
 from moodlens.sae.training import Trained, train_many
 from moodlens.sae.untrained import Untrained, untrained
 from moodlens.settings.sae import ACTIVE_SHARE, CoreSettings, SAESettings
@@ -208,7 +208,7 @@ def describe(
         "member_active": active_features(main.members[0], compared_rows(x_train)),
         "member_explained_variance": member["explained_variance"],
         "found": np.bincount(main.consensus.found, minlength=settings.members + 1).tolist(),
-        "explained_variance": reconstruction_metrics(sae, x_test, mean)["explained_variance"],
+        "explained_variance": explained_variance(x_test, decode_rows(sae, encode_rows(sae, x_test)), mean),
         "active": active_features(sae, x_test),
     }
 

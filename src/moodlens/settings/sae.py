@@ -178,7 +178,7 @@ class CoreSettings(Frozen):
         default=0.5, gt=0, le=1, description="share of the members that a feature of the core is found in"
     )
     bootstraps: int = Field(
-        default=2,
+        default=1,
         ge=0,
         le=16,
         description="cores of resampled training groups, that say what other data would change (count)",
