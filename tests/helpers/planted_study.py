@@ -85,7 +85,13 @@ def make_planted(
         x[labels >= 0] += 0.5 * emotion_directions[labels[labels >= 0]]
     names = [THREE[e] if e >= 0 else THREE[f % c] for f, e in enumerate(chosen)]
     table = pl.DataFrame(
-        {"feature": np.arange(d_sae), "emotion": names, "tested": chosen >= 0, "emotion_feature": chosen >= 0}
+        {
+            "feature": np.arange(d_sae),
+            "emotion": names,
+            "core": np.ones(d_sae, dtype=bool),
+            "tested": chosen >= 0,
+            "emotion_feature": chosen >= 0,
+        }
     )
     families = Families(
         families=tuple(

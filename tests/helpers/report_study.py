@@ -18,12 +18,14 @@ from moodlens.settings.study import Settings
 from moodlens.settings.validation import Phase0Settings
 from moodlens.study.coded import Coded
 from moodlens.study.records.causal import INTERVENTIONS
+from moodlens.study.records.concepts import ConceptCount, Concepts, EmotionConcepts
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Compositionality, FamilyPair, Orthogonality, Pairs
 from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.records.transfer import Transfer
+from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.records.verdict import FEATURES
 from moodlens.study.rows import Rows
 from moodlens.study.study import Study
@@ -221,17 +223,51 @@ def make_study(
         ),
     )  # fmt: skip
     pairs.write(folder)
+    inside, nothing = concepts_record(emotions), untrained_record(emotions)
+    inside.write(folder)
+    nothing.write(folder)
     measured = Measured(
         emotions,
         reconstruction=rebuilt,
         selection=chosen.summary,
         features=table,
+        concepts=inside,
+        names=names_record(emotions),
         stability=stable,
         agreement=agreement,
+        transfer=transfer(rng, emotions),
         pairs=pairs,
+        untrained=nothing,
     )
     judge("main", measured, settings.verdict).write(folder)
     return folder
+
+
+def concepts_record(emotions: tuple[str, ...]) -> Concepts:
+    held = {
+        f"concept {i}": ConceptCount(n_features=i, n_groups_test=9, best_auroc=0.8, difference_in_means=0.7)
+        for i in range(3)
+    }
+    one = EmotionConcepts(
+        n_judged=6, n_features=3, n_covered=2, shuffled_mean=0.1, shuffled_p95=1.0, concepts=held, left_out=()
+    )
+    return Concepts(
+        asked=True, n_concept_features=3 * len(emotions), shuffled_p95=1.0, rule="it fires for one concept",
+        emotions=dict.fromkeys(emotions, one),
+    )  # fmt: skip
+
+
+def untrained_record(emotions: tuple[str, ...]) -> Untrained:
+    none = dict.fromkeys(emotions, 0)
+    alone = Claims(n_features=64, active_share=0.02, n_claimed=6, per_emotion=none, held_out_auroc=0.6)
+    agreed = alone.model_copy(
+        update={
+            "n_features": 2, "n_claimed": 0, "concepts_per_emotion": none, "interpretable_per_emotion": none,
+            "causal_per_emotion": none, "stable_share": 0.0, "held_out_auroc": None,
+        }
+    )  # fmt: skip
+    kinds = ("untrained-rows", "untrained-random")
+    return Untrained(consensus=dict.fromkeys(kinds, agreed), alone=dict.fromkeys(kinds, alone))
 
 
 def names_record(emotions: tuple[str, ...]) -> Names:

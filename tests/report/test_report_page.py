@@ -98,15 +98,13 @@ def test_the_verdict_comes_first_with_every_criterion_and_its_control(rendered, 
     rows = {row[0]: row for table in list(page.tables)[:2] for row in page.tables[table][1:]}
     assert set(rows) == {criterion.label for criterion in CRITERIA}
     head = page.tables["Must: decide go or no-go"][0]
-    place = {
-        name: head.index(name) for name in ("Result", "Value", "Control", "What the control is", "Threshold")
-    }
+    place = {name: head.index(name) for name in ("Result", "Value", "Controls", "Threshold")}
     for criterion in read_json(rendered / "verdict.json")["criteria"]:
         row = rows[criterion["label"]]
-        assert row[place["Threshold"]] == criterion["threshold"].replace(">=", "≥")
+        assert row[place["Threshold"]] == criterion["threshold"].replace(">=", "≥").replace("<=", "≤")
         if criterion["value"] is None:
-            assert row[place["Result"]] == "not measured"
-            assert row[place["Value"]] == row[place["Control"]] == "–"
+            assert row[place["Result"]] == criterion["state"]
+            assert row[place["Value"]] == row[place["Controls"]] == "–"
         else:
             word = (
                 "passed"
@@ -116,8 +114,9 @@ def test_the_verdict_comes_first_with_every_criterion_and_its_control(rendered, 
                 else "failed"
             )
             assert row[place["Result"]] == word
-            assert row[place["What the control is"]] == criterion["control"]["name"]
-            assert re.fullmatch(r"-?[\d.,]+(e-\d+)?%?", row[place["Control"]])
+            shown = row[place["Controls"]].split("; ")
+            for control, text in zip(criterion["controls"], shown, strict=True):
+                assert re.fullmatch(re.escape(control["name"]) + r": (–|-?[\d.,]+(e-\d+)?%?)", text)
             assert re.fullmatch(r"-?[\d.,]+(e-\d+)?%?", row[place["Value"]])
     assert html.index('id="verdict"') < html.index('id="texts"')
 
@@ -237,7 +236,7 @@ def test_a_go_is_said(study, tmp_path):
     criteria = tuple(c.model_copy(update=change) for c in verdict.criteria)
     verdict.model_copy(update={"go": True, "criteria": criteria}).write(folder)
     html, md = written(folder)
-    assert "Go: all 5 must-criteria pass" in md
+    assert "Go: all 7 must-criteria that were asked pass" in md
     assert 'class="verdict good"' in html
     assert "moodlens steer DIR" in md
 

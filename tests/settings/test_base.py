@@ -331,7 +331,7 @@ def test_booleans_in_words():
         ("steer.mixtures=[{}]", ("steer.mixtures",)),
         ("prompts.tables=[{pth: a, text_column: b}]", ("prompts.tables.0",)),
         ("namer.urll=x", ("namer.url",)),
-        ("verdict.max_mze=1", ("did you mean 'max_mse'?",)),
+        ("verdict.min_causl=1", ("did you mean 'min_causal'?",)),
         ("k=8", ("did you mean 'sae.k'?",)),
         ("sweep.kk=[1]", ("sweep: unknown SAE setting 'kk'", "did you mean 'k'?", "known: architecture")),
         ("sweep.k=[8, -1]", ("sweep: k: ", "-1")),

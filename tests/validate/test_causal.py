@@ -187,5 +187,5 @@ def test_one_wrong_sign_in_any_reading_is_not_causal(kind, readout):
     signs = {"transplant": 1.0, "clamp": -1.0}
     measured = {(k, r): measure(sign) for k, sign in signs.items() for r in ("probe", "centroid")}
     measured[kind, readout].effect[1] *= -1
-    trial = Trials(np.arange(2), 0, np.ones(2), np.zeros((2, 1), dtype=int), measured)
+    trial = Trials(np.arange(2), 0, np.ones(2), *2 * [np.zeros((2, 1), dtype=int)], measured)
     assert _rule([trial], CausalSettings()).causal[0].tolist() == [True, False]

@@ -16,6 +16,7 @@ from moodlens.settings.names import NameSettings
 from moodlens.settings.validation import CausalSettings, PairSettings, StabilitySettings, TransferSettings
 from moodlens.study.coded import Coded
 from moodlens.study.records.pairs import Pairs
+from moodlens.study.records.transfer import Transfer
 from moodlens.study.rows import Rows
 from moodlens.validate.agreement import SeedFamilies, family_agreement
 from moodlens.validate.causal import causality
@@ -85,8 +86,13 @@ def _measure(coded, *, claim=True):
         causal=causal.summary,
         stability=stability(same, [same], coded.x, StabilitySettings(), seed=0),
         agreement=family_agreement(twin, [twin], coded.x, seed=0),
-        held_out=generalization(
-            coded, methods, families, FEATURES, settings, n_claimable=len(coded.W_dec), seed=0
+        names=named.summary,
+        transfer=Transfer(
+            held_out=generalization(
+                coded, methods, families, FEATURES, settings, n_claimable=len(coded.W_dec), seed=0
+            ),
+            special=(),
+            sets=(),
         ),
         pairs=Pairs(
             compositionality=compositionality(coded, table, families, pair_settings, seed=0),
@@ -133,8 +139,8 @@ def test_no_verdict_depends_on_the_scale(scale):
         assert (a.id, a.passed, a.state) == (b.id, b.passed, b.state)
         if a.value is not None:
             assert b.value == pytest.approx(a.value, rel=1e-3)
-        if a.control is not None and b.control is not None:
-            assert b.control.value == pytest.approx(a.control.value, rel=2e-2)
+        for one, other in zip(a.controls, b.controls, strict=True):
+            assert other.value == pytest.approx(one.value, rel=2e-2)
 
 
 def test_pairs_need_two_families():

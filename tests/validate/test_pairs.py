@@ -11,7 +11,8 @@ from moodlens.validate.pairs import compositionality, orthogonality
 
 
 def _table(found, emotion):
-    return pl.DataFrame({"emotion_feature": found, "tested": found, "emotion": emotion})
+    core = np.ones(len(found), dtype=bool)
+    return pl.DataFrame({"emotion_feature": found, "tested": found, "core": core, "emotion": emotion})
 
 
 def test_independent_features_are_orthogonal_and_copies_are_not(pair_settings):

@@ -1,4 +1,4 @@
-"""Every criterion passing, failing, uninformative and absent; go needs all five musts; texts quote what was used."""
+"""Every criterion passing, failing, uninformative, absent and not asked; go needs all musts; texts quote what was used."""
 
 from dataclasses import replace
 
@@ -6,13 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from helpers.report_study import names_record
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.causal import Causal
+from moodlens.study.records.concepts import ConceptCount, Concepts, EmotionConcepts
 from moodlens.study.records.pairs import Compositionality, Orthogonality, Pairs
 from moodlens.study.records.sae import Reconstruction
 from moodlens.study.records.selection import Selection, Shuffled, ThresholdOnly
 from moodlens.study.records.stability import Agreement, FamilyAgreement, Stability
-from moodlens.study.records.transfer import HeldOut
+from moodlens.study.records.transfer import HeldOut, SpecialRows, Transfer, TransferSet
+from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.records.verdict import Verdict
 from moodlens.validate.criteria import CRITERIA
 from moodlens.validate.criterion import Measured
@@ -24,15 +27,12 @@ MUST = [criterion.id for criterion in CRITERIA if criterion.must]
 IDS = [criterion.id for criterion in CRITERIA]
 
 
-def _features(n=12, score=0.9, control=0.5, covered=0.8, covered_control=0.1):
+def _features(n=12, covered=0.8, covered_control=0.1):
     size = 2 * n
     return pl.DataFrame(
         {
             "emotion": ["a", "b"] * n,
             "emotion_feature": [True] * size,
-            "interpretable": [True] * size,
-            "name_score": [score] * size,
-            "name_control": [control] * size,
             "monosemanticity": [covered] * size,
             "monosemanticity_control": [covered_control] * size,
         }
@@ -60,7 +60,7 @@ def _rebuilt(**changes):
 
 def _selected(n=80, p95=1.0, alone=150.0, **changes):
     values = {
-        "n_features": 600, "n_alive": 600, "n_tested": 100, "n_emotion_features": n, "per_emotion": {"a": n, "b": 0},
+        "n_features": 600, "core_size": 90, "n_alive": 600, "n_tested": 100, "n_emotion_features": n, "per_emotion": {"a": n, "b": 0},
         "n_family_wise": 10, "n_rows_test": 300, "n_groups_test": 100, "n_permutations": 1000, "q": 0.05,
         "min_selectivity": 2.0,
     }  # fmt: skip
@@ -69,19 +69,63 @@ def _selected(n=80, p95=1.0, alone=150.0, **changes):
     return Selection(**values | changes, shuffled=shuffled, threshold_only=only)
 
 
-def _caused(per, chance):
-    return Causal(
-        per_emotion=per, control_per_emotion=chance, control_name="controls", rule="a rule", n_tested=per, n_controls=200,
-        n_random_directions=200, n_rows=100, n_groups=20, readouts="held-out",
+def _named(per, dealt=0.0):
+    record = names_record(EMOTIONS)
+    each = dict.fromkeys(EMOTIONS, dealt)
+    return record.model_copy(
+        update={
+            "per_emotion": per,
+            "dealt_judged": record.dealt_judged.model_copy(update={"per_emotion_p95": each}),
+        }
+    )
+
+
+def _inside(per, *, covered=4, shuffled=1.0, n=5):
+    count = ConceptCount(n_features=1, n_groups_test=9, best_auroc=0.8, difference_in_means=0.7)
+    return Concepts(
+        asked=True, n_concept_features=sum(per.values()), shuffled_p95=2.0, rule="a rule", emotions={
+            emotion: EmotionConcepts(
+                n_judged=20, n_features=found, n_covered=covered, shuffled_mean=0.1, shuffled_p95=shuffled,
+                concepts={f"concept {i}": count for i in range(n)}, left_out=(),
+            )
+            for emotion, found in per.items()
+        },
     )  # fmt: skip
 
 
-def _again(share, null=0.0, size=24):
+NOT_ASKED = Concepts(asked=False, n_concept_features=0, shuffled_p95=0.0, emotions={}, rule="a rule")
+
+
+def _untrained(**changes):
+    none = dict.fromkeys(EMOTIONS, 0)
+    values = {
+        "n_features": 20, "active_share": 0.02, "n_claimed": 1, "per_emotion": none, "held_out_auroc": 0.55,
+        "concepts_per_emotion": none, "interpretable_per_emotion": none, "causal_per_emotion": none, "stable_share": 0.0,
+    }  # fmt: skip
+    alone = Claims(n_features=600, active_share=0.02, n_claimed=626, per_emotion=none, held_out_auroc=0.6)
+    kinds = ("untrained-rows", "untrained-random")
+    return Untrained(
+        consensus={kind: Claims(**values | (changes if kind == kinds[0] else {})) for kind in kinds},
+        alone=dict.fromkeys(kinds, alone),
+    )
+
+
+def _caused(per, chance, untrained=None):
+    return Causal(
+        per_emotion=per, control_per_emotion=chance, untrained_per_emotion=untrained, control_name="controls",
+        rule="a rule", n_tested=per, n_controls=200, n_untrained=200, n_random_directions=200, n_rows=100, n_groups=20, readouts="held-out",
+    )  # fmt: skip
+
+
+def _again(share, null=0.0, *, subset=None, bootstrap=None, size=24):
     """``share`` of the features reappear in every seed, ``null`` of the random directions."""
-    seeds = np.where(np.arange(size) < share * size, 1.0, 0.0)
+    seeds, other = (
+        np.where(np.arange(size) < part * size, 1.0, 0.0)
+        for part in (share, share if bootstrap is None else bootstrap)
+    )
     table = pl.DataFrame(
         {
-            "feature": range(size), "reappears": seeds, "reappears_bootstrap": seeds, "correlation": seeds,
+            "feature": range(size), "reappears": seeds, "reappears_bootstrap": other, "correlation": seeds,
             "alive": [True] * size,
         }
     )  # fmt: skip
@@ -92,12 +136,28 @@ def _again(share, null=0.0, size=24):
             reappearance=0.7,
             null_cosine_p95=0.5,
             null_seeds=(round(100 - 100 * null), 0, 0, 0, 0, round(100 * null)),
+            subset_share=subset,
         ),
     )
 
 
-def _held_out(**values):
-    return HeldOut(n=100, n_groups=20, auroc={}, **{"note": ""} | values)
+def _read(family=0.95, dense=0.95, gated=51.0, plain=80.0, **held_out):
+    def mean(value):
+        return {"mean": {"value": value, "ci": None}}
+
+    texts = TransferSet(
+        name="captions", n=90, n_texts=90, n_groups=9, n_per_emotion={"a": 45, "b": 45}, readings={},
+        auroc={"family": mean(family), "difference_in_means": mean(dense)},
+    )  # fmt: skip
+    denied = SpecialRows(
+        kind="negation", emotion="a", split="held_out", n=9, n_groups=3, score=0.1, percentile_own=40.0,
+        percentile_others=plain, plain_own=1.0, plain_others=0.0, gated_others=gated,
+    )  # fmt: skip
+    return Transfer(
+        held_out=HeldOut(n=100, n_groups=20, auroc={}, **{"note": ""} | held_out),
+        special=(denied,),
+        sets=(texts,),
+    )
 
 
 def _pairs(together=(1.0, 0.01), independent=(0.95, 0.85), bar=0.3):
@@ -121,10 +181,13 @@ GOOD = Measured(
     reconstruction=_rebuilt(),
     selection=_selected(),
     features=_features(),
-    causal=_caused({"a": 12, "b": 15}, {"a": 0, "b": 1}),
+    concepts=_inside({"a": 9, "b": 7}),
+    names=_named({"a": 12, "b": 14}),
+    causal=_caused({"a": 12, "b": 15}, {"a": 0, "b": 1}, {"a": 2, "b": 0}),
     stability=_again(0.9),
-    held_out=_held_out(family_auroc=0.9, control_auroc=0.6, ci=(0.85, 0.95)),
+    transfer=_read(family_auroc=0.9, control_auroc=0.6, ci=(0.85, 0.95)),
     pairs=_pairs(),
+    untrained=_untrained(),
 )
 
 
@@ -143,7 +206,9 @@ def test_all_good_is_go(tmp_path):
     assert [c.id for c in verdict.criteria if c.must] == MUST
     assert by["interpretability"].value == 12
     assert by["causality"].value == 12
-    assert by["causality"].control.value == 1
+    assert [control.value for control in by["causality"].controls] == [1, 2, 0, 0]
+    assert by["causality"].strongest.value == 2
+    assert "would claim 626" in by["selectivity"].note
     verdict.write(tmp_path)
     assert Verdict.read(tmp_path) == verdict
 
@@ -152,11 +217,15 @@ FAILING = {
     "reconstruction": {"reconstruction": _rebuilt(held_out={"explained_variance": 0.5})},
     "sparsity": {"reconstruction": _rebuilt(held_out={"active_share": 0.1})},
     "selectivity": {"selection": _selected(20, alone=5.0)},
-    "interpretability": {"features": _features().with_columns(interpretable=pl.int_range(24) < 18)},
+    "concepts": {"concepts": _inside({"a": 9, "b": 3})},
+    "interpretability": {"names": _named({"a": 12, "b": 9})},
     "causality": {"causal": _caused({"a": 12, "b": 3}, {"a": 0, "b": 0})},
     "monosemanticity": {"features": _features(covered=0.3)},
-    "stability": {"stability": _again(0.5)},
-    "generalization": {"held_out": _held_out(family_auroc=0.7, control_auroc=0.55)},
+    "stability": {"stability": _again(0.7)},
+    "bootstrap": {"stability": _again(0.9, bootstrap=0.3)},
+    "transfer": {"transfer": _read(0.9, family_auroc=0.9, control_auroc=0.6)},
+    "negation": {"transfer": _read(gated=70.0, family_auroc=0.9, control_auroc=0.6)},
+    "generalization": {"transfer": _read(family_auroc=0.7, control_auroc=0.55)},
     "compositionality": {"pairs": _pairs(together=(0.5, 0.01))},
     "orthogonality": {"pairs": _pairs(independent=(0.7, 0.6))},
     "dead_features": {"reconstruction": _rebuilt(held_out={"dead_share": 0.2})},
@@ -175,13 +244,15 @@ def test_a_value_below_its_threshold_fails_and_says_what_to_do(name):
 
 
 UNINFORMATIVE = {
+    "negation": {"transfer": _read(plain=53.0, family_auroc=0.9, control_auroc=0.6)},
     "reconstruction": {"reconstruction": _rebuilt(mean={"explained_variance": 0.85})},
     "selectivity": {"selection": _selected(p95=60.0)},
-    "interpretability": {"features": _features(control=0.95)},
+    "concepts": {"concepts": _inside({"a": 9, "b": 9}, shuffled=7.0)},
+    "interpretability": {"names": _named({"a": 20, "b": 20}, dealt=11.0)},
     "causality": {"causal": _caused({"a": 30, "b": 30}, {"a": 0, "b": 11})},
     "monosemanticity": {"features": _features(covered_control=0.6)},
-    "stability": {"stability": _again(0.9, null=0.85)},
-    "generalization": {"held_out": _held_out(family_auroc=0.9, control_auroc=0.82)},
+    "stability": {"stability": _again(0.95, subset=0.85)},
+    "generalization": {"transfer": _read(family_auroc=0.9, control_auroc=0.82)},
     "compositionality": {"pairs": _pairs(together=(1.0, 0.9))},
     "orthogonality": {"pairs": _pairs(independent=(0.98, 0.95))},
 }
@@ -197,12 +268,53 @@ def test_a_threshold_that_the_control_meets_says_nothing(name):
     assert len(verdict.next_steps) == 1
 
 
+UNTRAINED = {
+    "selectivity": {"n_claimed": 60},
+    "concepts": {"concepts_per_emotion": {"a": 6, "b": 6}},
+    "interpretability": {"interpretable_per_emotion": {"a": 10, "b": 10}},
+    "causality": {"causal_per_emotion": {"a": 10, "b": 10}},
+    "stability": {"stable_share": 0.85},
+    "generalization": {"held_out_auroc": 0.85},
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNTRAINED))
+def test_what_untrained_dictionaries_reach_too_says_nothing(name):
+    verdict, by = _judge(untrained=_untrained(**UNTRAINED[name]))
+    assert [key for key, criterion in by.items() if criterion.state == "uninformative"] == [name]
+    assert verdict.go is (name not in MUST)
+
+
+def test_concepts_must_be_spread():
+    _, by = _judge(concepts=_inside({"a": 9, "b": 9}, covered=2))
+    assert by["concepts"].state == "failed"
+    # An emotion of two concepts in all cannot cover three.
+    assert _judge(concepts=_inside({"a": 9, "b": 9}, covered=2, n=2))[1]["concepts"].passed
+
+
+def test_texts_without_concepts_are_left_out_of_the_decision_and_named():
+    verdict, by = _judge(concepts=NOT_ASKED)
+    assert by["concepts"].state == "not asked"
+    assert verdict.go
+    assert verdict.left_out == ("concepts: the texts name no concepts inside their emotions",)
+    assert not _judge(concepts=NOT_ASKED, selection=_selected(20))[0].go
+
+
+def test_the_roadmaps_criteria_say_who_meets_them_too():
+    said = {criterion.label: criterion for criterion in _judge()[0].roadmap}
+    assert said["Selectivity"].met
+    assert "shuffled labels (150)" in said["Selectivity"].fooled_by
+    assert any("626" in name for name in said["Selectivity"].fooled_by)
+    assert any("train mean" in name for name in said["Reconstruction quality"].fooled_by)
+    assert all(c.met is None for c in judge("main", Measured(EMOTIONS)).roadmap)
+
+
 @pytest.mark.parametrize(
     ("name", "part"),
     [
         ("reconstruction", "reconstruction"), ("sparsity", "reconstruction"), ("dead_features", "reconstruction"),
-        ("selectivity", "selection"), ("interpretability", "features"), ("monosemanticity", "features"),
-        ("causality", "causal"), ("stability", "stability"), ("generalization", "held_out"),
+        ("selectivity", "selection"), ("interpretability", "names"), ("monosemanticity", "names"),
+        ("causality", "causal"), ("stability", "stability"), ("generalization", "transfer"), ("concepts", "concepts"), ("transfer", "transfer"),
         ("compositionality", "pairs"), ("orthogonality", "pairs"),
     ],
 )  # fmt: skip
@@ -220,43 +332,25 @@ def test_nothing_found_is_a_result_not_a_crash():
     verdict, by = _judge(
         selection=_selected(0, p95=0.0),
         features=_features().with_columns(emotion_feature=pl.lit(False)),
+        concepts=_inside(none, covered=0, shuffled=0.0),
+        names=_named(none),
         causal=_caused(none, none),
-        held_out=_held_out(note="no emotion has a family"),
+        transfer=_read(note="no emotion has a family"),
         pairs=_pairs(together=(None, None), independent=(None, None)),
+        untrained=_untrained(n_claimed=0),
     )
     assert verdict.go is False
     assert by["selectivity"].value == 0
     assert by["generalization"].note == "no emotion has a family"
-    for name in ("selectivity", "interpretability", "causality", "stability", "monosemanticity"):
-        assert not by[name].passed
-    # To run the stages again would not help: what is missing is something to judge.
+    for name in ("selectivity", "concepts", "interpretability", "causality", "stability"):
+        assert by[name].state == "failed"
+    assert by["monosemanticity"].state == "not asked"
     assert not any("not measured" in step.lower() for step in verdict.next_steps)
-    assert "Stability: no emotion feature to judge." in verdict.next_steps
-
-
-def test_names_of_no_feature_are_nothing_to_judge_and_no_names_are_not_measured():
-    none = _features().with_columns(
-        pl.lit(False).alias("emotion_feature"),
-        *(pl.lit(None, dtype=pl.Float64).alias(c) for c in ("interpretable", "monosemanticity")),
-    )
-    for name in ("interpretability", "monosemanticity"):
-        assert _judge(features=none)[1][name].state == "nothing to judge"
-        some = none.with_columns(pl.lit(True).alias("emotion_feature"))
-        assert _judge(features=some)[1][name].state == "not measured"
 
 
 def test_a_count_below_its_control_is_not_found_even_above_the_threshold():
     _, by = _judge(VerdictSettings(min_emotion_features=5), selection=_selected(6, p95=7.0))
     assert not by["selectivity"].passed
-
-
-def test_the_control_of_counts_is_the_largest_over_the_emotions():
-    uneven = _features().with_columns(
-        name_control=pl.when(pl.col("emotion") == "b").then(0.95).otherwise(0.5)
-    )
-    control = _judge(features=uneven)[1]["interpretability"].control
-    assert control is not None
-    assert control.value == 12
 
 
 def test_too_sparse_and_too_dense_get_opposite_advice():
@@ -266,13 +360,8 @@ def test_too_sparse_and_too_dense_get_opposite_advice():
     assert "lower l1_coefficient" in sparse
 
 
-def test_without_groups_a_threshold_that_shuffled_labels_meet_says_nothing():
-    grouped = {"p95": 0.0, "alone": 180.0, "n_groups_test": 12, "n_rows_test": 36}
-    assert _judge(selection=_selected(**grouped))[1]["selectivity"].passed
-    alone = _judge(selection=_selected(**grouped | {"n_groups_test": 36}))[1]["selectivity"]
-    assert alone.uninformative
-    assert not alone.passed
-    assert "no groups are known" in alone.note
+def test_rows_without_groups_are_said_to_judge_as_if_independent():
+    assert "no groups are known" in _judge(selection=_selected(n_groups_test=300))[1]["selectivity"].note
 
 
 def test_families_beside_those_of_other_seeds_are_noted_with_the_stability():

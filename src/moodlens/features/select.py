@@ -5,6 +5,7 @@ The rule, for every feature:
 1. *Choose*, on labelled train + val rows. The feature's emotion is the one with the highest AUROC. It is
    tested if it fires in at least ``min_firings`` of those rows and in ``min_groups`` groups of its emotion,
    and its selectivity there is above ``min_selectivity``.
+   Only features of the core are: which these are was settled before any label was seen.
 2. *Judge*, on labelled test rows, which had no part in step 1. p comes from moving labels over groups, q is
    Benjamini-Hochberg over every feature tested.
 3. An *emotion feature* has ``q < settings.q`` and selectivity above ``min_selectivity`` on test.
@@ -12,7 +13,7 @@ The rule, for every feature:
 The control repeats both steps in full with labels shuffled over groups.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +64,16 @@ class _Judgement:
     holds: np.ndarray
     """bool, emotion features."""
 
+    def longer(self, d: int) -> "_Judgement":
+        """The same for d features, of which the further ones were not tested."""
+        return _Judgement(*(_longer(getattr(self, field.name), d) for field in fields(self)))
+
+
+def _longer(values: np.ndarray, d: int) -> np.ndarray:
+    """``values`` filled up to length d with False or NaN."""
+    missing = np.full(d - len(values), False if values.dtype == bool else np.nan)
+    return np.concatenate([values, missing])
+
 
 def select_features(
     codes: np.ndarray,
@@ -70,6 +81,7 @@ def select_features(
     settings: FeatureSettings,
     *,
     seed: int,
+    core_size: int | None = None,
     progress: Progress | None = None,
 ) -> Selected:
     """Choose each feature's emotion on train + val, judge it on test, and repeat under shuffled labels.
@@ -79,6 +91,7 @@ def select_features(
         rows: of the study. Only labelled plain rows take part; held-out ones are reported, never used.
         settings: what it takes to be tested and to hold.
         seed: of the permutations and shuffles.
+        core_size: features from this number on are the rest: described, never tested. None: all may be.
 
     Raises:
         BadInput: shapes disagree, a group straddles train + val and test, or an emotion has no test rows.
@@ -91,13 +104,17 @@ def select_features(
         np.vstack([sums.units.labels, draw_labels(sums.units, settings.n_shuffles, rng)])
         for sums in (dev_sums, test_sums)
     )
-    choices = [_choose(dev_sums, labels, rows.n_emotions, settings) for labels in dev_labels]
+    d = codes.shape[1]
+    core = d if core_size is None else core_size
+    whole = _choose(dev_sums, dev_labels[0], rows.n_emotions, settings)
+    few, judge_sums = dev_sums.first(core), test_sums.first(core)
+    choices = [_choose(few, labels, rows.n_emotions, settings) for labels in dev_labels]
     labellings = [
         Labelling(labels, np.where(choice.tested, choice.emotion, -1))
         for labels, choice in zip(test_labels, choices, strict=True)
     ]
     chances = permutation_p(
-        test_sums,
+        judge_sums,
         labellings,
         rows.n_emotions,
         n_permutations=settings.n_permutations,
@@ -105,17 +122,18 @@ def select_features(
         progress=progress,
     )
     judged = [
-        _judge(test_sums, labelling, chance, rows.n_emotions, settings)
+        _judge(judge_sums, labelling, chance, rows.n_emotions, settings)
         for labelling, chance in zip(labellings, chances, strict=True)
     ]
-    choice, holds = choices[0], judged[0].holds
+    holds = judged[0].holds
     counts = [int(judgement.holds.sum()) for judgement in judged[1:]]
-    per_emotion = np.bincount(choice.emotion[holds], minlength=rows.n_emotions)
+    per_emotion = np.bincount(choices[0].emotion[holds], minlength=rows.n_emotions)
     alive = np.any((codes > 0)[rows.where(kinds=_ORDINARY)], axis=0)
     summary = {
-        "n_features": codes.shape[1],
+        "n_features": d,
+        "core_size": core,
         "n_alive": alive.sum(),
-        "n_tested": choice.tested.sum(),
+        "n_tested": choices[0].tested.sum(),
         "n_emotion_features": holds.sum(),
         "per_emotion": dict(zip(rows.emotions, per_emotion, strict=True)),
         "n_family_wise": (holds & (judged[0].p_maxt < settings.q)).sum(),
@@ -133,7 +151,8 @@ def select_features(
         },
         "threshold_only": _threshold_only(dev_sums, test_sums, dev_labels, test_labels, rows.n_emotions),
     }
-    table = _table(codes, rows, alive, choice, judged[0])
+    choice = replace(whole, tested=_longer(choices[0].tested, d))
+    table = _table(codes, rows, alive, choice, judged[0].longer(d), core)
     return Selected(table, Selection.model_validate(plain(summary)))
 
 
@@ -248,7 +267,7 @@ def _threshold_only(
 
 
 def _table(
-    codes: np.ndarray, rows: Rows, alive: np.ndarray, choice: _Choice, judged: _Judgement
+    codes: np.ndarray, rows: Rows, alive: np.ndarray, choice: _Choice, judged: _Judgement, core: int
 ) -> "pl.DataFrame":
     """Everything known of each feature."""
     import polars as pl
@@ -274,6 +293,7 @@ def _table(
         "density": density,
         "mean_activation": size,
         "n_groups": _groups_of_own_emotion(codes[test], rows[test], emotion),
+        "core": feature < core,
         "tested": choice.tested,
         "emotion_feature": judged.holds,
         "family_rank": pl.Series([None] * d, dtype=pl.Int64),

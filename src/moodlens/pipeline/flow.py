@@ -11,6 +11,8 @@ FLOW: dict[str, tuple[str, str]] = {
     "train": ("sae", "Train the chosen SAE and its twins with other seeds."),
     "stability": ("discovery", "Which features reappear in SAEs of other seeds?"),
     "features": ("discovery", "Find emotion features: choose on train and val, judge on test."),
+    "concepts": ("concepts", "Which claimed features also hold a concept inside their emotion?"),
+    "untrained": ("untrained", "What would dictionaries that learned nothing claim by the same rules?"),
     "agreement": ("discovery", "Are the families those of other seeds?"),
     "names": ("discovery", "Name the emotion features and test the names on held-out text."),
     "causal": ("proof", "Clamp, transplant and keep features, and read what moves."),

@@ -6,7 +6,7 @@ of the data, and not of a seed. How large a member is follows from the rows: its
 from.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +30,7 @@ COMPARED = 3000
 """Training rows, at least, on which members are compared; a third of them where there are many."""
 REST_ACTIVE = 0.025
 """Share of the rest's features that are active: core and rest together are then within 1-3 %."""
-MEMBER, REST, DRAW = range(3)
+MEMBER, REST, DRAW, UNTRAINED = range(4)
 """What a seed is derived for."""
 
 
@@ -151,6 +151,32 @@ def find_cores(
         first = trained[part.start] if control is None else None
         cores[name] = Core(found, of_pipeline, tuple(members[part]), first)
     return cores
+
+
+def untrained_core(
+    kind: Untrained,
+    x_train: np.ndarray,
+    seeds: Sequence[int],
+    settings: CoreSettings,
+    *,
+    d_sae: int,
+    active: float,
+    each: Callable[..., Iterable[Any]] = map,
+) -> SAE:
+    """What dictionaries that learned nothing agree on.
+
+    Args:
+        kind: of the directions.
+        x_train: ``(n, d_in)`` raw embeddings.
+        seeds: of the members.
+        settings: of the core that it stands beside.
+        d_sae: features of a member.
+        active: mean active features of a member on a row.
+        each: ``map``, or one that calls the function on several threads.
+    """
+    members = list(each(lambda seed: untrained(kind, x_train, d_sae=d_sae, active=active, seed=seed), seeds))
+    few = compared_rows(x_train)
+    return consensus(members, few, similarity=settings.similarity, least=settings.least, each=each).sae
 
 
 def compared_rows(x_train: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from moodlens.sae.rows import ArrayRows
 from moodlens.stats.contrast import unit_rows
 
 Untrained = Literal["rows", "random"]
+KINDS: tuple[Untrained, ...] = ("rows", "random")
 
 ENOUGH = 3000
 """Training rows on which a threshold is set."""

@@ -12,20 +12,43 @@ if TYPE_CHECKING:
 
 
 def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
-    """Features that may stand in as controls of ``emotion``: all but those that train + val chose for it.
+    """Features that may stand in as controls of ``emotion``.
 
-    A feature that was tested for the emotion and missed the bar on test is no random feature. The choice was made
-    on train + val alone, so it knows nothing of the rows and readouts that judge.
+    Of an SAE with a core these are the rest, which no label had a part in choosing. Where every feature may be claimed,
+    they are all but those that train + val chose for the emotion: one that was tested for it and missed the bar on test
+    is no random feature. That choice knows nothing of the rows and readouts that judge.
 
     Args:
-        table: features.parquet; reads ``emotion``, ``tested``, ``emotion_feature``.
+        table: features.parquet; reads ``emotion``, ``core``, ``tested``, ``emotion_feature``.
         emotion: its name.
 
     Returns:
         ``(d_sae,)`` bool.
     """
+    core = table["core"].to_numpy().astype(bool)
+    if not core.all():
+        return ~core
     chosen = table["tested"].to_numpy().astype(bool) | table["emotion_feature"].to_numpy().astype(bool)
     return ~(chosen & (table["emotion"].to_numpy() == emotion))
+
+
+def like_sizes(size: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Sizes of another dictionary's features with the spread and centre that ``like`` has, both in logarithms.
+
+    What a feature's activation is worth differs between dictionaries; its place among the others does not.
+
+    Args:
+        size: ``(u,)`` mean activations; 0 for features that never fire, and left so.
+        like: ``(d,)`` those to be matched with.
+    """
+    out, live, known = np.zeros(len(size)), size > 0, np.log(like[like > 0])
+    logs = np.log(size[live])
+    if len(known) and len(logs):
+        spread = logs.std()
+        out[live] = np.exp(
+            known.mean() + (logs - logs.mean()) * (known.std() / spread if spread > 0 else 1.0)
+        )
+    return out
 
 
 def matched_features(

@@ -4,7 +4,7 @@ A group is everything built from one emotion lexeme or scene, or written by one 
 independent makes intervals too narrow and p-values too small.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -102,6 +102,10 @@ class UnitSums:
         row, column = np.nonzero(codes > 0)
         flat = np.bincount(units.of_row[row] * codes.shape[1] + column, minlength=fires.size)
         return cls(units, scores, flat.reshape(fires.shape).astype(np.float64), len(labels))
+
+    def first(self, d: int) -> "UnitSums":
+        """The sums of the first ``d`` features alone."""
+        return replace(self, scores=self.scores[:, :d], fires=self.fires[:, :d])
 
     def rows_per_emotion(self, labels: np.ndarray, n_emotions: int) -> np.ndarray:
         """(C,) rows of each emotion under a labelling (U,) of the units."""

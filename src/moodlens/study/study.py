@@ -287,12 +287,13 @@ class Study:
     def features(self) -> "pl.DataFrame":
         """One row for each feature: everything known of it so far."""
         from moodlens.study.records.causal import CAUSAL
+        from moodlens.study.records.concepts import CONCEPTS
         from moodlens.study.records.names import NAMES
         from moodlens.study.records.selection import SELECTION
 
         def joined() -> "pl.DataFrame":
             frame, states = SELECTION.read(self.path), read_states(self.path)
-            for schema in (NAMES, CAUSAL):
+            for schema in (CONCEPTS, NAMES, CAUSAL):
                 readable = self._readable is None or schema.stage in self._readable
                 if readable and standing(self.path, schema.stage, states, self._keys).state == "done":
                     more = schema.read(self.path)

@@ -3,13 +3,14 @@
 Every feature that was found is clamped to zero where it fires, and its typical activation is added to prompts of
 other emotions. What changes is read by readouts fitted on groups that chose no feature. A feature is *causal* when
 
-1. adding it moves its emotion's log-odds by more than ``control_quantile`` of its matched controls (features that
-   fire as often and as strongly and were not chosen for the emotion, moved by the same amount) move them,
-2. the Benjamini-Hochberg q over all tested features is below ``q``, where p is the larger of the share of
-   matched features and the share of random directions that do as much, and
+1. adding it moves its emotion's log-odds by more than ``control_quantile`` of its matched controls, moved by the same
+   amount, move them. Controls fire as often and as strongly, no label chose them, and there are two kinds: features of
+   the same SAE that are never claimed, and features of a dictionary that learned nothing,
+2. the Benjamini-Hochberg q over all tested features is below ``q``, where p is the largest of the shares of
+   matched features of either kind, and of random directions, that do as much, and
 3. the signs are as expected, on both readouts: adding it raises the emotion, clamping it lowers the emotion.
 
-Beside the count stands how many control features, as many as were tested, pass the same rule.
+Beside the count stands how many control features of each kind, as many as were tested, pass the same rule.
 """
 
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def causality(
     settings: CausalSettings,
     *,
     seed: int,
+    untrained: Coded | None = None,
     panel: Panel | None = None,
     progress: Progress | None = None,
 ) -> Causality:
@@ -62,10 +64,11 @@ def causality(
     Args:
         coded: rows, embeddings, codes and decoder. Plain and neutral rows take part: train and val set doses and
             match controls, test rows are changed, held-out ones fit the readouts.
-        table: one row per feature; reads ``emotion``, ``tested``, ``emotion_feature``.
+        table: one row per feature; reads ``emotion``, ``core``, ``tested``, ``emotion_feature``.
         families: of the study; may be empty.
         settings: doses, counts of controls, quantile and q.
         seed: of the controls and resamples.
+        untrained: a dictionary that learned nothing, on the same rows; None leaves its controls out.
         panel: the rows that are judged and their readouts, if :func:`make_panel` has made them; made here otherwise.
 
     Raises:
@@ -79,10 +82,11 @@ def causality(
     progress = progress or silent
     rng = np.random.default_rng([seed, 0xCA05])
     panel = panel or make_panel(coded.x, coded.rows, seed=seed)
-    experiment = Experiment.of(coded, panel, settings, seed, rng)
+    experiment = Experiment.of(coded, panel, settings, seed, rng, untrained)
     strong = table["emotion_feature"].to_numpy().astype(bool)
     leans = table["emotion"].to_numpy()
-    trials, stand_ins, rows = [], [], []
+    trials, rows = [], []
+    stand_ins: dict[str, list[Trials]] = {"own": [], "untrained": []}
     matrix = np.full((len(emotions), len(emotions)), np.nan)
     for c, name in enumerate(emotions):
         features, allowed = np.flatnonzero(strong & (leans == name)), allowed_controls(table, name)
@@ -90,17 +94,20 @@ def causality(
         trials.append(
             try_features(experiment, features, amounts, c, allowed, progress=_named(progress, name))
         )
-        controls = _stand_ins(trials[-1], rng)
-        amounts = amounts[: len(controls)]
-        stand_ins.append(try_features(experiment, controls, amounts, c, allowed, intervals=False))
+        for kind, near in (("own", trials[-1].controls), ("untrained", trials[-1].untrained)):
+            controls = _stand_ins(near, rng)
+            stand_ins[kind].append(
+                try_features(experiment, controls, amounts[: len(controls)], c, allowed, intervals=False)
+            )
         if families.families[c].features:
             trial = FamilyTrial(experiment, families.families[c], c, allowed, rng)
             rows += trial.rows()
             matrix[c] = trial.moves
-    judged, judged_stand_ins = _rule(trials, settings), _rule(stand_ins, settings)
+    judged = _rule(trials, settings)
+    chance = {kind: _rule(tried, settings) for kind, tried in stand_ins.items()}
     for trial in trials:
         rows += trial.rows(emotions[trial.target], settings.doses)
-    summary = _summary(experiment, trials, judged, judged_stand_ins)
+    summary = _summary(experiment, trials, judged, chance)
     return Causality(_interventions(rows), _features(trials, judged, len(coded.W_dec)), summary, matrix)
 
 
@@ -114,10 +121,10 @@ def _typical(experiment: Experiment, features: np.ndarray, emotion: int) -> np.n
     return np.where(own > 0, own, experiment.size[features])
 
 
-def _stand_ins(trials: Trials, rng: np.random.Generator) -> np.ndarray:
-    """As many different control features as were tested, each drawn from the controls of one of them."""
+def _stand_ins(near: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many different control features as were tested, each drawn from the controls ``near`` (m, c) of one of them."""
     taken: list[int] = []
-    for controls in trials.controls:
+    for controls in near:
         free = np.setdiff1d(controls, taken)
         if not len(free):
             break
@@ -187,19 +194,27 @@ def _features(trials: list[Trials], judged: _Judged, d_sae: int) -> "pl.DataFram
     )
 
 
-def _summary(experiment: Experiment, trials: list[Trials], judged: _Judged, stand_ins: _Judged) -> Causal:
+def _summary(
+    experiment: Experiment, trials: list[Trials], judged: _Judged, chance: dict[str, _Judged]
+) -> Causal:
     settings, rows = experiment.settings, experiment.panel.rows
     emotions = experiment.coded.rows.emotions
-    n_controls = min((trial.controls.shape[1] for trial in trials if len(trial.features)), default=0)
+    n_controls, n_untrained = (
+        min((getattr(trial, kind).shape[1] for trial in trials if len(trial.features)), default=0)
+        for kind in ("controls", "untrained")
+    )
+    both = f" of the SAE, and of {n_untrained} of an untrained dictionary," if n_untrained else ""
     return Causal(
         per_emotion=judged.counts(emotions),
-        control_per_emotion=stand_ins.counts(emotions),
+        control_per_emotion=chance["own"].counts(emotions),
+        untrained_per_emotion=chance["untrained"].counts(emotions) if n_untrained else None,
         control_name="as many matched control features that pass the same rule",
         rule="added at its typical activation it moves its emotion's log-odds more than "
-        f"{100 * settings.control_quantile:g} % of {n_controls or settings.n_controls} matched features do "
+        f"{100 * settings.control_quantile:g} % of {n_controls or settings.n_controls} matched features{both} do "
         f"(q < {settings.q:g}, random directions beaten too), and clamping it lowers them; both readouts agree in sign",
         n_tested={name: len(trial.features) for name, trial in zip(emotions, trials, strict=True)},
         n_controls=n_controls,
+        n_untrained=n_untrained,
         n_random_directions=settings.n_random_directions,
         n_rows=len(rows),
         n_groups=experiment.n_groups(rows),

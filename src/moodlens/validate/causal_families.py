@@ -75,7 +75,9 @@ class FamilyTrial:
         self.name = self.emotions[target]
         self.members = np.array(family.features)
         n = experiment.settings.n_controls
-        controls = matched_features(experiment.density, experiment.size, self.members, allowed, n)
+        d_sae = len(allowed)
+        density, size = experiment.density[:d_sae], experiment.size[:d_sae]
+        controls = matched_features(density, size, self.members, allowed, n)
         none = np.zeros((0, len(self.members)), dtype=np.int64)
         self.picks = random_families(controls, n, rng) if controls.shape[1] else none
         self.moves = np.full(len(self.emotions), np.nan)

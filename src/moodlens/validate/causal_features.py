@@ -34,9 +34,9 @@ class Measured:
     high: np.ndarray
     control_mean: np.ndarray
     control_edge: np.ndarray
-    """What all but ``1 - control_quantile`` of the matched controls stay below (clamp: above)."""
+    """What all but ``1 - control_quantile`` of the matched controls of either dictionary stay below (clamp: above)."""
     p: np.ndarray
-    """Larger of the shares of matched features, and of random directions, that do as much."""
+    """Largest of the shares of matched features, of either dictionary, and of random directions that do as much."""
 
     @classmethod
     def empty(cls, m: int) -> "Measured":
@@ -53,7 +53,9 @@ class Trials:
     amounts: np.ndarray
     """(m,) what is added at dose 1, in units of the activation."""
     controls: np.ndarray
-    """(m, c) int, matched features."""
+    """(m, c) int, matched features of the SAE."""
+    untrained: np.ndarray
+    """(m, u) int, matched features of the untrained dictionary."""
     measured: dict[tuple[str, str], Measured]
     """by kind and readout; transplants at dose 1."""
     doses: dict[tuple[float, str], tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=dict)
@@ -99,29 +101,36 @@ def try_features(
         features: ``(m,)`` int.
         amounts: ``(m,)``.
         target: emotion that is read.
-        allowed: ``(d_sae,)`` bool, features that may serve as controls.
+        allowed: ``(d_sae,)`` bool, features of the SAE that may serve as controls.
         intervals: whether to resample groups, to measure every dose, and to measure controls of everything. Without,
             only the probe's transplant has controls; of the rest the effect is known.
         progress: called once per feature.
     """
     settings, m = experiment.settings, len(features)
-    controls = matched_features(experiment.density, experiment.size, features, allowed, settings.n_controls)
+    pools = (
+        np.append(allowed, np.zeros(len(experiment.density) - len(allowed), dtype=bool)),
+        experiment.of_untrained,
+    )
+    controls, untrained = (
+        matched_features(experiment.density, experiment.size, features, pool, settings.n_controls)
+        for pool in pools
+    )
     measured = {(kind, readout): Measured.empty(m) for kind in KINDS for readout in READOUTS}
-    trials = Trials(features, target, amounts, controls, measured)
+    trials = Trials(features, target, amounts, controls, untrained, measured)
     if not m:
         return trials
-    n_controls = controls.shape[1]
+    sizes = (controls.shape[1], untrained.shape[1])
     others, bank = experiment.seen_by(experiment.coded.rows.label != target)
     n_all_groups = experiment.means.weights.shape[1]
     clamped = [np.zeros((m, n_all_groups), dtype=np.float32) for _ in (*READOUTS, "counts")]
     for i, feature in enumerate(features):
-        which = np.concatenate([[feature], controls[i], experiment.drawn])
+        which = np.concatenate([[feature], controls[i], untrained[i], experiment.drawn])
         amount = np.full(len(which), amounts[i])
         by_probe = probe_means(others, bank, which, amount, target)
-        _judge(measured["transplant", "probe"], i, by_probe, n_controls, settings, rises=True)
+        _judge(measured["transplant", "probe"], i, by_probe, sizes, settings, rises=True)
         beside = len(which) if intervals else 1
         by_centroid = centroid_means(others, bank, which[:beside], amount[:beside], target)
-        _judge(measured["transplant", "centroid"], i, by_centroid, n_controls, settings, rises=True)
+        _judge(measured["transplant", "centroid"], i, by_centroid, sizes, settings, rises=True)
         _clamp(experiment, which if intervals else which[:1], trials, i, clamped)
         if progress is not None:
             progress("causality", i + 1, m)
@@ -134,17 +143,28 @@ def try_features(
 
 
 def _judge(
-    out: Measured, i: int, effects: np.ndarray, n_controls: int, settings: CausalSettings, *, rises: bool
+    out: Measured,
+    i: int,
+    effects: np.ndarray,
+    sizes: tuple[int, int],
+    settings: CausalSettings,
+    *,
+    rises: bool,
 ) -> None:
-    """Write feature i's effect and how it stands among its controls. effects: itself, matched, random."""
+    """Write feature i's effect and how it stands among its controls.
+
+    effects: of itself, of ``sizes`` matched features of the SAE and of the untrained dictionary, of random directions.
+    """
     sign = 1 if rises else -1
-    own, matched, drawn = effects[0], effects[1 : 1 + n_controls], effects[1 + n_controls :]
+    own, rest = effects[0], effects[1:]
+    matched, untrained, drawn = np.split(sign * rest, np.cumsum(sizes)) if len(rest) else (rest, rest, rest)
     out.effect[i] = own
-    if n_controls == 0 or len(effects) == 1 or not np.isfinite(own):
+    controls = [control for control in (matched, untrained) if len(control)]
+    if not controls or not np.isfinite(own):
         return
-    out.control_mean[i] = matched.mean()
-    out.control_edge[i] = sign * np.quantile(sign * matched, settings.control_quantile)
-    out.p[i] = max(upper_p(sign * own, sign * control, ties=FLOAT32_TIES) for control in (matched, drawn))
+    out.control_mean[i] = sign * np.concatenate(controls).mean()
+    out.control_edge[i] = sign * max(np.quantile(control, settings.control_quantile) for control in controls)
+    out.p[i] = max(upper_p(sign * own, control, ties=FLOAT32_TIES) for control in (*controls, drawn))
 
 
 def _clamp(
@@ -154,9 +174,8 @@ def _clamp(
 
     Row i of ``clamped``, ``(m, g)`` each, gets the sums over groups of both readouts' changes and the counts of rows.
     """
-    codes, feature = experiment.coded.codes, trials.features[i]
-    folds = experiment.panel.folds
-    fires = tuple(codes[fold.rows, feature] > 0 for fold in folds)
+    active, folds = experiment.activation(int(trials.features[i])), experiment.panel.folds
+    fires = tuple(active[fold.rows] > 0 for fold in folds)
     trials.n_groups.setdefault("clamp", np.zeros(len(trials.features), dtype=np.int64))
     rows = np.concatenate([fold.rows[mask] for fold, mask in zip(folds, fires, strict=True)])
     if not len(rows):
@@ -167,13 +186,16 @@ def _clamp(
     changes = []
     for place, (fold, mask) in enumerate(zip(folds, fires, strict=True)):
         firing = fold.take(mask)
-        height = -codes[firing.rows, feature]
+        height = -active[firing.rows]
         changes.append(member_effects(firing, few, place, picks, height[None, :, None], trials.target))
     group, n_all_groups = experiment.means.group[rows], experiment.means.weights.shape[1]
     for place, parts in enumerate(zip(*changes, strict=True)):
         values = np.concatenate(parts, axis=1)
-        out, n_controls = trials.measured["clamp", READOUTS[place]], trials.controls.shape[1]
-        _judge(out, i, values.mean(axis=1), n_controls, experiment.settings, rises=False)
+        out, sizes = (
+            trials.measured["clamp", READOUTS[place]],
+            (trials.controls.shape[1], trials.untrained.shape[1]),
+        )
+        _judge(out, i, values.mean(axis=1), sizes, experiment.settings, rises=False)
         clamped[place][i] = np.bincount(group, values[0], n_all_groups)
     clamped[-1][i] = np.bincount(group, minlength=n_all_groups)
 

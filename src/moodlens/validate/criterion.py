@@ -1,6 +1,6 @@
 """What a criterion of the verdict is: what it may read, what a reading says, and how thresholds and controls combine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -8,18 +8,22 @@ import numpy as np
 
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.causal import Causal
+from moodlens.study.records.concepts import Concepts
 from moodlens.study.records.estimates import Ci
+from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Pairs
 from moodlens.study.records.sae import Reconstruction
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.stability import Agreement
-from moodlens.study.records.transfer import HeldOut
+from moodlens.study.records.transfer import Transfer
+from moodlens.study.records.untrained import Claims, Untrained
+from moodlens.study.records.verdict import Control
 from moodlens.validate.stability import Reappearance
 
 if TYPE_CHECKING:
     import polars as pl
 
-NO_FEATURE = "no emotion feature to judge"
+NO_FEATURE = "no feature is claimed"
 
 
 @dataclass(frozen=True)
@@ -31,15 +35,18 @@ class Measured:
     selection: Selection | None = None
     features: "pl.DataFrame | None" = None
     """One row per feature; columns that are absent or all null were not measured."""
+    concepts: Concepts | None = None
+    names: Names | None = None
     causal: Causal | None = None
     stability: Reappearance | None = None
     agreement: Agreement | None = None
-    held_out: HeldOut | None = None
+    transfer: Transfer | None = None
     pairs: Pairs | None = None
+    untrained: Untrained | None = None
 
     @property
     def strong(self) -> np.ndarray | None:
-        """(d_sae,) bool, emotion features."""
+        """(d_sae,) bool, claimed features."""
         return None if self.features is None else self.features["emotion_feature"].to_numpy().astype(bool)
 
     def column(self, name: str) -> np.ndarray | None:
@@ -51,12 +58,16 @@ class Measured:
 
         return table[name].cast(pl.Float64).to_numpy()
 
-    def without(self, column: str) -> str | None:
-        """Why there is nothing in ``column``: there is no emotion feature to name, or (None) nobody looked."""
-        table = self.features
-        if table is None or column not in table.columns or table["emotion_feature"].any():
-            return None
-        return NO_FEATURE
+    def learned_nothing(self, value: Callable[[Claims], float | None]) -> dict[str, float | None]:
+        """What the untrained dictionaries give, by the name of the control."""
+        found = {} if self.untrained is None else self.untrained.consensus
+        return {f"{kind.replace('-', ' ')} dictionaries": value(claims) for kind, claims in found.items()}
+
+    def fewest_untrained(
+        self, counts: Callable[[Claims], Mapping[str, int] | None]
+    ) -> dict[str, float | None]:
+        """The most that untrained dictionaries give in any emotion: what the poorest emotion must lie beyond."""
+        return self.learned_nothing(lambda claims: max((counts(claims) or {}).values(), default=None))
 
 
 @dataclass(frozen=True)
@@ -64,13 +75,13 @@ class Reading:
     """What a criterion reads."""
 
     value: float
-    control: float | None
+    controls: tuple[Control, ...]
     met: bool
     """The value meets the threshold."""
     control_met: bool = False
-    """So does the control: the threshold tells nothing apart."""
+    """So does a control: the threshold tells nothing apart."""
     beaten: bool = True
-    """The value lies beyond the control."""
+    """The value lies beyond every control."""
     ci: Ci | None = None
     note: str = ""
     advice: str = ""
@@ -85,34 +96,74 @@ class Criterion:
     label: str
     must: bool
     """Decides go or no-go; the others strengthen the findings."""
-    unit: Literal["share", "count", "AUROC", "explained variance"]
+    unit: Literal["share", "count", "AUROC", "explained variance", "percentile"]
     stage: str
     """The verb that measures it."""
-    control: str
-    """What the control is."""
     threshold: Callable[[VerdictSettings, Measured], str]
     read: Callable[[Measured, VerdictSettings], Reading | str | None]
-    """None: not measured; a text: why there is nothing to judge."""
+    """None: not measured; a text: why it cannot be asked of this study."""
     advice: str
     """What to do when it fails."""
 
 
+def controls(given: Mapping[str, float | None]) -> tuple[Control, ...]:
+    """Controls by name, as the record holds them."""
+    return tuple(Control(name=name, value=value) for name, value in given.items())
+
+
 def at_least(
-    bar: float, value: float, control: float | None, *, note: str = "", ci: Ci | None = None
+    bar: float,
+    value: float,
+    given: Mapping[str, float | None],
+    *,
+    met: bool | None = None,
+    note: str = "",
+    ci: Ci | None = None,
 ) -> Reading:
-    """A value that must reach ``bar`` and lie beyond its control, which must not reach it."""
-    control_met = control is not None and control >= bar
-    beaten = control is not None and value > control
-    return Reading(value, control, value >= bar, control_met, beaten, ci, note)
+    """A value that must reach ``bar`` and lie beyond every control, none of which may reach it.
+
+    Args:
+        bar: the threshold.
+        value: of the study.
+        given: name -> value of each control; None could not be measured, and is no obstacle.
+        met: whether the threshold is met, where it asks for more than ``bar``.
+        note: what stands behind the value.
+        ci: interval of the value.
+    """
+    known = [control for control in given.values() if control is not None]
+    return Reading(
+        value,
+        controls(given),
+        value >= bar if met is None else met,
+        any(control >= bar for control in known),
+        bool(known) and all(value > control for control in known),
+        ci,
+        note,
+    )
 
 
 def fewest(
-    per: dict[str, int], chance: dict[str, int], emotions: tuple[str, ...], bar: int, more: str
+    per: Mapping[str, int],
+    given: Mapping[str, float | None],
+    emotions: tuple[str, ...],
+    bar: int,
+    *,
+    also: bool = True,
+    more: str = "",
 ) -> Reading:
-    """Counts of every emotion: the smallest must reach ``bar`` and lie beyond the largest of the controls."""
+    """Counts of every emotion: the smallest must reach ``bar`` and lie beyond the controls.
+
+    Args:
+        per: count of each emotion.
+        given: controls, each the largest count that it gives in any emotion.
+        emotions: those that are asked.
+        bar: the threshold.
+        also: whether what else the threshold asks for is met.
+        more: further words of the note.
+    """
     note = "fewest over the emotions: " + ", ".join(f"{e} {per.get(e, 0)}" for e in emotions) + more
-    value, control = min(per.get(e, 0) for e in emotions), max(chance.get(e, 0) for e in emotions)
-    return at_least(bar, value, control, note=note)
+    value = min(per.get(e, 0) for e in emotions)
+    return at_least(bar, value, given, met=value >= bar and also, note=note)
 
 
 def percent(share: float) -> str:

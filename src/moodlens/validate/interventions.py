@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from moodlens.settings.validation import CausalSettings
-from moodlens.stats.controls import random_directions
+from moodlens.stats.controls import like_sizes, random_directions
 from moodlens.stats.logistic import log_odds
 from moodlens.stats.ranks import activity
 from moodlens.stats.resample import GroupMeans
@@ -220,39 +220,65 @@ class Experiment:
     """the judged rows."""
     means: GroupMeans
     density: np.ndarray
-    """(d_sae,) share of train + val rows in which a feature fires."""
+    """(d_sae + u,) share of train + val rows in which a feature of the SAE, or of the untrained dictionary, fires."""
     size: np.ndarray
-    """(d_sae,) mean activation where it fires, train + val."""
+    """(d_sae + u,) mean activation where it fires, train + val; the untrained dictionary's on the scale of the SAE's."""
+    untrained: Coded | None
+    """a dictionary that learned nothing, on the same rows."""
     directions: np.ndarray
     """(r, d_in) random unit directions."""
     settings: CausalSettings
 
     @classmethod
     def of(
-        cls, coded: Coded, panel: Panel, settings: CausalSettings, seed: int, rng: np.random.Generator
+        cls,
+        coded: Coded,
+        panel: Panel,
+        settings: CausalSettings,
+        seed: int,
+        rng: np.random.Generator,
+        untrained: Coded | None = None,
     ) -> "Experiment":
         """Densities and sizes on plain and neutral train + val rows; random directions of ``rng``."""
-        density, size = activity(coded.codes[coded.rows.where(*DEV)])
+        dev = coded.rows.where(*DEV)
+        density, size = activity(coded.codes[dev])
+        if untrained is not None:
+            other_density, other_size = activity(untrained.codes[dev])
+            density = np.concatenate([density, other_density])
+            size = np.concatenate([size, like_sizes(other_size, size)])
         return cls(
             coded,
             panel,
             GroupMeans.of(coded.rows.group, settings.n_bootstrap, seed),
             density,
             size,
+            untrained,
             random_directions(settings.n_random_directions, coded.x.shape[1], rng),
             settings,
         )
 
     @cached_property
     def bank(self) -> Bank:
-        """All features, then the random directions, as the panel sees them."""
-        return Bank.of(self.panel, np.concatenate([self.coded.W_dec, self.directions]))
+        """All features, those of the untrained dictionary, then the random directions, as the panel sees them."""
+        other = [] if self.untrained is None else [self.untrained.W_dec]
+        return Bank.of(self.panel, np.concatenate([self.coded.W_dec, *other, self.directions]))
+
+    def activation(self, feature: int) -> np.ndarray:
+        """(n,) of a feature of the SAE or of the untrained dictionary."""
+        d_sae = len(self.coded.W_dec)
+        if self.untrained is None or feature < d_sae:
+            return self.coded.codes[:, feature]
+        return self.untrained.codes[:, feature - d_sae]
+
+    @property
+    def of_untrained(self) -> np.ndarray:
+        """(d_sae + u,) bool, features of the untrained dictionary."""
+        return np.arange(len(self.density)) >= len(self.coded.W_dec)
 
     @property
     def drawn(self) -> np.ndarray:
         """Places of the random directions in the bank."""
-        d_sae = len(self.coded.W_dec)
-        return np.arange(d_sae, d_sae + len(self.directions))
+        return np.arange(len(self.density), len(self.density) + len(self.directions))
 
     def seen_by(self, wanted: np.ndarray) -> tuple[Panel, Bank]:
         """The judged rows for which ``wanted`` (n,) is true, and the bank for them."""

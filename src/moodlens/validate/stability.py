@@ -194,11 +194,9 @@ class StableFeatures:
     ci: tuple[float, float] | None
     """Wilson interval over features."""
     n_stable: int
-    """claimed features that come back in enough of the other pipelines."""
+    """claimed features that come back in all of the other pipelines."""
     n_emotion_features: int
     n_seeds: int
-    null_share: float
-    """the larger of the controls: random subsets of narrow SAEs, and differences of rows."""
     alive_share: float
     """of all live features, mean over the other pipelines."""
     bootstrap_share: float | None
@@ -207,15 +205,12 @@ class StableFeatures:
     """mean correlation of matched live features."""
 
     @classmethod
-    def of(
-        cls, table: "pl.DataFrame", summary: Stability, strong: np.ndarray, min_share: float
-    ) -> "StableFeatures":
+    def of(cls, table: "pl.DataFrame", summary: Stability, strong: np.ndarray) -> "StableFeatures":
         """Count what reappears.
 
         Args:
             table, summary: from :func:`stability`.
             strong: ``(d_sae,)`` bool, claimed features.
-            min_share: share of the other pipelines that is enough for ``n_stable``.
         """
         from scipy.stats import binomtest
 
@@ -229,10 +224,9 @@ class StableFeatures:
         return cls(
             stable_share=mean,
             ci=None if interval is None else (float(interval.low), float(interval.high)),
-            n_stable=int((share[claimed] >= min_share - 1e-9).sum()),
+            n_stable=int((share[claimed] >= 1 - 1e-9).sum()),
             n_emotion_features=n,
             n_seeds=summary.n_seeds,
-            null_share=max(summary.null_mean, summary.subset_share or 0.0),
             alive_share=float(share[alive].mean()) if alive.any() else 0.0,
             bootstrap_share=None if again is None else float(again),  # type: ignore[arg-type]
             mcc=float(table["correlation"].to_numpy()[alive].mean()) if alive.any() else 0.0,

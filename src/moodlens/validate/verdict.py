@@ -1,14 +1,17 @@
-"""Go or no-go: every criterion of :mod:`moodlens.validate.criteria` beside what chance or a trivial method gives.
+"""Go or no-go: every criterion of :mod:`moodlens.validate.criteria` beside what chance, a trivial method
+and dictionaries that learned nothing give.
 
-A criterion passes only if it meets its threshold *and* beats its control. A threshold that the control meets
-too is *uninformative*: it does not pass, whatever the value. What was not measured does not pass either.
+A criterion passes only if it meets its threshold *and* beats all its controls. A threshold that a control meets too
+is *uninformative*: it does not pass, whatever the value. What was not measured does not pass either; what cannot be
+asked of a study (a table without concepts) is left out of the decision, and the verdict says so.
 Thresholds are settings, frozen before anything is measured.
 """
 
 from moodlens.settings.verdict import VerdictSettings
-from moodlens.study.records.verdict import Control, JudgedCriterion, Verdict
+from moodlens.study.records.verdict import JudgedCriterion, Verdict
 from moodlens.validate.criteria import CRITERIA
 from moodlens.validate.criterion import Criterion, Measured
+from moodlens.validate.roadmap import roadmap
 
 
 def judge(sae: str, measured: Measured, settings: VerdictSettings | None = None) -> Verdict:
@@ -24,10 +27,16 @@ def judge(sae: str, measured: Measured, settings: VerdictSettings | None = None)
     unmeasured = [c.label.lower() for c in criteria if c.state == "not measured"]
     steps = [c.advice for c in criteria if c.state in ("failed", "uninformative")]
     steps += [f"Not measured yet: {', '.join(unmeasured)}."] if unmeasured else []
-    # Running a stage again does not help where there is nothing to judge.
-    steps += [c.advice for c in criteria if c.state == "nothing to judge"]
+    must = [c for c in criteria if c.must]
+    asked = [c for c in must if c.state != "not asked"]
     return Verdict(
-        go=all(c.passed for c in criteria if c.must), sae=sae, criteria=criteria, next_steps=tuple(steps)
+        # Without features that hold an emotion there is nothing to go on with, whatever else passes.
+        go=all(c.passed for c in asked) and any(c.id == "selectivity" for c in asked),
+        left_out=tuple(f"{c.label.lower()}: {c.note}" for c in must if c.state == "not asked"),
+        sae=sae,
+        criteria=criteria,
+        roadmap=roadmap(measured),
+        next_steps=tuple(steps),
     )
 
 
@@ -36,23 +45,26 @@ def _judged(criterion: Criterion, measured: Measured, settings: VerdictSettings)
     head["threshold"] = criterion.threshold(settings, measured)
     reading = criterion.read(measured, settings)
     if reading is None or isinstance(reading, str):
-        note = reading or "not measured"
-        advice = f"{criterion.label}: {reading}." if reading else f"Run: moodlens {criterion.stage} DIR"
-        state = "nothing to judge" if reading else "not measured"
-        missing = {"value": None, "ci": None, "control": None, "passed": False, "uninformative": False}
-        return JudgedCriterion(**head, **missing, state=state, note=note, advice=advice)
-    passed = bool(reading.met and reading.beaten and not reading.control_met)
+        missing = {"value": None, "ci": None, "controls": (), "passed": False, "uninformative": False}
+        return JudgedCriterion(
+            **head,
+            **missing,
+            state="not asked" if reading else "not measured",
+            note=reading or "not measured",
+            advice="" if reading else f"Run: moodlens {criterion.stage} DIR",
+        )
+    passed = reading.met and reading.beaten and not reading.control_met
     advice = reading.advice or criterion.advice
     if reading.control_met and not reading.advice:
-        advice = f"{criterion.label}: the control meets the threshold too, so it says nothing here."
+        advice = f"{criterion.label}: a control meets the threshold too, so it says nothing here."
     return JudgedCriterion(
         **head,
         state="passed" if passed else "uninformative" if reading.control_met else "failed",
         value=reading.value,
         ci=reading.ci,
-        control=Control(name=criterion.control, value=reading.control),
+        controls=reading.controls,
         passed=passed,
-        uninformative=bool(reading.control_met),
+        uninformative=reading.control_met,
         note=reading.note,
         advice="" if passed else advice,
     )

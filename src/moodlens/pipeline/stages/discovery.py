@@ -119,7 +119,8 @@ def features_summary(study: Study) -> Summary:
     best = best.sort(pl.col("emotion").cast(pl.Enum(study.emotions)), maintain_order=True)
     alone, shuffled = counts.threshold_only, counts.shuffled
     lines = [
-        f"{counts.n_emotion_features} emotion features of {counts.n_features}; under shuffled labels "
+        f"{counts.n_emotion_features} emotion features of {counts.core_size} that may be claimed "
+        f"(of {counts.n_features}); under shuffled labels "
         f"{shuffled.mean:.1f} on average, 95th percentile {shuffled.p95:.1f}",
         f"the threshold alone (selectivity > {alone.min_selectivity:g}) passes {alone.count}; "
         f"shuffled {alone.shuffled_mean:.0f}",
@@ -141,7 +142,9 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
     from moodlens.features.select import select_features
 
     codes, rows = study.codes(), study.rows
-    chosen = select_features(codes, rows, settings.features, seed=study.seed, progress=progress)
+    chosen = select_features(
+        codes, rows, settings.features, seed=study.seed, core_size=study.core_size, progress=progress
+    )
     again = study.table(STABILITY).select(
         "feature",
         pl.col("reappears").alias("stability"),

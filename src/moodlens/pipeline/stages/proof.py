@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from moodlens.core.files import plain
 from moodlens.core.lines import describe, table
@@ -19,6 +20,9 @@ from moodlens.study.records.pairs import Pairs
 from moodlens.study.records.transfer import Transfer
 from moodlens.study.study import Study
 from moodlens.validate.readouts import Panel, make_panel
+
+if TYPE_CHECKING:
+    from moodlens.sae.untrained import Untrained as Kind
 
 
 class TransferSection(Frozen):
@@ -40,11 +44,28 @@ def coded(study: Study) -> Coded:
     return Coded(study.rows, study.x, study.codes(), study.W_dec())
 
 
+def untrained_coded(study: Study, kind: "Kind") -> Coded:
+    """One dictionary that learned nothing, of the size and sparsity of the study's SAE, on its rows."""
+
+    def make() -> Coded:
+        from moodlens.sae.model import encode_rows
+        from moodlens.sae.untrained import untrained
+
+        train = study.rows.where("train", kinds=None)
+        active = float((study.codes()[train] > 0).sum(axis=1).mean())
+        sae = untrained(kind, study.x[train], d_sae=study.sae().d_sae, active=active, seed=study.seed)
+        return Coded(study.rows, study.x, encode_rows(sae, study.x), sae.W_dec.detach().numpy())
+
+    return study.cached(f"untrained {kind}", "train", make)
+
+
 def causal_summary(study: Study) -> Summary:
     """How many features move their emotion, beside the controls."""
     causal = study.read(Causal)
-    rows = [[e, causal.per_emotion[e], causal.control_per_emotion[e]] for e in study.emotions]
-    lines = [*table(["emotion", "causal features", causal.control_name], rows), "", causal.rule]
+    other = causal.untrained_per_emotion or dict.fromkeys(study.emotions)
+    rows = [[e, causal.per_emotion[e], causal.control_per_emotion[e], other[e]] for e in study.emotions]
+    head = ["emotion", "causal features", "matched features of the SAE", "of an untrained dictionary"]
+    lines = [*table(head, rows), "", causal.rule]
     return causal.model_dump(), lines
 
 
@@ -64,6 +85,7 @@ def causal(study: Study, settings: CausalSettings, progress: Progress) -> Iterab
         study.families,
         settings,
         seed=study.seed,
+        untrained=untrained_coded(study, "rows"),
         progress=progress,
         panel=panel(study),
     )

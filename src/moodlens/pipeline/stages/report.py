@@ -9,15 +9,20 @@ from moodlens.pipeline.stage import Summary, stage
 from moodlens.settings.study import Settings
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.causal import Causal
+from moodlens.study.records.concepts import Concepts
+from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Pairs
 from moodlens.study.records.sae import Reconstruction
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.stability import STABILITY, Agreement, Stability
 from moodlens.study.records.transfer import Transfer
+from moodlens.study.records.untrained import Untrained
 from moodlens.study.records.verdict import FEATURES, Verdict
 from moodlens.study.study import MAIN, Study
 
-MEASURED = ("probe", "names", "causal", "transfer", "agreement", "pairs", "features", "stability", "train")
+MEASURED = (
+    "probe", "names", "causal", "transfer", "agreement", "pairs", "concepts", "untrained", "features", "stability", "train",
+)  # fmt: skip
 """What the verdict reads."""
 
 
@@ -35,7 +40,7 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
             "must" if criterion.must else "nice",
             criterion.id,
             _number(criterion.value),
-            _number(None if criterion.control is None else criterion.control.value),
+            _number(None if criterion.strongest is None else criterion.strongest.value),
             words.get(criterion.state, criterion.state),
             criterion.threshold,
         ]
@@ -44,6 +49,9 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
     head = "GO" if verdict.go else "NO-GO"
     note = "" if study.control == "none" else f" (control study: {study.control})"
     lines = [f"{head}: {study.settings.name}, encoder {study.encoder_info['encoder']}{note}", ""]
+    if verdict.left_out:
+        lines += ["left out of the decision, because this study cannot be asked:"]
+        lines += [*(f"- {what}" for what in verdict.left_out), ""]
     lines += table(["", "criterion", "value", "control", "", "threshold"], rows)
     if verdict.next_steps:
         lines += ["", "what to do next:", *(f"- {step}" for step in verdict.next_steps)]
@@ -72,11 +80,14 @@ def verdict(study: Study, settings: VerdictSettings, progress: Progress) -> Iter
         reconstruction=study.read(Reconstruction),
         selection=study.read(Selection),
         features=features,
+        concepts=study.read(Concepts),
+        names=study.read(Names),
         causal=study.read(Causal),
         stability=Reappearance(study.table(STABILITY), study.read(Stability)),
         agreement=study.read(Agreement),
-        held_out=study.read(Transfer).held_out,
+        transfer=study.read(Transfer),
         pairs=study.read(Pairs),
+        untrained=study.read(Untrained),
     )
     return [study.write_table(FEATURES, features), study.write(judge(MAIN, measured, settings))]
 

@@ -2,6 +2,7 @@
 
 from moodlens.report.topic import Topic
 from moodlens.report.topics.causality import CAUSALITY
+from moodlens.report.topics.concepts import CONCEPTS
 from moodlens.report.topics.controls import CONTROLS
 from moodlens.report.topics.dictionary import DICTIONARY, SWEEPS
 from moodlens.report.topics.features import FEATURES
@@ -23,6 +24,7 @@ TOPICS: tuple[Topic, ...] = (
     DICTIONARY,
     SWEEPS,
     FEATURES,
+    CONCEPTS,
     NAMES,
     CONTROLS,
     CAUSALITY,

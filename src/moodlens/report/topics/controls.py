@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodlens.report import style
-from moodlens.report.document import Picture
-from moodlens.report.numbers import number
+from moodlens.report.document import Picture, Table
+from moodlens.report.numbers import NONE, number, percent
 from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.study.records.selection import Selection
+from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.records.verdict import FEATURES
 
 if TYPE_CHECKING:
@@ -42,6 +43,50 @@ def tested(_: Subject, selection: Selection, features: "pl.DataFrame") -> Blocks
         "Histogram of permutation p-values of all tested features.",
         lambda: p_values(rows["p"].to_numpy(), rows["q"].to_numpy(), selection.q),
     )
+
+
+@needs(Untrained)
+def learned_nothing(subject: Subject, selection: Selection, untrained: Untrained) -> Blocks:
+    """What dictionaries that learned nothing claim by the same rules, and what one would without a consensus."""
+    rows = [_row("this study", selection.core_size, selection.n_emotion_features, None)]
+    for kind, claims in untrained.consensus.items():
+        rows.append(_row(f"{kind.replace('-', ' ')}, consensus", claims.n_features, claims.n_claimed, claims))
+    for kind, claims in untrained.alone.items():
+        rows.append(_row(f"{kind.replace('-', ' ')}, one alone", claims.n_features, claims.n_claimed, claims))
+    yield Table(
+        "Dictionaries that learned nothing, by the same rules",
+        (
+            "Dictionaries",
+            "Features",
+            "Claimed",
+            "Concepts",
+            "Names",
+            "Causes",
+            "Come back",
+            "Held-out words, AUROC",
+        ),
+        tuple(rows),
+        numeric=frozenset(range(1, 8)),
+        note="Untrained rows: every feature is the difference of two training rows. Untrained random: random directions. "
+        "Consensus: what several of them agree on, as the study's core is what several trained SAEs agree on. One alone "
+        "is a warning: what would be claimed if nobody asked for agreement; shuffled labels cannot see it.",
+    )
+
+
+def _row(name: str, n_features: int, n_claimed: int, claims: Claims | None) -> tuple[str, ...]:
+    def total(counts: dict[str, int] | None) -> str:
+        return NONE if counts is None else number(sum(counts.values()))
+
+    more = (NONE,) * 5
+    if claims is not None:
+        more = (
+            total(claims.concepts_per_emotion),
+            total(claims.interpretable_per_emotion),
+            total(claims.causal_per_emotion),
+            NONE if claims.stable_share is None else percent(claims.stable_share),
+            number(claims.held_out_auroc),
+        )
+    return (name, number(n_features), number(n_claimed), *more)
 
 
 @style.look()
@@ -93,5 +138,9 @@ def p_values(p: np.ndarray, q: np.ndarray, level: float) -> "Figure":
 
 
 CONTROLS = Topic(
-    "controls", "Controls: what chance finds", (shuffled, tested), needs=(Selection,), absent="controls"
+    "controls",
+    "Controls: what chance finds",
+    (learned_nothing, shuffled, tested),
+    needs=(Selection,),
+    absent="controls",
 )

@@ -45,14 +45,13 @@ def emotion_by_emotion(subject: Subject, features: "pl.DataFrame", selection: Se
     """The best features of each emotion, and what they fire on."""
     per_emotion = 10 if len(subject.emotions) <= 6 else 5
     best = top_features(subject, features, per_emotion)
-    stable = subject.settings.verdict.min_reappearance
     for place, emotion in enumerate(subject.emotions):
         top = best.filter(best["emotion"] == emotion)
         blocks: list[Any] = [Paragraph("No emotion feature was found.")]
         if top.height:
             caption = (
                 f"Best {top.height} of {selection.per_emotion[emotion]} features for {emotion_label(emotion)}: those "
-                f"that reappear in {100 * stable:g}% of the other seeds first, then by AUROC on train and validation texts"
+                "that come back in every other pipeline first, then by AUROC on train and validation texts"
             )
             blocks = [
                 _feature_table(subject, caption, top),
@@ -98,12 +97,12 @@ def _feature_table(subject: Subject, caption: str, top: "pl.DataFrame", *, emoti
 def top_features(subject: Subject, table: "pl.DataFrame", per_emotion: int) -> "pl.DataFrame":
     """The best emotion features of each emotion, in the order of the study's emotions.
 
-    Best is: those that reappear in enough other seeds to be called stable before the rest, then the highest AUROC on
+    Best is: those that come back in every other pipeline before the others, then the highest AUROC on
     train + val. Neither looks at test rows, so the numbers shown beside them are not flattered by the order.
     """
     import polars as pl
 
-    stable = pl.col("stability").fill_null(0) >= subject.settings.verdict.min_reappearance - 1e-9
+    stable = pl.col("stability").fill_null(0) >= 1 - 1e-9
     order = [stable, pl.col("auroc_dev"), pl.col("feature")]
     ranked = table.filter(pl.col("emotion_feature")).sort(order, descending=[True, True, False])
     return pl.concat([ranked.filter(pl.col("emotion") == e).head(per_emotion) for e in subject.emotions])

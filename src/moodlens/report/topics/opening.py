@@ -9,6 +9,12 @@ from moodlens.report.topic import Blocks, Part, Topic, needs
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.verdict import JudgedCriterion, Verdict
 
+CONTROLS = {
+    "shuffle-labels": "The emotion labels were shuffled before anything was fitted",
+    "untrained-rows": "The dictionaries are differences of training rows and learned nothing",
+    "untrained-random": "The dictionaries are random directions and learned nothing",
+}
+"""Control -> why there is nothing to find."""
 TONES: dict[str, Tone] = {"passed": "good", "failed": "bad", "uninformative": "warn"}
 
 
@@ -39,17 +45,22 @@ def verdict_sentence(subject: Subject) -> tuple[str, Tone]:
     verdict: Verdict | None = subject.get(Verdict)
     if verdict is None:
         return "No verdict yet: the study has not been judged.", "warn"
-    must = [criterion for criterion in verdict.criteria if criterion.must]
-    prefix = "Control run with shuffled labels. " if subject.is_control else ""
+    must = [criterion for criterion in verdict.criteria if criterion.must and criterion.state != "not asked"]
+    prefix = f"Control run ({subject.settings.control}). " if subject.is_control else ""
+    left_out = (
+        f" Left out, because this study cannot be asked: {'; '.join(verdict.left_out)}."
+        if verdict.left_out
+        else ""
+    )
     if verdict.go:
-        text = f"{prefix}Go: all {len(must)} must-criteria pass, each beyond its control."
+        text = f"{prefix}Go: all {len(must)} must-criteria that were asked pass, each beyond all its controls.{left_out}"
         return text, "bad" if subject.is_control else "good"
     states = dict.fromkeys(criterion.state for criterion in must if not criterion.passed)
     why = "; ".join(
         f"{', '.join(c.label.lower() for c in must if c.state == state)} {state}" for state in states
     )
     passed = sum(criterion.passed for criterion in must)
-    return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {why}.", "bad"
+    return f"{prefix}No-go: {passed} of {len(must)} must-criteria pass; {why}.{left_out}", "bad"
 
 
 def warning(subject: Subject) -> str:
@@ -57,8 +68,8 @@ def warning(subject: Subject) -> str:
     if not subject.is_control:
         return ""
     text = (
-        "CONTROL STUDY. The emotion labels were shuffled before anything was fitted, so there is nothing to find and "
-        "whatever is claimed below is a false claim."
+        f"CONTROL STUDY. {CONTROLS[subject.settings.control]}, so there is nothing to find and whatever is claimed below "
+        "is a false claim."
     )
     selection = subject.get(Selection)
     if selection is not None:
@@ -69,12 +80,30 @@ def warning(subject: Subject) -> str:
 def criteria(_: Subject, verdict: Verdict) -> Blocks:
     """The table of criteria: value, interval, threshold and control in every row."""
     yield Paragraph(
-        "A criterion passes only if it meets its threshold and beats its control. Where the control meets the "
-        "threshold too, the threshold cannot tell anything apart from chance here and is marked uninformative. "
-        "Go needs all must-criteria."
+        "A criterion passes only if it meets its threshold and beats all its controls: chance, a trivial method, and "
+        "dictionaries that learned nothing and went through the whole pipeline. Where a control meets the threshold too, "
+        "the threshold cannot tell anything apart here and is marked uninformative. Go needs all must-criteria; what "
+        "cannot be asked of a study is left out of the decision and said."
     )
     for must, title in ((True, "Must: decide go or no-go"), (False, "Nice to have: strengthen the findings")):
         yield criteria_table(title, [criterion for criterion in verdict.criteria if criterion.must is must])
+    yield _roadmap(verdict)
+
+
+def _roadmap(verdict: Verdict) -> Table:
+    """What the roadmap's own criteria would have said; they decide nothing."""
+    rows = tuple(
+        (
+            plain_text(criterion.label),
+            signs(criterion.threshold),
+            number(criterion.value),
+            Cell("not measured" if criterion.met is None else "met" if criterion.met else "not met", "none"),
+            plain_text("; ".join(criterion.fooled_by)) or NONE,
+        )
+        for criterion in verdict.roadmap
+    )
+    head = ("Criterion", "Threshold", "Value", "Says", "Met too, where there is nothing to find, by")
+    return Table("The roadmap's own criteria, for comparison", head, rows, numeric=frozenset({2}))
 
 
 def verdict_says(*names: str) -> Part:
@@ -91,24 +120,26 @@ def verdict_says(*names: str) -> Part:
 
 
 def criteria_table(caption: str, criteria: list[JudgedCriterion]) -> Table:
-    """One row a criterion: the word for it, its value with interval, and its control, side by side."""
+    """One row a criterion: the word for it, its value with interval, and its controls, side by side."""
     rows = []
     for criterion in criteria:
-        control, form = criterion.control, percent_1 if criterion.unit == "share" else number
+        form = percent_1 if criterion.unit == "share" else number
         rows.append(
             (
                 plain_text(criterion.label),
                 Cell(criterion.state, TONES.get(criterion.state, "none")),
                 form(criterion.value),
                 interval(criterion.ci, form),
-                form(control.value if control else None),
-                plain_text(control.name) if control else NONE,
+                "; ".join(
+                    f"{plain_text(control.name)}: {form(control.value)}" for control in criterion.controls
+                )
+                or NONE,
                 signs(criterion.threshold),
                 cut(signs(criterion.note), 600),
             )
         )
-    head = "Criterion|Result|Value|95 % interval|Control|What the control is|Threshold|Note"
-    return Table(caption, tuple(head.split("|")), tuple(rows), numeric=frozenset({2, 3, 4}))
+    head = "Criterion|Result|Value|95 % interval|Controls|Threshold|Note"
+    return Table(caption, tuple(head.split("|")), tuple(rows), numeric=frozenset({2, 3}))
 
 
 def signs(text: object) -> str:

@@ -24,7 +24,7 @@ def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: 
     rows = table.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
     yield Picture(
         "stability",
-        "Emotion features matched one to one with those of SAEs that differ in initialisation and data order. A "
+        "Claimed features matched one to one with those of pipelines that share only the rows. A "
         f"feature reappears where both its decoder direction and its activations agree at {seeds.reappearance:g} or "
         "more; the null is what random differences of data rows reach.",
         "Histograms of decoder cosine and of the number of seeds in which features reappear.",
@@ -101,8 +101,8 @@ def stability_histogram(rows: "pl.DataFrame", seeds: Stability) -> "Figure":
 
 STABILITY = Topic(
     "stability",
-    "Stability over seeds",
-    (verdict_says("stability"), reappearance, agreement),
+    "Stability over pipelines",
+    (verdict_says("stability", "bootstrap"), reappearance, agreement),
     needs=(Stability, STABILITY),
     absent="stability over seeds",
 )

@@ -15,12 +15,16 @@ class Causal(Record):
 
     per_emotion: dict[str, int] = Field(description="causal features of every emotion (count)")
     control_per_emotion: dict[str, int] = Field(
-        description="control features that pass the same rule (count)"
+        description="matched features of the SAE, as many as were tested, that pass the same rule (count)"
+    )
+    untrained_per_emotion: dict[str, int] | None = Field(
+        description="the same of features of a dictionary that learned nothing; null where none stands beside"
     )
     control_name: str = Field(description="what the controls are")
     rule: str = Field(description="what makes a feature causal, in words")
     n_tested: dict[str, int] = Field(description="emotion features of every emotion that were tested (count)")
     n_controls: int = Field(description="matched features beside each, fewest over the emotions (count)")
+    n_untrained: int = Field(description="matched features of the untrained dictionary beside each (count)")
     n_random_directions: int = Field(description="random directions beside each (count)")
     n_rows: int = Field(description="test texts that were changed (count)")
     n_groups: int = Field(description="their groups (count)")
@@ -53,7 +57,9 @@ CAUSAL_COLUMNS = {
     "causal_effect": Column(
         "Float64", "log-odds", "change of its emotion when it is added at its typical activation"
     ),
-    "causal_p": Column("Float64", "", "against matched features and random directions, the larger of both"),
+    "causal_p": Column(
+        "Float64", "", "against matched features of either dictionary and random directions, the largest"
+    ),
     "causal_q": Column("Float64", "", "Benjamini-Hochberg over all emotion features"),
     "causal": Column("Boolean", "", "passes the rule in causal.json"),
 }

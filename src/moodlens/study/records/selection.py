@@ -35,6 +35,9 @@ class Selection(Record):
     stage: ClassVar[str] = "features"
 
     n_features: int = Field(description="features of the SAE (count)")
+    core_size: int = Field(
+        description="first features, which alone may be claimed; the rest rebuilds (count)"
+    )
     n_alive: int = Field(description="features that fire in any text but negations and mixtures (count)")
     n_tested: int = Field(description="features that passed the bar on train + val (count)")
     n_emotion_features: int = Field(description="of them, those that held on test (count)")
@@ -63,7 +66,8 @@ _JUDGED = {
     "density": Column("Float64", "share", "of rows (all but held-out) in which it fires"),
     "mean_activation": Column("Float64", "embedding units", "mean where it fires, in the rows of density"),
     "n_groups": Column("Int64", "count", "test groups of its emotion in which it fires"),
-    "tested": Column("Boolean", "", "passed the bar on train + val"),
+    "core": Column("Boolean", "", "may be claimed; the others rebuild what the core leaves and are never tested"),
+    "tested": Column("Boolean", "", "of the core, and passed the bar on train + val"),
     "emotion_feature": Column("Boolean", "", "tested, and q and selectivity hold on test"),
     "family_rank": Column("Int64", "", "place in its emotion's family, 1 is first; null outside"),
     "family_weight": Column("Float64", "", "weight in its emotion's family; null outside"),

@@ -42,14 +42,6 @@ class Stability(Record):
         reached = sum(k * n for k, n in enumerate(self.null_seeds))
         return reached / max(self.n_seeds * sum(self.null_seeds), 1)
 
-    def null_share(self, min_share: float) -> float:
-        """Share of the random differences that reach the bar in at least ``min_share`` of the other seeds."""
-        seeds = range(len(self.null_seeds))
-        reach = sum(
-            n for k, n in zip(seeds, self.null_seeds, strict=True) if k >= min_share * self.n_seeds - 1e-9
-        )
-        return reach / max(sum(self.null_seeds), 1)
-
 
 _MEAN = "mean over the other seeds"
 STABILITY = TableSchema(

@@ -6,16 +6,17 @@ from pydantic import Field
 
 from moodlens.study.record import Part, Record, TableSchema
 from moodlens.study.records.causal import CAUSAL_COLUMNS
+from moodlens.study.records.concepts import CONCEPT_COLUMNS
 from moodlens.study.records.estimates import Ci
 from moodlens.study.records.names import NAME_COLUMNS
 from moodlens.study.records.selection import SELECTION
 
 
 class Control(Part):
-    """What chance or a trivial method gives."""
+    """What chance, a trivial method or a dictionary that learned nothing gives."""
 
     name: str
-    value: float | None
+    value: float | None = Field(description="in the criterion's unit; null where it could not be measured")
 
 
 class JudgedCriterion(Part):
@@ -24,32 +25,59 @@ class JudgedCriterion(Part):
     id: str
     label: str
     must: bool = Field(description="decides go or no-go")
-    unit: Literal["share", "count", "AUROC", "explained variance"] = Field(description="of value and control")
+    unit: Literal["share", "count", "AUROC", "explained variance", "percentile"] = Field(
+        description="of value and control"
+    )
     stage: str = Field(description="the verb that measures it")
     threshold: str = Field(description="in words, with the numbers that were used")
-    state: Literal["passed", "failed", "uninformative", "nothing to judge", "not measured"]
-    value: float | None = Field(description="null where it was not measured, or there is nothing to judge")
-    ci: Ci | None = Field(description="interval of the value")
-    control: Control | None
-    passed: bool = Field(
-        description="meets its threshold, beats its control, and the control does not meet the threshold"
+    state: Literal["passed", "failed", "uninformative", "not asked", "not measured"] = Field(
+        description="not asked: this study has nothing that could be judged by it, such as texts without concepts"
     )
-    uninformative: bool = Field(description="the control meets the threshold too")
+    value: float | None = Field(description="null where it was not measured or not asked")
+    ci: Ci | None = Field(description="interval of the value")
+    controls: tuple[Control, ...] = Field(description="every one must be beaten")
+    passed: bool = Field(
+        description="meets its threshold, beats its controls, and none of them meets the threshold"
+    )
+    uninformative: bool = Field(description="a control meets the threshold too")
     note: str = Field(description="what stands behind the value, or why there is none")
     advice: str = Field(description="what to do about it; empty where it passed")
 
+    @property
+    def strongest(self) -> Control | None:
+        """The control that comes closest to the value, where there is one with a value."""
+        known = [control for control in self.controls if control.value is not None]
+        if not known or self.value is None:
+            return next(iter(self.controls), None)
+        value = self.value
+        return min(known, key=lambda control: abs(value - (control.value or 0.0)))
+
+
+class RoadmapCriterion(Part):
+    """A criterion of the roadmap in its own words, and what it would have said; it decides nothing."""
+
+    label: str
+    threshold: str = Field(description="the roadmap's own")
+    value: float | None = Field(description="of this study")
+    met: bool | None = Field(description="by this study; null: not measured")
+    fooled_by: tuple[str, ...] = Field(description="controls with nothing to find that meet it too")
+
 
 class Verdict(Record):
-    """Go or no-go: every criterion beside what chance or a trivial method gives."""
+    """Go or no-go: every criterion beside what chance, a trivial method and untrained dictionaries give."""
 
     file: ClassVar[str] = "verdict.json"
     stage: ClassVar[str] = "verdict"
 
-    go: bool = Field(description="each criterion with `must` passed")
+    go: bool = Field(description="each criterion with `must` that was asked passed, selectivity among them")
+    left_out: tuple[str, ...] = Field(description="must-criteria that could not be asked, and why")
     sae: str = Field(description="which SAE was judged")
     criteria: tuple[JudgedCriterion, ...]
+    roadmap: tuple[RoadmapCriterion, ...] = Field(description="the roadmap's own must-criteria")
     next_steps: tuple[str, ...] = Field(description="what to do about what did not pass, must-criteria first")
 
 
-FEATURES = TableSchema("features.parquet", "verdict", {**SELECTION.columns, **NAME_COLUMNS, **CAUSAL_COLUMNS})
+FEATURES = TableSchema(
+    "features.parquet", "verdict", {**SELECTION.columns, **CONCEPT_COLUMNS, **NAME_COLUMNS, **CAUSAL_COLUMNS}
+)
 """One row for each feature: everything known of it."""

@@ -1,0 +1,160 @@
+"""Concept features: emotion features that also tell what the emotion is about.
+
+Inside one emotion nothing can be gained by reading the emotion: its word, its templates and its intensity are the same
+on both sides. The rule is that of :mod:`moodlens.features.select` on the rows of one emotion, concepts in the place of
+labels: chosen on train + val, judged on test groups (words and scenes that chose nothing), concepts moved over groups,
+Benjamini-Hochberg, and the whole repeated with concepts dealt to groups at random.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from moodlens.core import Progress, silent
+from moodlens.features.select import Selected, select_features
+from moodlens.settings.features import FeatureSettings
+from moodlens.stats.ranks import auroc
+from moodlens.study.records.concepts import CONCEPTS, ConceptCount, Concepts, EmotionConcepts
+from moodlens.study.rows import DEV, Rows
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MIN_GROUPS = 3
+"""Groups that a concept needs in train + val, and as many in test, to be chosen and judged."""
+
+
+@dataclass(frozen=True)
+class JudgedConcepts:
+    """What became of the emotion features inside their emotions."""
+
+    table: "pl.DataFrame"
+    """:data:`moodlens.study.records.concepts.CONCEPTS`."""
+    summary: Concepts
+
+
+def concept_features(
+    table: "pl.DataFrame",
+    codes: np.ndarray,
+    x: np.ndarray,
+    rows: Rows,
+    settings: FeatureSettings,
+    *,
+    seed: int,
+    progress: Progress | None = None,
+) -> JudgedConcepts:
+    """Judge every emotion feature inside its emotion.
+
+    Args:
+        table: one row per feature, from :func:`moodlens.features.select.select_features`.
+        codes: ``(n, d_sae)`` activations of ``rows``.
+        x: ``(n, d_in)`` embeddings, for the dense reading that stands beside.
+        rows: of the study, with concepts; without them nothing is asked.
+        settings: those of the emotion features.
+        seed: of the permutations and shuffles.
+    """
+    import polars as pl
+
+    progress = progress or silent
+    strong, leans = table["emotion_feature"].to_numpy().astype(bool), table["emotion"].to_numpy()
+    parts, emotions, shuffles = [CONCEPTS.empty()], {}, []
+    for c, emotion in enumerate(rows.emotions):
+        progress("concepts", c, rows.n_emotions)
+        inner, names, left_out = _inside(rows, c)
+        if len(names) < 2:
+            continue
+        features = np.flatnonzero(strong & (leans == emotion))
+        few = rows[inner]
+        index = {name: i for i, name in enumerate(names)}
+        few = Rows.of(
+            [index[name] for name in few.concept],
+            emotions=names,
+            group=few.group,
+            split=few.split,
+            texts=few.texts,
+        )
+        judged = select_features(codes[np.ix_(inner, features)], few, settings, seed=seed)
+        parts.append(_rows(judged, features))
+        shuffles.append(judged.summary.shuffled.counts)
+        emotions[emotion] = _summary(judged, few, x[inner], left_out)
+    progress("concepts", rows.n_emotions, rows.n_emotions)
+    totals = np.sum(shuffles, axis=0) if shuffles else np.zeros(1)
+    summary = Concepts(
+        asked=bool(emotions),
+        n_concept_features=sum(found.n_features for found in emotions.values()),
+        shuffled_p95=float(np.percentile(totals, 95)),
+        emotions=emotions,
+        rule=f"among texts of its own emotion it fires for one concept: q < {settings.q:g} over groups that chose "
+        f"nothing, and selectivity > {settings.min_selectivity:g}",
+    )
+    return JudgedConcepts(pl.concat(parts).sort("feature"), summary)
+
+
+def _inside(rows: Rows, emotion: int) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Plain rows of an emotion whose concept can be judged, those concepts, and the others."""
+    own = np.flatnonzero((rows.label == emotion) & (rows.kind == "plain") & (rows.concept != ""))
+    sides = (np.isin(rows.split[own], DEV), rows.split[own] == "test")
+    kept, left_out = [], []
+    for name in sorted(set(rows.concept[own].tolist())):
+        of_concept = rows.concept[own] == name
+        enough = all(len(np.unique(rows.group[own][of_concept & side])) >= MIN_GROUPS for side in sides)
+        (kept if enough else left_out).append(name)
+    return own[np.isin(rows.concept[own], kept)], tuple(kept), tuple(left_out)
+
+
+def _rows(judged: Selected, features: np.ndarray) -> "pl.DataFrame":
+    import polars as pl
+
+    table = judged.table
+    return pl.DataFrame(
+        {
+            "feature": features.astype(np.int64),
+            "concept": table["emotion"],
+            "concept_auroc": table["auroc"],
+            "concept_selectivity": table["selectivity"],
+            "concept_p": table["p"],
+            "concept_q": table["q"],
+            "concept_groups": table["n_groups"],
+            "concept_feature": table["emotion_feature"],
+        },
+        schema=CONCEPTS.dtypes(),
+    )
+
+
+def _summary(judged: Selected, rows: Rows, x: np.ndarray, left_out: tuple[str, ...]) -> EmotionConcepts:
+    """Counts of every concept, and what a dense reading of it gives."""
+    import polars as pl
+
+    dev, test = rows.labelled(*DEV), rows.labelled("test")
+    held = judged.table.filter(pl.col("emotion_feature"))
+    concepts = {}
+    for k, name in enumerate(rows.emotions):
+        found = held.filter(pl.col("emotion") == name)["auroc"]
+        direction = _group_mean(x, rows, dev[rows.label[dev] == k]) - _group_mean(
+            x, rows, dev[rows.label[dev] != k]
+        )
+        read = (x[test] @ direction)[:, None]
+        concepts[name] = ConceptCount(
+            n_features=len(found),
+            n_groups_test=len(np.unique(rows.group[test][rows.label[test] == k])),
+            best_auroc=None if not len(found) else float(np.max(found.to_numpy())),
+            difference_in_means=float(auroc(read, np.where(rows.label[test] == k, 0, 1), 2)[0, 0]),
+        )
+    shuffled = judged.summary.shuffled
+    return EmotionConcepts(
+        n_judged=len(judged.table),
+        n_features=len(held),
+        n_covered=held["emotion"].n_unique(),
+        shuffled_mean=shuffled.mean,
+        shuffled_p95=shuffled.p95,
+        concepts=concepts,
+        left_out=left_out,
+    )
+
+
+def _group_mean(x: np.ndarray, rows: Rows, numbers: np.ndarray) -> np.ndarray:
+    """Mean over groups of the means of their rows, so that a group of many rows is one word too."""
+    _, group, count = np.unique(rows.group[numbers], return_inverse=True, return_counts=True)
+    weights = (1.0 / count)[group]
+    return (weights @ x[numbers].astype(np.float64)) / weights.sum()

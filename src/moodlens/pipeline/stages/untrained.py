@@ -1,0 +1,102 @@
+"""The stage of the controls that learned nothing: untrained dictionaries through the whole pipeline."""
+
+from collections.abc import Iterable
+
+from moodlens.core.lines import table
+from moodlens.core.progress import Progress
+from moodlens.pipeline.schedule import pool
+from moodlens.pipeline.stage import Summary, stage
+from moodlens.pipeline.stages.proof import panel, untrained_coded
+from moodlens.settings.base import Frozen
+from moodlens.settings.features import FeatureSettings
+from moodlens.settings.names import NameSettings
+from moodlens.settings.sae import CoreSettings
+from moodlens.settings.validation import CausalSettings, StabilitySettings
+from moodlens.study.records.sae import Core
+from moodlens.study.records.untrained import Claims, Untrained
+from moodlens.study.study import Study
+
+PIPELINES = 2
+"""Untrained pipelines of each kind: one that claims, and one in which its claims are looked for."""
+
+
+class UntrainedSection(Frozen):
+    """What decides what untrained dictionaries claim: the study's own rules."""
+
+    core: CoreSettings
+    features: FeatureSettings
+    names: NameSettings
+    causal: CausalSettings
+    stability: StabilitySettings
+
+
+def untrained_summary(study: Study) -> Summary:
+    """What dictionaries that learned nothing claim, with a consensus and alone."""
+    untrained = study.read(Untrained)
+
+    def row(name: str, claims: Claims) -> list[object]:
+        counts = (claims.concepts_per_emotion, claims.interpretable_per_emotion, claims.causal_per_emotion)
+        more = [None if count is None else sum(count.values()) for count in counts]
+        return [name, claims.n_features, claims.n_claimed, *more, claims.stable_share, claims.held_out_auroc]
+
+    rows = [row(f"{kind}, consensus", claims) for kind, claims in untrained.consensus.items()]
+    rows += [row(f"{kind}, one alone", claims) for kind, claims in untrained.alone.items()]
+    head = [
+        "dictionaries",
+        "features",
+        "claimed",
+        "concepts",
+        "names",
+        "causes",
+        "come back",
+        "held-out words",
+    ]
+    return untrained.model_dump(), table(head, rows)
+
+
+@stage(
+    "untrained",
+    needs=("train", "embed", "prompts"),
+    section=lambda s: UntrainedSection(
+        core=s.core,
+        features=s.features,
+        names=s.names,
+        causal=s.validation.causal,
+        stability=s.validation.stability,
+    ),
+    summary=untrained_summary,
+)
+def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> Iterable[str]:
+    """Untrained dictionaries through consensus, choosing, names, causes and stability -> untrained.json."""
+    from moodlens.sae.cores import UNTRAINED, derived, untrained_core
+    from moodlens.sae.untrained import KINDS
+    from moodlens.validate.untrained import Rules, claims_alone, claims_of_core
+
+    rules = Rules(settings.features, settings.names, settings.causal, settings.stability)
+    rows, x, core = study.rows, study.x, study.read(Core)
+    train = x[rows.where("train", kinds=None)]
+    consensus, alone = {}, {}
+    with pool() as each:
+        for done, kind in enumerate(KINDS):
+            progress("untrained dictionaries", 2 * done, 2 * len(KINDS))
+            name = f"untrained-{kind}"
+            if core.members and core.member_size and core.member_active:
+                cores = [
+                    untrained_core(
+                        kind,
+                        train,
+                        [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)],
+                        settings.core,
+                        d_sae=core.member_size,
+                        active=core.member_active,
+                        each=each,
+                    )
+                    for pipeline in range(PIPELINES)
+                ]
+                consensus[name] = claims_of_core(
+                    cores[0], cores[1:], x, rows, study.prompts, rules, panel=panel(study), seed=study.seed
+                )
+            progress("untrained dictionaries", 2 * done + 1, 2 * len(KINDS))
+            alone[name] = claims_alone(untrained_coded(study, kind), settings.features, seed=study.seed)
+    progress("untrained dictionaries", 2 * len(KINDS), 2 * len(KINDS))
+    return [study.write(Untrained(consensus=consensus, alone=alone))]
