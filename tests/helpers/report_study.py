@@ -328,7 +328,7 @@ def interventions(rng: np.random.Generator, emotions: tuple[str, ...]) -> pl.Dat
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     return frame.with_columns(
         (pl.col("effect") - 0.05).alias("ci_low"), (pl.col("effect") + 0.05).alias("ci_high"),
-        pl.lit(0.0).alias("control_mean"), pl.lit(0.06).alias("control_p99"), pl.lit(0.005).alias("p"),
+        pl.lit(0.0).alias("control_mean"), pl.lit(0.06).alias("control_edge"), pl.lit(0.005).alias("p"),
         pl.lit(0.01).alias("q"), pl.lit(40, pl.Int64).alias("n_groups"),
     )  # fmt: skip
 

@@ -63,17 +63,17 @@ def test_table_has_every_kind_with_controls_and_rising_doses(planted, result, qu
             assert abs(doses["effect"][0]) < 1e-5
             assert doses["p"][0] == 1  # nothing was added: it is as good as any control
             after = doses.filter(pl.col("dose") > 0)
-            assert (after["effect"] > after["control_p99"]).all()
+            assert (after["effect"] > after["control_edge"]).all()
             assert (after["q"] < 0.05).all()
         random = own.filter((pl.col("subject") == "random_direction") & (pl.col("readout") == readout))
         scale = family.filter(pl.col("dose") == 1)["effect"].mean()
         assert random.filter(pl.col("dose") == 1)["effect"].abs().max() < 0.25 * scale
     clamp = own.filter((pl.col("kind") == "clamp") & (pl.col("subject") == "family"))
-    assert (clamp["effect"] < clamp["control_p99"]).all()
+    assert (clamp["effect"] < clamp["control_edge"]).all()
     keep = own.filter(pl.col("kind") == "keep_family")
     floor = own.filter(pl.col("kind") == "zero_rest")
     assert (keep["effect"].to_numpy() > floor["effect"].to_numpy()).all()
-    assert (keep["effect"] > keep["control_p99"]).all()
+    assert (keep["effect"] > keep["control_edge"]).all()
     known = frame.filter(pl.col("ci_low").is_not_null())
     assert (known["ci_low"] <= known["effect"] + 1e-6).all()
     assert (known["ci_high"] >= known["effect"] - 1e-6).all()

@@ -46,10 +46,10 @@ class CausalSettings(Frozen):
         description="multiples of the typical activation that are transplanted",
     )
     control_quantile: float = Field(
-        default=0.99,
+        default=0.95,
         gt=0.5,
         lt=1,
-        description="share of its matched controls that a causal effect must exceed",
+        description="share of its matched controls, of either kind, that a causal effect must exceed",
     )
     q: float = Field(default=0.05, gt=0, lt=1, description="Benjamini-Hochberg q of a causal feature")
 

@@ -69,7 +69,7 @@ def on_families(subject: Subject, interventions: "pl.DataFrame") -> Blocks:
                 number(row["effect"]),
                 interval((row["ci_low"], row["ci_high"])),
                 number(row["control_mean"]),
-                number(row["control_p99"]),
+                number(row["control_edge"]),
                 p_value(row["p"] if row["q"] is None else row["q"]),
                 number(row["n_groups"]),
             )
@@ -129,9 +129,9 @@ def dose_response(rows: "pl.DataFrame", emotions: tuple[str, ...], *, unit: str,
     seen: dict[str, Any] = {}
     for axes, emotion in zip(panels, present, strict=True):
         of_emotion = own.filter(pl.col("emotion") == emotion)
-        beside = of_emotion.filter((pl.col("subject") == "family") & pl.col("control_p99").is_not_null())
+        beside = of_emotion.filter((pl.col("subject") == "family") & pl.col("control_edge").is_not_null())
         if beside.height:
-            dose, mean, far = (beside[column] for column in ("dose", "control_mean", "control_p99"))
+            dose, mean, far = (beside[column] for column in ("dose", "control_mean", "control_edge"))
             seen[f"control: mean to {edge}"] = axes.fill_between(
                 dose, mean, far, color=style.BAND, alpha=0.6, lw=0
             )

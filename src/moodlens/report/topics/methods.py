@@ -123,6 +123,29 @@ def formulas(subject: Subject) -> Blocks:
         "emotion features must lie above the 95th percentile of those.",
     )
     yield Method(
+        "Core and rest",
+        "",
+        "",
+        "Several narrow SAEs of other seeds are compared; what enough of them agree on, in direction and in use, is the core, "
+        "found without a label and fixed. A wide rest rebuilds what it leaves. Only the core is tested and claimed.",
+        "Paulo and Belrose 2025, arXiv:2501.16615",
+    )
+    yield Method(
+        "Untrained dictionaries",
+        "",
+        "",
+        "Differences of two training rows, and random directions, of the size and sparsity of the trained members, go through "
+        "the same consensus and the same tests. What they claim is a control of every criterion.",
+        "arXiv:2602.14111",
+    )
+    yield Method(
+        "Concept features",
+        "",
+        "",
+        "The statistics of the emotions once more among the texts of one emotion, its concepts in the place of labels: "
+        "chosen on train and validation texts, judged on test words and scenes, concepts permuted over groups.",
+    )
+    yield Method(
         "Intervention",
         _row(
             _i("x"), _o("′"), _o("="), _i("x"), _o("+"), _i("dec"), _o("("), _i("h"), _o("′"), _o(")"), _o("−"),
@@ -130,17 +153,17 @@ def formulas(subject: Subject) -> Blocks:
         ),
         "x' = x + decode(h') - decode(h)",
         "Changes the chosen activations and keeps the SAE's error, so nothing else moves. Readouts are fitted on groups "
-        f"that took no part in choosing features. Controls: up to {causal.n_controls} random alive features matched on density and "
-        f"activation size, and {causal.n_random_directions} random directions of the same norm; ceiling: "
-        "difference-in-means.",
+        f"that took no part in choosing features. Controls: up to {causal.n_controls} features that are never claimed, and as "
+        "many of a dictionary that learned nothing, both matched on density and activation size, and "
+        f"{causal.n_random_directions} random directions of the same norm; ceiling: difference-in-means.",
     )
     yield Method(
         "Families",
-        _row(_sub(_i("S"), _i("c")), _o("="), _sum(_row(_sub(_i("w"), _i("f")), _frac(_sub(_i("h"), _i("f")), _sub(_i("σ"), _i("f")))), _row(_i("f"), _o("∈"), _i("c")))),
-        "S_c = sum over the family's features of w_f h_f / scale_f",
-        f"At most {rules.family_size} emotion features of one emotion, each scaled by its typical activation, weighted on train and "
-        "validation texts only. On other texts h is taken before the SAE's threshold (pre-activations). Long texts are "
-        "read per sentence or clause and combined by max.",
+        _row(_sub(_i("v"), _i("c")), _o("="), _sum(_row(_sub(_i("w"), _i("f")), _sub(_i("W"), _i("f"))), _row(_i("f"), _o("∈"), _i("c")))),
+        "v_c = sum over the family's features of w_f W_f",
+        f"At most {rules.family_size} claimed features of one emotion; their decoder rows at non-negative weights that bring "
+        "the sum nearest to the difference in means of train and validation texts. Texts are read along the vector that "
+        "steers.",
     )
     yield Method(
         "Stability",

@@ -47,7 +47,7 @@ INTERVENTIONS = TableSchema(
         "ci_low": Column("Float64", "as effect", "interval over groups (for `random_*`: the middle 95 % of the draws)"),
         "ci_high": Column("Float64", "as effect", "the other end"),
         "control_mean": Column("Float64", "as effect", "matched controls of the same intervention, mean"),
-        "control_p99": Column("Float64", "as effect", "matched controls: what all but 1 - `control_quantile` of them stay within"),
+        "control_edge": Column("Float64", "as effect", "matched controls: what all but 1 - `control_quantile` of them stay within"),
         "p": Column("Float64", "", "null where there is nothing to test"),
         "q": Column("Float64", "", "Benjamini-Hochberg over the rows that ask the same question"),
         "n_groups": Column("Int64", "count", "groups of the changed rows; null where none was changed"),
