@@ -37,6 +37,7 @@ FIRST = {
     "validation.causal": ("causal",),
     "validation.pairs": ("pairs",),
     "validation.transfer": ("transfer",),
+    "validation.metrics": ("metrics",),
     "verdict": ("verdict",),
     "transfer": ("transfer",),
     "steer": (),

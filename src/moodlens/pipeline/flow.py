@@ -21,6 +21,10 @@ FLOW: dict[str, tuple[str, str]] = {
         "Judge the features on held-out words, negations, mixed emotions and other people's texts.",
     ),
     "pairs": ("proof", "Add families in pairs, and correlate pairs of features."),
+    "metrics": (
+        "proof",
+        "The field's metrics: sparse probing, TPP, SCR, absorption, beside an untrained dictionary.",
+    ),
     "verdict": ("report", "Go or no-go: every criterion beside its controls."),
     "report": ("report", "Verdict, figures, report.html and report.md."),
 }

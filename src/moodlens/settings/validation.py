@@ -125,6 +125,23 @@ class TransferSettings(Frozen):
     )
 
 
+class MetricSettings(Frozen):
+    """The field's metrics of dictionaries."""
+
+    k: tuple[int, ...] = Field(
+        default=(1, 2, 5, 10), min_length=1, description="features of the sparse probes (count)"
+    )
+    n_removed: int = Field(
+        default=10,
+        ge=1,
+        description="features removed by perturbation and by spurious correlation removal (count)",
+    )
+    n_main: int = Field(
+        default=5, ge=1, description="main features of an emotion, whose silence may be absorption (count)"
+    )
+    max_rows: int = Field(default=5000, ge=100, description="train + val rows that fit probes (count)")
+
+
 class ValidationSettings(Frozen):
     """How features are put to the proof, a section for each stage."""
 
@@ -133,3 +150,4 @@ class ValidationSettings(Frozen):
     causal: CausalSettings = CausalSettings()
     pairs: PairSettings = PairSettings()
     transfer: TransferSettings = TransferSettings()
+    metrics: MetricSettings = MetricSettings()

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from moodlens.core.files import plain
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
@@ -13,9 +15,10 @@ from moodlens.pipeline.stages.embedding import one_name
 from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.study import EncoderSettings, Table, expand_path
-from moodlens.settings.validation import CausalSettings, PairSettings, TransferSettings
+from moodlens.settings.validation import CausalSettings, MetricSettings, PairSettings, TransferSettings
 from moodlens.study.coded import Coded
 from moodlens.study.records.causal import CAUSAL, INTERVENTIONS, Causal
+from moodlens.study.records.metrics import KSparse, Metrics
 from moodlens.study.records.pairs import Pairs
 from moodlens.study.records.transfer import Transfer
 from moodlens.study.study import Study
@@ -131,6 +134,70 @@ def pairs(study: Study, settings: PairSettings, progress: Progress) -> Iterable[
     independent = orthogonality(study.W_dec(), test, frame, settings, seed=study.seed)
     progress("pairs", 2, 2)
     return [study.write(Pairs(compositionality=together, orthogonality=independent))]
+
+
+def metrics_summary(study: Study) -> Summary:
+    """The field's metrics beside those of an untrained dictionary."""
+    metrics = study.read(Metrics)
+    rows = [
+        [
+            one.name,
+            one.active,
+            *(sparse.auroc for sparse in one.k_sparse),
+            one.perturbation.score,
+            one.removal.score,
+            one.absorption.absorbed,
+        ]
+        for one in metrics.dictionaries
+    ]
+    ks = [f"k={sparse.k}" for sparse in (metrics.dictionaries[0].k_sparse if metrics.dictionaries else ())]
+    lines = [
+        f"dense probe: AUROC {metrics.dense.auroc or float('nan'):.3f}",
+        *table(["dictionary", "active", *ks, "TPP", "SCR", "absorbed"], rows),
+    ]
+    return metrics.model_dump(), lines
+
+
+@stage(
+    "metrics",
+    needs=("train", "embed", "prompts"),
+    section=lambda s: s.validation.metrics,
+    summary=metrics_summary,
+)
+def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Iterable[str]:
+    """The field's own metrics of the SAE, of its core and of an untrained dictionary -> metrics.json."""
+    from moodlens.prompts import FACTORS
+    from moodlens.sae.model import encode_rows
+    from moodlens.sae.untrained import untrained
+    from moodlens.validate.field import Field
+
+    prompts, x, codes = study.prompts, study.x, study.codes()
+    factors = {
+        name: prompts[name].to_numpy().astype(object)
+        for name in FACTORS
+        if name in prompts.columns and name != "style"
+    }
+    field = Field.of(coded(study), factors, settings, seed=study.seed)
+    if field is None:
+        none = KSparse(k=x.shape[1], auroc=None, per_emotion=dict.fromkeys(study.emotions))
+        return [study.write(Metrics(n_fitted=0, n_judged=0, dense=none, dictionaries=()))]
+    found = [field.measure("sae", codes, study.W_dec())]
+    if study.core_size < codes.shape[1]:
+        core = slice(0, study.core_size)
+        found.append(field.measure("core", codes[:, core], study.W_dec()[core]))
+    progress("metrics", 1, 2)
+    train = x[study.rows.where("train", kinds=None)]
+    active = float((codes[field.judge] > 0).sum(axis=1).mean())
+    nothing = untrained("rows", train, d_sae=codes.shape[1], active=active, seed=study.seed)
+    theirs = np.zeros_like(codes)
+    needed = np.concatenate([field.fit, field.judge])
+    theirs[needed] = encode_rows(nothing, x[needed])
+    found.append(field.measure("untrained", theirs, nothing.W_dec.detach().numpy()))
+    progress("metrics", 2, 2)
+    record = Metrics(
+        n_fitted=len(field.fit), n_judged=len(field.judge), dense=field.dense(), dictionaries=tuple(found)
+    )
+    return [study.write(record)]
 
 
 def _tables(section: TransferSection, home: Path) -> list[Path]:

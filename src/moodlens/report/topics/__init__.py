@@ -6,6 +6,7 @@ from moodlens.report.topics.concepts import CONCEPTS
 from moodlens.report.topics.controls import CONTROLS
 from moodlens.report.topics.dictionary import DICTIONARY, SWEEPS
 from moodlens.report.topics.features import FEATURES
+from moodlens.report.topics.field import FIELD
 from moodlens.report.topics.generalization import GENERALIZATION
 from moodlens.report.topics.methods import METHODS, REPRODUCIBILITY
 from moodlens.report.topics.names import NAMES
@@ -31,6 +32,7 @@ TOPICS: tuple[Topic, ...] = (
     STABILITY,
     GENERALIZATION,
     PAIRS,
+    FIELD,
     STEERING,
     METHODS,
     REPRODUCIBILITY,
