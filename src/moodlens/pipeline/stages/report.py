@@ -121,7 +121,7 @@ def _living_files(section: Settings, home: Path) -> list[Path]:
 
 @stage(
     "report",
-    needs=("verdict", *MEASURED, "sweep", "embed", "prompts"),
+    needs=("verdict", *MEASURED, "metrics", "sweep", "embed", "prompts"),
     section=lambda s: s.model_copy(update={"steer": None}),  # it lists all that decided the study
     inputs=_living_files,
     summary=run_summary,
