@@ -3,7 +3,8 @@
 Inside one emotion nothing can be gained by reading the emotion: its word, its templates and its intensity are the same
 on both sides. The rule is that of :mod:`moodlens.features.select` on the rows of one emotion, concepts in the place of
 labels: chosen on train + val, judged on test groups (words and scenes that chose nothing), concepts moved over groups,
-Benjamini-Hochberg, and the whole repeated with concepts dealt to groups at random.
+Benjamini-Hochberg over the claimed features of all emotions together, and the whole repeated with concepts dealt to
+groups at random.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodlens.core import Progress, silent
-from moodlens.features.select import Selected, select_features
+from moodlens.features.select import Evidence, Selected, select_features
 from moodlens.settings.features import FeatureSettings
 from moodlens.stats.ranks import auroc
 from moodlens.study.records.concepts import CONCEPTS, ConceptCount, Concepts, EmotionConcepts
@@ -54,11 +55,10 @@ def concept_features(
         settings: those of the emotion features.
         seed: of the permutations and shuffles.
     """
-    import polars as pl
 
     progress = progress or silent
     strong, leans = table["emotion_feature"].to_numpy().astype(bool), table["emotion"].to_numpy()
-    parts, emotions, shuffles = [CONCEPTS.empty()], {}, []
+    found: list[_Inside] = []
     for c, emotion in enumerate(rows.emotions):
         progress("concepts", c, rows.n_emotions)
         inner, names, left_out = _inside(rows, c)
@@ -74,15 +74,48 @@ def concept_features(
             split=few.split,
             texts=few.texts,
         )
-        judged = select_features(codes[np.ix_(inner, features)], few, settings, seed=seed)
-        parts.append(_rows(judged, features))
-        shuffles.append(judged.summary.shuffled.counts)
-        emotions[emotion] = _summary(judged, few, x[inner], left_out)
+        judged = select_features(codes[np.ix_(inner, features)], few, settings, seed=seed + c)
+        found.append(_Inside(emotion, features, few, x[inner], judged, left_out))
     progress("concepts", rows.n_emotions, rows.n_emotions)
-    totals = np.sum(shuffles, axis=0) if shuffles else np.zeros(1)
+    return _together(found, settings)
+
+
+@dataclass(frozen=True)
+class _Inside:
+    """One emotion, its concepts in the place of labels."""
+
+    emotion: str
+    features: np.ndarray
+    rows: Rows
+    x: np.ndarray
+    judged: Selected
+    left_out: tuple[str, ...]
+
+
+def _together(found: list[_Inside], settings: FeatureSettings) -> JudgedConcepts:
+    """q over the claimed features of all emotions, under the true concepts and under each dealing."""
+    import polars as pl
+
+    cuts = np.cumsum([len(part.features) for part in found])[:-1]
+    held, q_of = [], []
+    for i in range(settings.n_shuffles + 1 if found else 0):
+        both = [
+            np.concatenate([getattr(part.judged.evidence[i], name) for part in found])
+            for name in ("p", "selectivity")
+        ]
+        q, holds = Evidence(*both).holds(settings)
+        held.append(np.split(holds, cuts))
+        q_of.append(np.split(q, cuts))
+    parts, emotions = [CONCEPTS.empty()], {}
+    for place, part in enumerate(found):
+        holds = held[0][place]
+        parts.append(_rows(part, q_of[0][place], holds))
+        shuffled = [int(dealt[place].sum()) for dealt in held[1:]]
+        emotions[part.emotion] = _summary(part, holds, shuffled)
+    totals = [sum(int(holds.sum()) for holds in dealt) for dealt in held[1:]] or [0]
     summary = Concepts(
         asked=bool(emotions),
-        n_concept_features=sum(found.n_features for found in emotions.values()),
+        n_concept_features=sum(part.n_features for part in emotions.values()),
         shuffled_p95=float(np.percentile(totals, 95)),
         emotions=emotions,
         rule=f"among texts of its own emotion it fires for one concept: q < {settings.q:g} over groups that chose "
@@ -103,31 +136,32 @@ def _inside(rows: Rows, emotion: int) -> tuple[np.ndarray, tuple[str, ...], tupl
     return own[np.isin(rows.concept[own], kept)], tuple(kept), tuple(left_out)
 
 
-def _rows(judged: Selected, features: np.ndarray) -> "pl.DataFrame":
+def _rows(part: _Inside, q: np.ndarray, holds: np.ndarray) -> "pl.DataFrame":
     import polars as pl
 
-    table = judged.table
+    table = part.judged.table
     return pl.DataFrame(
         {
-            "feature": features.astype(np.int64),
+            "feature": part.features.astype(np.int64),
             "concept": table["emotion"],
             "concept_auroc": table["auroc"],
             "concept_selectivity": table["selectivity"],
             "concept_p": table["p"],
-            "concept_q": table["q"],
+            "concept_q": pl.Series(q).fill_nan(None),
             "concept_groups": table["n_groups"],
-            "concept_feature": table["emotion_feature"],
+            "concept_feature": holds,
         },
         schema=CONCEPTS.dtypes(),
     )
 
 
-def _summary(judged: Selected, rows: Rows, x: np.ndarray, left_out: tuple[str, ...]) -> EmotionConcepts:
+def _summary(part: _Inside, holds: np.ndarray, shuffled: list[int]) -> EmotionConcepts:
     """Counts of every concept, and what a dense reading of it gives."""
     import polars as pl
 
+    rows, x = part.rows, part.x
     dev, test = rows.labelled(*DEV), rows.labelled("test")
-    held = judged.table.filter(pl.col("emotion_feature"))
+    held = part.judged.table.filter(pl.Series(holds))
     concepts = {}
     for k, name in enumerate(rows.emotions):
         found = held.filter(pl.col("emotion") == name)["auroc"]
@@ -141,15 +175,14 @@ def _summary(judged: Selected, rows: Rows, x: np.ndarray, left_out: tuple[str, .
             best_auroc=None if not len(found) else float(np.max(found.to_numpy())),
             difference_in_means=float(auroc(read, np.where(rows.label[test] == k, 0, 1), 2)[0, 0]),
         )
-    shuffled = judged.summary.shuffled
     return EmotionConcepts(
-        n_judged=len(judged.table),
+        n_judged=len(part.features),
         n_features=len(held),
         n_covered=held["emotion"].n_unique(),
-        shuffled_mean=shuffled.mean,
-        shuffled_p95=shuffled.p95,
+        shuffled_mean=float(np.mean(shuffled)),
+        shuffled_p95=float(np.percentile(shuffled, 95)),
         concepts=concepts,
-        left_out=left_out,
+        left_out=part.left_out,
     )
 
 

@@ -13,14 +13,14 @@ The rule, for every feature:
 The control repeats both steps in full with labels shuffled over groups.
 """
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from moodlens.core import BadInput, Progress, plain
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.permute import Labelling, PermutationP, permutation_p
+from moodlens.stats.permute import Labelling, permutation_p
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.ranks import activity, auroc, firing_rates, selectivity, smoothed_rates
 from moodlens.stats.units import UnitSums, dense_codes, draw_labels
@@ -36,12 +36,28 @@ THRESHOLD_ONLY_SELECTIVITY, THRESHOLD_ONLY_FIRINGS = 2.0, 5
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What test rows say under one labelling of their units; arrays over the features that may be claimed."""
+
+    p: np.ndarray
+    """NaN where a feature was not tested."""
+    selectivity: np.ndarray
+
+    def holds(self, settings: FeatureSettings) -> tuple[np.ndarray, np.ndarray]:
+        """q over all tested features, and which of them hold (bool)."""
+        q = benjamini_hochberg(self.p)
+        return q, (q < settings.q) & (self.selectivity > settings.min_selectivity)
+
+
+@dataclass(frozen=True)
 class Selected:
     """The features of one SAE, judged."""
 
     table: "pl.DataFrame"
     """One row per feature, in the order of the codes' columns; no stability yet."""
     summary: Selection
+    evidence: tuple[Evidence, ...]
+    """Under the true labels, then under each of the shuffled ones."""
 
 
 @dataclass(frozen=True)
@@ -52,21 +68,6 @@ class _Choice:
     auroc: np.ndarray
     selectivity: np.ndarray
     tested: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Judgement:
-    """Step 2 under one labelling of the test units; arrays are (d,)."""
-
-    p: np.ndarray
-    p_maxt: np.ndarray
-    q: np.ndarray
-    holds: np.ndarray
-    """bool, emotion features."""
-
-    def longer(self, d: int) -> "_Judgement":
-        """The same for d features, of which the further ones were not tested."""
-        return _Judgement(*(_longer(getattr(self, field.name), d) for field in fields(self)))
 
 
 def _longer(values: np.ndarray, d: int) -> np.ndarray:
@@ -121,12 +122,12 @@ def select_features(
         rng=rng,
         progress=progress,
     )
-    judged = [
-        _judge(judge_sums, labelling, chance, rows.n_emotions, settings)
+    evidence = tuple(
+        Evidence(chance.p, _own_selectivity(judge_sums, labelling, rows.n_emotions))
         for labelling, chance in zip(labellings, chances, strict=True)
-    ]
-    holds = judged[0].holds
-    counts = [int(judgement.holds.sum()) for judgement in judged[1:]]
+    )
+    q, holds = evidence[0].holds(settings)
+    counts = [int(shuffled.holds(settings)[1].sum()) for shuffled in evidence[1:]]
     per_emotion = np.bincount(choices[0].emotion[holds], minlength=rows.n_emotions)
     alive = np.any((codes > 0)[rows.where(kinds=_ORDINARY)], axis=0)
     summary = {
@@ -136,7 +137,7 @@ def select_features(
         "n_tested": choices[0].tested.sum(),
         "n_emotion_features": holds.sum(),
         "per_emotion": dict(zip(rows.emotions, per_emotion, strict=True)),
-        "n_family_wise": (holds & (judged[0].p_maxt < settings.q)).sum(),
+        "n_family_wise": (holds & (chances[0].p_maxt < settings.q)).sum(),
         "n_rows_test": len(test),
         "n_groups_test": len(np.unique(rows.group[test])),
         "n_permutations": settings.n_permutations,
@@ -151,9 +152,12 @@ def select_features(
         },
         "threshold_only": _threshold_only(dev_sums, test_sums, dev_labels, test_labels, rows.n_emotions),
     }
-    choice = replace(whole, tested=_longer(choices[0].tested, d))
-    table = _table(codes, rows, alive, choice, judged[0].longer(d), core)
-    return Selected(table, Selection.model_validate(plain(summary)))
+    judged = {"p": evidence[0].p, "q": q, "p_maxt": chances[0].p_maxt, "tested": choices[0].tested}
+    judged |= {"emotion_feature": holds}
+    table = _table(
+        codes, rows, alive, whole, {name: _longer(values, d) for name, values in judged.items()}, core
+    )
+    return Selected(table, Selection.model_validate(plain(summary)), evidence)
 
 
 def choose_features(codes: np.ndarray, rows: Rows, settings: FeatureSettings) -> "pl.DataFrame":
@@ -235,14 +239,9 @@ def _groups_fired(fired: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return whole
 
 
-def _judge(
-    sums: UnitSums, labelling: Labelling, chance: PermutationP, n_emotions: int, settings: FeatureSettings
-) -> _Judgement:
-    q = benjamini_hochberg(chance.p)
+def _own_selectivity(sums: UnitSums, labelling: Labelling, n_emotions: int) -> np.ndarray:
     ratio = sums.selectivity(labelling.labels, n_emotions)
-    ratio = ratio[np.maximum(labelling.emotion, 0), np.arange(len(q))]
-    holds = (labelling.emotion >= 0) & (q < settings.q) & (ratio > settings.min_selectivity)
-    return _Judgement(chance.p, chance.p_maxt, q, holds)
+    return ratio[np.maximum(labelling.emotion, 0), np.arange(ratio.shape[1])]
 
 
 def _threshold_only(
@@ -267,7 +266,12 @@ def _threshold_only(
 
 
 def _table(
-    codes: np.ndarray, rows: Rows, alive: np.ndarray, choice: _Choice, judged: _Judgement, core: int
+    codes: np.ndarray,
+    rows: Rows,
+    alive: np.ndarray,
+    choice: _Choice,
+    judged: dict[str, np.ndarray],
+    core: int,
 ) -> "pl.DataFrame":
     """Everything known of each feature."""
     import polars as pl
@@ -287,15 +291,12 @@ def _table(
         "auroc": auroc(codes[test], rows.label[test], n_emotions)[own],
         "selectivity": selectivity(rates)[own],
         **{f"rate_{name}": rates[c] for c, name in enumerate(rows.emotions)},
-        "p": judged.p,
-        "q": judged.q,
-        "p_maxt": judged.p_maxt,
+        **{name: judged[name] for name in ("p", "q", "p_maxt")},
         "density": density,
         "mean_activation": size,
         "n_groups": _groups_of_own_emotion(codes[test], rows[test], emotion),
         "core": feature < core,
-        "tested": choice.tested,
-        "emotion_feature": judged.holds,
+        **{name: judged[name] for name in ("tested", "emotion_feature")},
         "family_rank": pl.Series([None] * d, dtype=pl.Int64),
         "family_weight": pl.Series([None] * d, dtype=pl.Float64),
         "held_out_auroc": pl.Series([None] * d, dtype=pl.Float64),

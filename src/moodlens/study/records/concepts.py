@@ -57,7 +57,7 @@ CONCEPT_COLUMNS = {
     "concept_auroc": Column("Float64", "AUROC", "of its activation on test: its concept against the others of its emotion"),
     "concept_selectivity": Column("Float64", "ratio", "firing rate in its concept / mean rate in the others, test"),
     "concept_p": Column("Float64", "", "permutation of concepts over groups. Null: not tested"),
-    "concept_q": Column("Float64", "", "Benjamini-Hochberg over the tested features of its emotion. Null: not tested"),
+    "concept_q": Column("Float64", "", "Benjamini-Hochberg over the claimed features of all emotions. Null: not tested"),
     "concept_groups": Column("Int64", "count", "test groups of its concept in which it fires"),
     "concept_feature": Column("Boolean", "", "q and selectivity hold on test. Null: no claimed feature, or no concepts"),
 }  # fmt: skip
