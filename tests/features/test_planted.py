@@ -10,18 +10,22 @@ from scipy.stats import binom
 from moodlens.sae import encode_rows
 from moodlens.settings.features import FeatureSettings
 
-_FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "planted.py"
+_FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def planted():
-    spec = importlib.util.spec_from_file_location("planted_benchmark", _FILE)
+def _benchmark(name):
+    spec = importlib.util.spec_from_file_location(f"{name}_benchmark", _FOLDER / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def planted():
+    return _benchmark("planted")
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +55,31 @@ def test_shuffled_labels_claim_no_more_than_q(planted, world):
     wrong = sum(planted.null_claims(made, codes, seed, SETTINGS)[0] > 0 for seed in range(repeats))
     # The rate may be q itself: refuse only what that would hardly ever give.
     assert binom.sf(wrong - 1, repeats, SETTINGS.q) > 0.005
+
+
+@pytest.fixture(scope="module")
+def inside():
+    """Concepts planted inside emotions, and the core that was found in them."""
+    benchmark = _benchmark("planted_concepts")
+    made = benchmark.make(0)
+    return benchmark, made, benchmark.find_core(made, 0)
+
+
+def test_concepts_planted_inside_emotions_are_found_by_the_core(inside):
+    benchmark, made, core = inside
+    found = benchmark.judge(made, core, SETTINGS, 0)
+    assert found["concepts_found"] >= 0.9 * found["planted_concepts"]
+    assert found["false_claims"] == 0
+    assert found["mistaken_concepts"] == 0
+    # What all words of an emotion share is claimed for the emotion, and for no concept.
+    assert found["claimed"] >= found["concept_features"] + 3
+
+
+def test_dictionaries_that_learned_nothing_claim_next_to_nothing(inside):
+    benchmark, made, core = inside
+    active = float((encode_rows(core, made.x) > 0).sum(axis=1).mean())
+    for kind in benchmark.KINDS:
+        dull = benchmark.untrained_core(made, kind, 0, active)
+        assert dull.d_sae <= 0.1 * core.d_sae
+        codes = encode_rows(dull, made.x)
+        assert not dull.d_sae or benchmark.claims(made, codes, SETTINGS, 0).height <= 1
