@@ -4,8 +4,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from moodlens.core.files import plain
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
@@ -167,8 +165,6 @@ def metrics_summary(study: Study) -> Summary:
 def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Iterable[str]:
     """The field's own metrics of the SAE, of its core and of an untrained dictionary -> metrics.json."""
     from moodlens.prompts import FACTORS
-    from moodlens.sae.model import encode_rows
-    from moodlens.sae.untrained import untrained
     from moodlens.validate.field import Field
 
     prompts, x, codes = study.prompts, study.x, study.codes()
@@ -182,17 +178,12 @@ def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Itera
         none = KSparse(k=x.shape[1], auroc=None, per_emotion=dict.fromkeys(study.emotions))
         return [study.write(Metrics(n_fitted=0, n_judged=0, dense=none, dictionaries=()))]
     found = [field.measure("sae", codes, study.W_dec())]
-    if study.core_size < codes.shape[1]:
+    if 0 < study.core_size < codes.shape[1]:
         core = slice(0, study.core_size)
         found.append(field.measure("core", codes[:, core], study.W_dec()[core]))
     progress("metrics", 1, 2)
-    train = x[study.rows.where("train", kinds=None)]
-    active = float((codes[field.judge] > 0).sum(axis=1).mean())
-    nothing = untrained("rows", train, d_sae=codes.shape[1], active=active, seed=study.seed)
-    theirs = np.zeros_like(codes)
-    needed = np.concatenate([field.fit, field.judge])
-    theirs[needed] = encode_rows(nothing, x[needed])
-    found.append(field.measure("untrained", theirs, nothing.W_dec.detach().numpy()))
+    nothing = untrained_coded(study, "rows")
+    found.append(field.measure("untrained", nothing.codes, nothing.W_dec))
     progress("metrics", 2, 2)
     record = Metrics(
         n_fitted=len(field.fit), n_judged=len(field.judge), dense=field.dense(), dictionaries=tuple(found)
