@@ -285,6 +285,13 @@ def test_what_untrained_dictionaries_reach_too_says_nothing(name):
     assert verdict.go is (name not in MUST)
 
 
+def test_without_a_core_one_untrained_dictionary_is_the_control():
+    alone = _untrained().model_copy(update={"consensus": {}})
+    verdict, by = _judge(untrained=alone)
+    assert by["selectivity"].state == "uninformative"
+    assert not verdict.go
+
+
 def test_concepts_must_be_spread():
     _, by = _judge(concepts=_inside({"a": 9, "b": 9}, covered=2))
     assert by["concepts"].state == "failed"

@@ -59,8 +59,11 @@ class Measured:
         return table[name].cast(pl.Float64).to_numpy()
 
     def learned_nothing(self, value: Callable[[Claims], float | None]) -> dict[str, float | None]:
-        """What the untrained dictionaries give, by the name of the control."""
-        found = {} if self.untrained is None else self.untrained.consensus
+        """What the untrained dictionaries give, by the name of the control.
+
+        Where the study has no core, one dictionary stands beside one dictionary.
+        """
+        found = {} if self.untrained is None else self.untrained.consensus or self.untrained.alone
         return {f"{kind.replace('-', ' ')} dictionaries": value(claims) for kind, claims in found.items()}
 
     def fewest_untrained(

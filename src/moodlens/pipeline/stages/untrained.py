@@ -4,7 +4,6 @@ from collections.abc import Iterable
 
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
-from moodlens.pipeline.schedule import pool
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.pipeline.stages.proof import panel, untrained_coded
 from moodlens.settings.base import Frozen
@@ -76,27 +75,25 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
     rows, x, core = study.rows, study.x, study.read(Core)
     train = x[rows.where("train", kinds=None)]
     consensus, alone = {}, {}
-    with pool() as each:
-        for done, kind in enumerate(KINDS):
-            progress("untrained dictionaries", 2 * done, 2 * len(KINDS))
-            name = f"untrained-{kind}"
-            if core.members and core.member_size and core.member_active:
-                cores = [
-                    untrained_core(
-                        kind,
-                        train,
-                        [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)],
-                        settings.core,
-                        d_sae=core.member_size,
-                        active=core.member_active,
-                        each=each,
-                    )
-                    for pipeline in range(PIPELINES)
-                ]
-                consensus[name] = claims_of_core(
-                    cores[0], cores[1:], x, rows, study.prompts, rules, panel=panel(study), seed=study.seed
+    for done, kind in enumerate(KINDS):
+        progress("untrained dictionaries", 2 * done, 2 * len(KINDS))
+        name = f"untrained-{kind}"
+        if core.members and core.member_size and core.member_active:
+            cores = [
+                untrained_core(
+                    kind,
+                    train,
+                    [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)],
+                    settings.core,
+                    d_sae=core.member_size,
+                    active=core.member_active,
                 )
-            progress("untrained dictionaries", 2 * done + 1, 2 * len(KINDS))
-            alone[name] = claims_alone(untrained_coded(study, kind), settings.features, seed=study.seed)
+                for pipeline in range(PIPELINES)
+            ]
+            consensus[name] = claims_of_core(
+                cores[0], cores[1:], x, rows, study.prompts, rules, panel=panel(study), seed=study.seed
+            )
+        progress("untrained dictionaries", 2 * done + 1, 2 * len(KINDS))
+        alone[name] = claims_alone(untrained_coded(study, kind), settings.features, seed=study.seed)
     progress("untrained dictionaries", 2 * len(KINDS), 2 * len(KINDS))
     return [study.write(Untrained(consensus=consensus, alone=alone))]
