@@ -23,7 +23,7 @@ from moodlens.settings.study import read_study
 
 CRITERIA = {
     "reconstruction", "sparsity", "selectivity", "interpretability", "causality", "monosemanticity", "stability",
-    "generalization", "compositionality", "orthogonality", "dead_features",
+    "generalization", "compositionality", "orthogonality", "dead_features", "concepts", "bootstrap", "transfer", "negation",
 }  # fmt: skip
 FEATURE_COLUMNS = {
     "feature", "emotion", "auroc_dev", "selectivity_dev", "auroc", "selectivity", "p", "q", "p_maxt", "density",
@@ -139,9 +139,9 @@ def test_the_verdict_has_every_criterion(small_study):
     assert verdict["go"] is False  # 1,200 prompts cannot hold 50 features
     assert {one["id"] for one in verdict["criteria"]} == CRITERIA
     for one in verdict["criteria"]:
-        assert {"id", "label", "threshold", "value", "ci", "control", "passed", "note"} <= set(one)
+        assert {"id", "label", "threshold", "value", "ci", "controls", "passed", "note"} <= set(one)
         assert isinstance(one["passed"], bool)
-        assert one["control"] is None or {"name", "value"} <= set(one["control"])
+        assert all({"name", "value"} == set(control) for control in one["controls"])
     table = pl.read_parquet(small_study / "features.parquet")
     selectivity = next(one for one in verdict["criteria"] if one["id"] == "selectivity")
     assert selectivity["value"] == table["emotion_feature"].sum() >= 3
@@ -158,11 +158,22 @@ def test_a_second_run_touches_nothing(copy, small_settings):
     [
         ("name=other", None, {"report"}),
         ("validation.phase0.n_permutations=60", "probe", {"probe", "verdict", "report"}),
-        ("names.max_words=2", "names", {"names", "verdict", "report"}),
+        ("names.max_words=2", "names", {"names", "untrained", "verdict", "report"}),
         (
             "features.family_size=4",
             "features",
-            {"features", "agreement", "names", "causal", "transfer", "pairs", "verdict", "report"},
+            {
+                "features",
+                "concepts",
+                "untrained",
+                "agreement",
+                "names",
+                "causal",
+                "transfer",
+                "pairs",
+                "verdict",
+                "report",
+            },
         ),
     ],
 )

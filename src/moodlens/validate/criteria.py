@@ -5,6 +5,8 @@ and advised on; its bar is a field of :class:`moodlens.settings.verdict.VerdictS
 were used: those of the verdict itself, and of a stage the ones that its record keeps.
 """
 
+from dataclasses import replace
+
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.stability import FamilyAgreement
 from moodlens.validate.criterion import Criterion, Measured, Reading, at_least, controls, fewest, percent
@@ -67,12 +69,15 @@ def _selectivity(m: Measured, s: VerdictSettings) -> Reading | None:
         for kind, claims in alone.items()
     )
     chance = {"shuffled labels, 95th percentile": selection.shuffled.p95}
-    return at_least(
+    reading = at_least(
         s.min_emotion_features,
         selection.n_emotion_features,
         chance | m.learned_nothing(lambda claims: claims.n_claimed),
         note=f"{judges}; core of {selection.core_size} features{warning}",
     )
+    if m.core is not None and m.core.remark is not None:  # why there is no core
+        return replace(reading, advice=f"No core: {m.core.remark}.")
+    return reading
 
 
 def _concepts(m: Measured, s: VerdictSettings) -> Reading | str | None:

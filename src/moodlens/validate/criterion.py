@@ -12,7 +12,7 @@ from moodlens.study.records.concepts import Concepts
 from moodlens.study.records.estimates import Ci
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Pairs
-from moodlens.study.records.sae import Reconstruction
+from moodlens.study.records.sae import Core, Reconstruction
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.stability import Agreement
 from moodlens.study.records.transfer import Transfer
@@ -32,6 +32,7 @@ class Measured:
 
     emotions: tuple[str, ...]
     reconstruction: Reconstruction | None = None
+    core: Core | None = None
     selection: Selection | None = None
     features: "pl.DataFrame | None" = None
     """One row per feature; columns that are absent or all null were not measured."""

@@ -12,7 +12,7 @@ from moodlens.study.records.causal import Causal
 from moodlens.study.records.concepts import Concepts
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Pairs
-from moodlens.study.records.sae import Reconstruction
+from moodlens.study.records.sae import Core, Reconstruction
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.stability import STABILITY, Agreement, Stability
 from moodlens.study.records.transfer import Transfer
@@ -78,6 +78,7 @@ def verdict(study: Study, settings: VerdictSettings, progress: Progress) -> Iter
     measured = Measured(
         study.emotions,
         reconstruction=study.read(Reconstruction),
+        core=study.read(Core),
         selection=study.read(Selection),
         features=features,
         concepts=study.read(Concepts),

@@ -96,7 +96,7 @@ def _roadmap(verdict: Verdict) -> Table:
         (
             plain_text(criterion.label),
             signs(criterion.threshold),
-            number(criterion.value),
+            number(criterion.value, 4),
             Cell("not measured" if criterion.met is None else "met" if criterion.met else "not met", "none"),
             plain_text("; ".join(criterion.fooled_by)) or NONE,
         )
@@ -160,7 +160,7 @@ def next_steps(subject: Subject) -> Blocks:
         return
     items = []
     for criterion in verdict.criteria:
-        if criterion.passed:
+        if criterion.passed or criterion.state == "not asked":
             continue
         advice = plain_text(criterion.advice.removeprefix(f"{criterion.label}: "))
         if criterion.state == "not measured":
