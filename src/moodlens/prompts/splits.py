@@ -28,7 +28,7 @@ _EXTRA = 4
 
 _CONCEPT = 0.4
 """Weight of a group of a concept beside the mean rows of one: measured to keep every emotion within 1 % of its shares
-and each concept of the grammar at eight test groups and more."""
+and each concept of the grammar at twenty test groups and more."""
 
 Stratum = tuple[str | None, str | None]
 """What is dealt in proportion: (emotion, None); each concept in it, (emotion, concept); rows without an emotion by kind
