@@ -6,7 +6,7 @@ dictionaries too; what they cannot do is agree with each other. So the control o
 included, on untrained members; what a single untrained dictionary would claim stands beside it as a warning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Rules:
 
 def claims_of_core(
     sae: SAE,
-    others: Sequence[SAE],
+    others: Callable[[], Sequence[SAE]],
     x: np.ndarray,
     rows: Rows,
     prompts: "pl.DataFrame",
@@ -58,7 +58,7 @@ def claims_of_core(
 
     Args:
         sae: the core; may be without a feature.
-        others: cores of other untrained dictionaries, in which its features are looked for.
+        others: makes cores of other untrained dictionaries, in which its features are looked for if it claims any.
         x: ``(n, d_in)`` raw embeddings.
         rows: of the study.
         prompts: the study's prompt table.
@@ -82,7 +82,7 @@ def claims_of_core(
         causes = causality(coded, table, families, rules.causal, seed=seed, panel=panel)
         found["interpretable_per_emotion"] = named.summary.per_emotion
         found["causal_per_emotion"] = causes.summary.per_emotion
-        found["stable_share"] = _stable(sae, others, x, codes, rows, table, rules, seed)
+        found["stable_share"] = _stable(sae, others(), x, codes, rows, table, rules, seed)
     return claims.model_copy(update=found)
 
 

@@ -1,6 +1,7 @@
 """The stage of the controls that learned nothing: untrained dictionaries through the whole pipeline."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
@@ -14,9 +15,6 @@ from moodlens.settings.validation import CausalSettings, StabilitySettings
 from moodlens.study.records.sae import Core
 from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.study import Study
-
-PIPELINES = 2
-"""Untrained pipelines of each kind: one that claims, and one in which its claims are looked for."""
 
 
 class UntrainedSection(Frozen):
@@ -79,19 +77,27 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
         progress("untrained dictionaries", 2 * done, 2 * len(KINDS))
         name = f"untrained-{kind}"
         if core.members and core.member_size and core.member_active:
-            cores = [
-                untrained_core(
-                    kind,
-                    train,
-                    [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)],
-                    settings.core,
-                    d_sae=core.member_size,
-                    active=core.member_active,
-                )
-                for pipeline in range(PIPELINES)
-            ]
+            find = partial(
+                untrained_core,
+                kind,
+                train,
+                settings=settings.core,
+                d_sae=core.member_size,
+                active=core.member_active,
+            )
+            first, second = (
+                [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)]
+                for pipeline in range(2)
+            )
             consensus[name] = claims_of_core(
-                cores[0], cores[1:], x, rows, study.prompts, rules, panel=panel(study), seed=study.seed
+                find(first),
+                lambda find=find, seeds=second: [find(seeds)],
+                x,
+                rows,
+                study.prompts,
+                rules,
+                panel=panel(study),
+                seed=study.seed,
             )
         progress("untrained dictionaries", 2 * done + 1, 2 * len(KINDS))
         alone[name] = claims_alone(untrained_coded(study, kind), settings.features, seed=study.seed)
