@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from moodlens.stats.logistic import choose_strength, fit_many, log_odds
+from moodlens.stats.logistic import choose_strength, fit_many, group_weights, log_odds
 
 
 @pytest.mark.parametrize("c", [0.01, 1.0])
@@ -47,3 +47,22 @@ def test_log_odds_are_those_of_the_softmax():
     np.testing.assert_allclose(
         np.stack([log_odds(logits, c) for c in range(4)], axis=1), np.log(p / (1 - p)), atol=1e-9
     )
+
+
+def test_every_group_counts_alike_and_every_label():
+    labels = np.array([0, 0, 0, 0, 1, 1])
+    groups = np.array([7, 7, 7, 3, 5, 5])
+    weights = group_weights(labels, groups)
+    assert weights.sum() == pytest.approx(len(labels))
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert weights[:3].sum() == pytest.approx(weights[3])
+
+
+def test_a_weight_of_two_is_a_row_that_stands_twice():
+    rng = np.random.default_rng(3)
+    x, labels = rng.normal(size=(60, 4)), rng.integers(3, size=60)
+    twice = np.arange(60) < 20
+    both = fit_many(x, labels[None], 3, weights=1.0 + twice)
+    copied = fit_many(np.concatenate([x, x[twice]]), np.concatenate([labels, labels[twice]])[None], 3)
+    for one, other in zip(both, copied, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-3)

@@ -18,7 +18,7 @@ from moodlens.core import BadInput
 from moodlens.core.labels import NEUTRAL
 from moodlens.stats.contrast import difference_in_means, unit_rows
 from moodlens.stats.equal import nearly_constant
-from moodlens.stats.logistic import choose_strength, live_scale, log_odds
+from moodlens.stats.logistic import choose_strength, group_weights, live_scale, log_odds
 from moodlens.study.rows import Rows
 
 READOUTS = ("probe", "centroid")
@@ -53,7 +53,7 @@ class DenseBaselines:
 
     @classmethod
     def fit(
-        cls, x: np.ndarray, rows: Rows, seed: int, *, l2_strength: float = L2_STRENGTH
+        cls, x: np.ndarray, rows: Rows, seed: int, *, l2_strength: float = L2_STRENGTH, by_group: bool = False
     ) -> "DenseBaselines":
         """Fit both on the given rows, and nothing else.
 
@@ -62,6 +62,7 @@ class DenseBaselines:
             rows: plain and neutral ones are fitted on. Neutral is a negative of every emotion; each emotion needs a row.
             seed: of the draw of :data:`PROBE_ROWS` rows for the probe, where there are more.
             l2_strength: of the probe, on standardised embeddings.
+            by_group: in the probe every group counts alike, not every text.
 
         Raises:
             BadInput: an emotion has no row, only one class is there, all rows are equal, or shapes disagree.
@@ -78,7 +79,8 @@ class DenseBaselines:
             raise BadInput(
                 "embeddings: all rows are equal but for rounding, so nothing can be read from them"
             )
-        weights, bias = _fit_probe(x, label, rows.n_emotions, seed, l2_strength)
+        group = rows.group[known] if by_group else None
+        weights, bias = _fit_probe(x, label, group, rows.n_emotions, seed, l2_strength)
         means = difference_in_means(x, label, rows.n_emotions)
         return cls(rows.emotions, x.mean(axis=0), means, weights, bias)
 
@@ -99,7 +101,12 @@ class DenseBaselines:
 
 
 def _fit_probe(
-    x: np.ndarray, labels: np.ndarray, n_emotions: int, seed: int, l2_strength: float
+    x: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray | None,
+    n_emotions: int,
+    seed: int,
+    l2_strength: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Multinomial logistic regression on standardised rows, folded back to raw embeddings."""
     from sklearn.linear_model import LogisticRegression
@@ -107,11 +114,13 @@ def _fit_probe(
     if len(x) > PROBE_ROWS:
         keep = np.sort(np.random.default_rng(seed).choice(len(x), PROBE_ROWS, replace=False))
         x, labels = x[keep], labels[keep]
+        groups = None if groups is None else groups[keep]
     target = np.where(labels < 0, n_emotions, labels)
     mean, std = x.mean(axis=0), live_scale(x.std(axis=0))
-    # "balanced" so that many neutral rows do not change what the directions are, only the bias.
-    model = LogisticRegression(C=1 / l2_strength, max_iter=1000, class_weight="balanced")
-    model.fit((x - mean) / std, target)
+    # Classes are balanced so that many neutral rows do not change what the directions are, only the bias.
+    row_weights = group_weights(target, np.arange(len(x)) if groups is None else groups)
+    model = LogisticRegression(C=1 / l2_strength, max_iter=1000)
+    model.fit((x - mean) / std, target, sample_weight=row_weights)
     weights, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn keeps one row for two classes
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
@@ -137,7 +146,8 @@ class Readout:
     def fit(cls, x: np.ndarray, rows: Rows, seed: int) -> "Readout":
         """Fit on the plain and neutral of ``rows``, ``x (n, d_in)``; neutral is a class of its own in the probe.
 
-        How strongly the probe is regularised is chosen on left-out groups of the same rows.
+        Every group counts alike in the probe. How strongly it is regularised is chosen on left-out groups of the same
+        rows.
 
         Raises:
             BadInput: an emotion has no row, or is the only class.
@@ -145,7 +155,7 @@ class Readout:
         x = np.asarray(x, dtype=np.float64)
         standard = (x - x.mean(axis=0)) / live_scale(x.std(axis=0))
         strength = choose_strength(standard, rows.label, rows.group, seed=seed)
-        probe = DenseBaselines.fit(x, rows, seed, l2_strength=strength)
+        probe = DenseBaselines.fit(x, rows, seed, l2_strength=strength, by_group=True)
         centred = x - probe.mean
         centroids = unit_rows(
             np.stack([centred[rows.label == c].mean(axis=0) for c in range(rows.n_emotions)])
