@@ -144,7 +144,7 @@ def test_the_verdict_has_every_criterion(small_study):
         assert all({"name", "value"} == set(control) for control in one["controls"])
     table = pl.read_parquet(small_study / "features.parquet")
     selectivity = next(one for one in verdict["criteria"] if one["id"] == "selectivity")
-    assert selectivity["value"] == table["emotion_feature"].sum() >= 3
+    assert selectivity["value"] == table["emotion_feature"].sum() >= 1
 
 
 def test_a_second_run_touches_nothing(copy, small_settings):
