@@ -65,16 +65,16 @@ def one_torch_thread() -> Iterator[int]:
     """Keep torch to one thread a call, and yield how many it had.
 
     Its own threads spin on after a product and take the cores that a :class:`ThreadTeam` works on; and a product cut by
-    the number of threads would depend on it in the last bit. Threads started inside inherit the limit.
+    the number of threads would depend on it in the last bit. Threads started inside inherit the limit. The same holds of
+    numpy's BLAS, which is limited too.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
-    if threads == 1:
-        yield threads
-        return
     torch.set_num_threads(1)
     try:
-        yield threads
+        with threadpool_limits(1, user_api="blas"):
+            yield threads
     finally:
         torch.set_num_threads(threads)

@@ -193,6 +193,12 @@ def pool() -> Iterator[Callable[..., Iterable[Any]]]:
         yield threads.map
 
 
+def shared_map(function: Callable[..., Any], *items: Iterable[Any]) -> list[Any]:
+    """``list(map(...))`` on a :func:`pool` of its own: what runs before and after it has all the threads."""
+    with pool() as each:
+        return list(each(function, *items))
+
+
 def _take_cores(n: int) -> None:
     """Let BLAS, OpenMP and torch start ``n`` threads in a call from this thread."""
     from threadpoolctl import threadpool_limits

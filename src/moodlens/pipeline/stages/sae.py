@@ -11,7 +11,7 @@ from moodlens.core.errors import BadInput
 from moodlens.core.files import digest
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
-from moodlens.pipeline.schedule import pool
+from moodlens.pipeline.schedule import shared_map
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.sae import cores
 from moodlens.sae.metrics import baseline_metrics, reconstruction_metrics
@@ -246,15 +246,14 @@ def _with_core(
             for name, n in numbers.items()
         }
         return cores.find_cores(
-            x, val, seeds, core, plan.d_sae, control=control, each=each, progress=progress
+            x, val, seeds, core, plan.d_sae, control=control, each=shared_map, progress=progress
         )
 
     groups = study.rows.group[study.rows.where("train", kinds=None)]
-    with pool() as each:
-        found = find(train, {MAIN: 0} | {f"seed-{i + 1}": i + 1 for i in range(settings.seeds)})
-        for i in range(core.bootstraps):
-            drawn = cores.bootstrap(groups, cores.derived(study.seed, cores.DRAW, i))
-            found |= find(train[drawn], {f"bootstrap-{i + 1}": BOOTSTRAPS + i})
+    found = find(train, {MAIN: 0} | {f"seed-{i + 1}": i + 1 for i in range(settings.seeds)})
+    for i in range(core.bootstraps):
+        drawn = cores.bootstrap(groups, cores.derived(study.seed, cores.DRAW, i))
+        found |= find(train[drawn], {f"bootstrap-{i + 1}": BOOTSTRAPS + i})
     own, trained = found[MAIN].sae, None
     seed = cores.derived(study.seed, cores.REST, 0)
     wide = cores.rest_settings(chosen, train.shape[1]) if own.d_sae else chosen
