@@ -22,7 +22,7 @@ from moodlens.study.records.concepts import ConceptCount, Concepts, EmotionConce
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Compositionality, FamilyPair, Orthogonality, Pairs
 from moodlens.study.records.prompts import PROMPTS, Prompts
-from moodlens.study.records.sae import SWEEP, Reconstruction, Sweep
+from moodlens.study.records.sae import SWEEP, Core, Reconstruction, Sweep
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.records.transfer import Transfer
 from moodlens.study.records.untrained import Claims, Untrained
@@ -163,6 +163,9 @@ def make_study(
     fits = {"held_out": metrics | {"d_sae": d_sae}, "train": seen, "baselines": base, "rows": rows}
     rebuilt = Reconstruction.model_validate(fits)
     rebuilt.write(folder)
+    Core(
+        members=4, atoms=40, member_size=64, found=(0, 0, 10, 0, 30), explained_variance=0.5, pipelines={"main": 40, "seed-1": 38}
+    ).write(folder)  # fmt: skip
     tried, reason = sweep_table(rng)
     SWEEP.write(folder, tried)
     Sweep(settings=settings.sae, reason=reason, n_tried=tried.height).write(folder)

@@ -196,7 +196,7 @@ def test_features_show_top_deciles_and_misses(page):
 
 
 def test_families_stand_beside_those_of_other_seeds(study, tmp_path, markdown):
-    assert "Families beside those of 2 other seeds" in markdown
+    assert "Families beside those of 2 other pipelines" in markdown
     assert (
         "families: direction cosine 0.83 (random families 0.13), reading correlation 0.79 (0.24)" in markdown
     )
@@ -204,6 +204,21 @@ def test_families_stand_beside_those_of_other_seeds(study, tmp_path, markdown):
     folder = copy_study(study, tmp_path / "s")
     (folder / "agreement.json").unlink()
     assert "Families beside those of" not in written(folder)[1]
+
+
+def test_the_core_is_said_and_how_often_its_features_were_found(page, markdown):
+    assert "The first 40 features are the core: what 4 narrow SAEs of 64 features agree on" in markdown
+    _, *rows = page.tables["In how many of the narrow SAEs each feature of the core was found"]
+    assert rows == [["2", "10"], ["4", "30"]]
+
+
+def test_the_studys_claims_stand_above_those_of_untrained_dictionaries(rendered, page):
+    _, own, *others = page.tables["Dictionaries that learned nothing, by the same rules"]
+    selection, names = (read_json(rendered / f"{name}.json") for name in ("selection", "names"))
+    assert own[0] == "this study"
+    assert own[1:3] == [str(selection["core_size"]), str(selection["n_emotion_features"])]
+    assert own[4] == str(sum(names["per_emotion"].values()))
+    assert len(others) == 4
 
 
 def test_what_is_amiss_with_the_texts_is_said(markdown):

@@ -10,9 +10,13 @@ from moodlens.report.document import Picture, Table
 from moodlens.report.numbers import NONE, number, percent
 from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic, needs
+from moodlens.study.records.causal import Causal
+from moodlens.study.records.concepts import Concepts
+from moodlens.study.records.names import Names
 from moodlens.study.records.selection import Selection
+from moodlens.study.records.transfer import Transfer
 from moodlens.study.records.untrained import Claims, Untrained
-from moodlens.study.records.verdict import FEATURES
+from moodlens.study.records.verdict import FEATURES, Verdict
 
 if TYPE_CHECKING:
     import polars as pl
@@ -48,11 +52,9 @@ def tested(_: Subject, selection: Selection, features: "pl.DataFrame") -> Blocks
 @needs(Untrained)
 def learned_nothing(subject: Subject, selection: Selection, untrained: Untrained) -> Blocks:
     """What dictionaries that learned nothing claim by the same rules, and what one would without a consensus."""
-    rows = [_row("this study", selection.core_size, selection.n_emotion_features, None)]
-    for kind, claims in untrained.consensus.items():
-        rows.append(_row(f"{kind.replace('-', ' ')}, consensus", claims.n_features, claims.n_claimed, claims))
-    for kind, claims in untrained.alone.items():
-        rows.append(_row(f"{kind.replace('-', ' ')}, one alone", claims.n_features, claims.n_claimed, claims))
+    rows = [_row("this study", _own(subject, selection))]
+    for agreed, found in (("consensus", untrained.consensus), ("one alone", untrained.alone)):
+        rows += [_row(f"{kind.replace('-', ' ')}, {agreed}", claims) for kind, claims in found.items()]
     yield Table(
         "Dictionaries that learned nothing, by the same rules",
         (
@@ -73,20 +75,38 @@ def learned_nothing(subject: Subject, selection: Selection, untrained: Untrained
     )
 
 
-def _row(name: str, n_features: int, n_claimed: int, claims: Claims | None) -> tuple[str, ...]:
+def _own(subject: Subject, selection: Selection) -> Claims:
+    """The study's claims, as those of the untrained dictionaries are counted."""
+    concepts, names, causal = (subject.get(record) for record in (Concepts, Names, Causal))
+    verdict, transfer = subject.get(Verdict), subject.get(Transfer)
+    judged = {} if verdict is None else {criterion.id: criterion.value for criterion in verdict.criteria}
+    return Claims(
+        n_features=selection.core_size,
+        active_share=0.0,
+        n_claimed=selection.n_emotion_features,
+        per_emotion=selection.per_emotion,
+        held_out_auroc=None if transfer is None else transfer.held_out.family_auroc,
+        concepts_per_emotion=concepts.per_emotion if concepts is not None and concepts.asked else None,
+        interpretable_per_emotion=None if names is None else names.per_emotion,
+        causal_per_emotion=None if causal is None else causal.per_emotion,
+        stable_share=judged.get("stability"),
+    )
+
+
+def _row(name: str, claims: Claims) -> tuple[str, ...]:
     def total(counts: dict[str, int] | None) -> str:
         return NONE if counts is None else number(sum(counts.values()))
 
-    more = (NONE,) * 5
-    if claims is not None:
-        more = (
-            total(claims.concepts_per_emotion),
-            total(claims.interpretable_per_emotion),
-            total(claims.causal_per_emotion),
-            NONE if claims.stable_share is None else percent(claims.stable_share),
-            number(claims.held_out_auroc),
-        )
-    return (name, number(n_features), number(n_claimed), *more)
+    return (
+        name,
+        number(claims.n_features),
+        number(claims.n_claimed),
+        total(claims.concepts_per_emotion),
+        total(claims.interpretable_per_emotion),
+        total(claims.causal_per_emotion),
+        NONE if claims.stable_share is None else percent(claims.stable_share),
+        number(claims.held_out_auroc),
+    )
 
 
 @style.look()

@@ -12,7 +12,7 @@ from moodlens.report.numbers import number, percent
 from moodlens.report.subject import SAE_MAIN, Need, Subject
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import signs
-from moodlens.study.records.sae import SWEEP, Baseline, Metrics, Reconstruction, Sweep
+from moodlens.study.records.sae import SWEEP, Baseline, Core, Metrics, Reconstruction, Sweep
 from moodlens.study.study import MAIN, Study
 
 if TYPE_CHECKING:
@@ -34,6 +34,30 @@ def shape(_: Subject, sae: "SAE") -> Blocks:
             f"l1_coefficient {trained.l1_coefficient:g}" if l1 else f"k {trained.k}",
         ]
     yield Paragraph(f"SAE {MAIN}: {', '.join(facts)}.")
+
+
+@needs(Core)
+def core(_: Subject, sae: "SAE", found: Core) -> Blocks:
+    """The features that may be claimed: what several SAEs agree on, or why there are none."""
+    if not found.members:
+        yield Paragraph(f"No core was asked for: each of the {found.atoms:,} features may be claimed.")
+        return
+    if found.remark is not None:
+        yield Paragraph(f"No core: {found.remark}.")
+        return
+    others = ", ".join(f"{plain_text(name)} {n:,}" for name, n in found.pipelines.items() if name != MAIN)
+    yield Paragraph(
+        f"The first {found.atoms:,} features are the core: what {found.members} narrow SAEs of {found.member_size:,} features "
+        f"agree on, found without a label. Only they are tested and claimed; the other {sae.d_sae - found.atoms:,} rebuild what "
+        f"they leave. Alone, the core explains {number(found.explained_variance)} of the variance of test texts. Cores of "
+        f"other pipelines: {others}."
+    )
+    yield Table(
+        "In how many of the narrow SAEs each feature of the core was found",
+        ("Narrow SAEs", "Features"),
+        tuple((str(n), number(atoms)) for n, atoms in enumerate(found.found) if atoms),
+        numeric=frozenset({0, 1}),
+    )
 
 
 @needs(Reconstruction, absent="reconstruction on held-out texts")
@@ -95,13 +119,19 @@ HISTORIES = Need(f"sae/{MAIN}/history.jsonl", "train", read_histories)
 
 @needs(HISTORIES)
 def training(_: Subject, sae: "SAE", histories: dict[str, list]) -> Blocks:
-    """Training curves of the study's SAE and of the other seeds."""
+    """Training curves of the study's SAE and of the others that were kept."""
+    split = sae.core_size < sae.d_sae
+    whose = (
+        "Thick: the rest, whose explained variance is of what the core leaves. Thin: one narrow SAE of each of two pipelines."
+        if split
+        else f"One line for each of {len(histories)} SAEs; the study's own is thick."
+    )
     yield Picture(
         "training",
-        f"One line for each of {len(histories)} SAEs; the study's own is thick. Early stopping kept the epoch with the "
-        "lowest validation loss. A growing gap between train and validation is memorising.",
+        f"{whose} Early stopping kept the epoch with the lowest validation loss. A growing gap between train and "
+        "validation is memorising.",
         "Training curves: loss, explained variance, L0 and share of dead features over epochs.",
-        lambda: training_curves(histories, sae.d_sae),
+        lambda: training_curves(histories, sae.d_sae, others="narrow SAEs" if split else "other seeds"),
     )
 
 
@@ -152,12 +182,15 @@ def pareto_front(_: Subject, trained: "pl.DataFrame", _choice: Sweep, measured: 
 
 
 @style.look()
-def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], d_sae: int) -> "Figure":
+def training_curves(
+    histories: Mapping[str, Sequence[Mapping[str, Any]]], d_sae: int, *, others: str = "other seeds"
+) -> "Figure":
     """Loss, explained variance, L0 and dead share over epochs, one line for each seed, train and validation.
 
     Args:
         histories: SAE name -> one entry an epoch (``epoch, loss, explained_variance, l0, dead`` and ``val_*``).
         d_sae: features of the dictionary, to turn the count of dead ones into a share.
+        others: what the SAEs after the first are.
     """
     from matplotlib.lines import Line2D
 
@@ -185,15 +218,15 @@ def training_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], d_sae:
         axes.grid(axis="y")
     _cut_first_epochs(grid.flat[1])
     grid.flat[3].set_ylim(bottom=0)
-    others = len(histories) - 1
+    n_others = len(histories) - 1
     handles = [
         Line2D([], [], color=style.ACCENT, lw=1.5),
         Line2D([], [], color=style.MUTED, lw=1.5, ls=dashes),
     ]
     names = ["validation", "train"]
-    if others:
+    if n_others:
         handles.append(Line2D([], [], color=style.ACCENT, lw=0.7, alpha=0.55))
-        names.append(f"other seeds ({others})")
+        names.append(f"{others} ({n_others})")
     style.legend_below(figure, handles, names)
     return figure
 
@@ -267,7 +300,7 @@ def sweep_pareto(frame: "pl.DataFrame", control: Baseline | None = None) -> "Fig
 DICTIONARY = Topic(
     "sae",
     "The sparse autoencoder",
-    (shape, reconstruction, training),
+    (shape, core, reconstruction, training),
     needs=(SAE_MAIN,),
     absent="the sparse autoencoder",
 )

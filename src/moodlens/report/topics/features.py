@@ -31,7 +31,8 @@ def counts(_: Subject, _features: "pl.DataFrame", selection: Selection) -> Block
     shuffled, alone = selection.shuffled, selection.threshold_only
     mean, p95 = number(shuffled.mean, 1), number(shuffled.p95, 1)
     yield Paragraph(
-        f"{selection.n_emotion_features:,} emotion features among {selection.n_alive:,} alive; under shuffled labels the "
+        f"{selection.n_emotion_features:,} emotion features among the {selection.core_size:,} that may be claimed (of "
+        f"{selection.n_features:,}, {selection.n_alive:,} of them alive); under shuffled labels the "
         f"same procedure finds {mean} on average (95th percentile {p95}, {len(shuffled.counts)} full repeats). "
         f"{selection.n_groups_test:,} independent groups judged them. Each feature's emotion was fixed on train and "
         "validation texts; every number below is from test texts, which had no part in that."
@@ -246,7 +247,7 @@ def selectivity_auroc(
             others["auroc"], others["selectivity"], s=6, color=style.BAND, linewidths=0, rasterized=others.height > 1500
         )
     ]  # fmt: skip
-    names = [f"not an emotion feature ({others.height:,})"]
+    names = [f"not claimed: core ({others['core'].sum():,}) and rest ({(~others['core']).sum():,})"]
     for emotion, mark in zip(emotions, style.marks(len(emotions)), strict=True):
         found = alive.filter(pl.col("emotion_feature") & (pl.col("emotion") == emotion))
         points = axes.scatter(

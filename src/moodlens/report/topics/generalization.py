@@ -200,8 +200,8 @@ def held_out_drop(features: "pl.DataFrame", emotions: tuple[str, ...]) -> "Figur
         return style.nothing("no emotion feature to follow")
     figure, axes = style.canvas(style.WIDTH * 0.62, 3.6)
     areas = np.concatenate([features["auroc"].to_numpy(), features["held_out_auroc"].to_numpy(), [0.5]])
-    low = float(np.nanmin(areas)) - 0.02
-    axes.plot([low, 1], [low, 1], color=style.BAND, lw=1, zorder=0)
+    low, high = float(np.nanmin(areas)) - 0.01, min(1.01, float(np.nanmax(areas)) + 0.01)
+    axes.plot([low, high], [low, high], color=style.BAND, lw=1, zorder=0)
     handles, names = [], []
     for emotion, mark in zip(emotions, style.marks(len(emotions)), strict=True):
         of_emotion = features.filter(features["emotion"] == emotion)
@@ -215,8 +215,8 @@ def held_out_drop(features: "pl.DataFrame", emotions: tuple[str, ...]) -> "Figur
     axes.set(
         xlabel="AUROC on test texts",
         ylabel="AUROC on held-out words and scenes",
-        xlim=(low, 1.01),
-        ylim=(low, 1.01),
+        xlim=(low, high),
+        ylim=(low, high),
     )
     axes.set_aspect("equal")
     axes.grid()
@@ -227,5 +227,10 @@ def held_out_drop(features: "pl.DataFrame", emotions: tuple[str, ...]) -> "Figur
 GENERALIZATION = Topic(
     "generalization",
     "Generalization and transfer",
-    (verdict_says("generalization"), features_held_out, families_held_out, texts_of_others),
+    (
+        verdict_says("transfer", "generalization", "negation"),
+        features_held_out,
+        families_held_out,
+        texts_of_others,
+    ),
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @needs(FEATURES)
 def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
-    """Emotion features beside their matches in the SAEs of other seeds."""
+    """Claimed features beside their matches in other pipelines."""
     rows = table.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
     yield Picture(
         "stability",
@@ -34,7 +34,7 @@ def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: 
 
 @needs(Agreement)
 def agreement(_: Subject, _seeds: Stability, _table: "pl.DataFrame", families: Agreement) -> Blocks:
-    """Families beside those of the other seeds."""
+    """Families beside those of the other pipelines."""
     rows = tuple(
         (
             emotion_label(emotion),
@@ -47,23 +47,23 @@ def agreement(_: Subject, _seeds: Stability, _table: "pl.DataFrame", families: A
     )
     if rows:
         yield Table(
-            f"Families beside those of {families.n_seeds} other seeds",
+            f"Families beside those of {families.n_seeds} other pipelines",
             (
                 "Family", "Direction, cosine: mean (least)", "Random families", "Reading, correlation: mean (least)",
                 "Random families",
             ),
             rows,
             numeric=frozenset(range(1, 5)),
-            note="Every seed's families are found by the same rule on the same texts. Direction: what a family adds when it "
+            note="Every pipeline's families are found by the same rule on the same texts. Direction: what a family adds when it "
             "steers. Reading: its score of test texts. Random families: 95th percentile of as many live features of the "
-            "other seed with the same weights. All seeds choose for the same labels: agreement says that the rule finds "
-            "the same thing in every SAE. Features may differ while families agree.",
+            "other pipeline with the same weights. All choose for the same labels: agreement says that the rule finds "
+            "the same thing in every core. Features may differ while families agree.",
         )  # fmt: skip
 
 
 @style.look()
 def stability_histogram(rows: "pl.DataFrame", seeds: Stability) -> "Figure":
-    """Left: decoder cosine of each emotion feature with its partner in other seeds. Right: how often it reappears.
+    """Left: decoder cosine of each emotion feature with its partner in other pipelines. Right: how often it reappears.
 
     Args:
         rows: of stability.parquet, those of emotion features.
@@ -82,7 +82,7 @@ def stability_histogram(rows: "pl.DataFrame", seeds: Stability) -> "Figure":
     )
     left.set(
         title=f"n = {rows.height} emotion features",
-        xlabel="decoder cosine with its match, mean over seeds",
+        xlabel="decoder cosine with its match, mean over pipelines",
         ylabel="emotion features",
         xlim=(0, 1),
     )
@@ -92,7 +92,7 @@ def stability_histogram(rows: "pl.DataFrame", seeds: Stability) -> "Figure":
     right.bar(places, counts, color=style.ACCENT, width=0.75)
     for place, count in zip(places, counts, strict=True):
         right.text(place, count, f"{count}", ha="center", va="bottom")
-    right.set(xlabel=f"other seeds it reappears in (of {n_seeds})", ylabel="emotion features")
+    right.set(xlabel=f"other pipelines it reappears in (of {n_seeds})", ylabel="emotion features")
     right.set_xticks(places)
     right.margins(y=0.15)
     style.legend_below(figure, *left.get_legend_handles_labels())
