@@ -274,7 +274,6 @@ UNTRAINED = {
     "interpretability": {"interpretable_per_emotion": {"a": 10, "b": 10}},
     "causality": {"causal_per_emotion": {"a": 10, "b": 10}},
     "stability": {"stable_share": 0.85},
-    "generalization": {"held_out_auroc": 0.85},
 }
 
 
@@ -290,6 +289,39 @@ def test_without_a_core_one_untrained_dictionary_is_the_control():
     verdict, by = _judge(untrained=alone)
     assert by["selectivity"].state == "uninformative"
     assert not verdict.go
+
+
+def test_families_of_one_untrained_dictionary_are_a_control_of_generalization():
+    known = _untrained()
+    reads = known.alone["untrained-rows"].model_copy(update={"held_out_auroc": 0.85})
+    _, by = _judge(untrained=known.model_copy(update={"alone": {"untrained-rows": reads}}))
+    assert by["generalization"].state == "uninformative"
+
+
+def test_what_one_untrained_dictionary_gives_stands_in_the_note():
+    known = _untrained()
+    found = known.alone["untrained-rows"].model_copy(update={"causal_per_emotion": {"a": 8, "b": 11}})
+    _, by = _judge(untrained=known.model_copy(update={"alone": {"untrained-rows": found}}))
+    assert by["causality"].passed
+    assert "one untrained dictionary, chosen alike without a consensus: a 8, b 11" in by["causality"].note
+
+
+def test_without_a_core_its_names_concepts_and_causes_are_the_controls():
+    found = _untrained().alone["untrained-rows"].model_copy(
+        update={
+            "n_claimed": 10, "concepts_per_emotion": {"a": 7, "b": 7}, "interpretable_per_emotion": {"a": 11, "b": 2},
+            "causal_per_emotion": {"a": 10, "b": 1},
+        }
+    )  # fmt: skip
+    _, by = _judge(untrained=Untrained(consensus={}, alone={"untrained-rows": found}))
+    for name in ("concepts", "interpretability", "causality"):
+        assert by[name].state == "uninformative", name
+
+
+def test_concepts_are_asked_of_every_emotion_or_of_none():
+    verdict, by = _judge(concepts=_inside({"a": 9}))
+    assert by["concepts"].state == "not asked"
+    assert verdict.left_out == ("concepts: of b the texts name fewer than two concepts with enough groups",)
 
 
 def test_concepts_must_be_spread():

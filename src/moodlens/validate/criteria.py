@@ -49,9 +49,9 @@ def _sparsity(m: Measured, s: VerdictSettings) -> Reading | None:
 
 def _selectivity_bar(s: VerdictSettings, m: Measured) -> str:
     if m.selection is None:
-        return f">= {s.min_emotion_features} features of the core that hold an emotion on test"
+        return f">= {s.min_emotion_features} features that may be claimed and hold an emotion on test"
     rule = f"q < {m.selection.q:g} and selectivity > {m.selection.min_selectivity:g}"
-    return f">= {s.min_emotion_features} features of the core with {rule} on test"
+    return f">= {s.min_emotion_features} claimed features: {rule} on test"
 
 
 def _selectivity(m: Measured, s: VerdictSettings) -> Reading | None:
@@ -86,6 +86,9 @@ def _concepts(m: Measured, s: VerdictSettings) -> Reading | str | None:
     if not m.concepts.asked:
         return "the texts name no concepts inside their emotions"
     found = m.concepts.emotions
+    silent = [emotion for emotion in m.emotions if emotion not in found]
+    if silent:
+        return f"of {', '.join(silent)} the texts name fewer than two concepts with enough groups"
     covered = all(part.n_covered >= min(s.min_concepts, len(part.concepts)) for part in found.values())
     spread = ", ".join(f"{name} {part.n_covered} of {len(part.concepts)}" for name, part in found.items())
     chance = {"shuffled concepts, 95th percentile": max(part.shuffled_p95 for part in found.values())}
@@ -95,7 +98,7 @@ def _concepts(m: Measured, s: VerdictSettings) -> Reading | str | None:
         tuple(found),
         s.min_concept_features,
         also=covered,
-        more=f"; concepts covered: {spread}",
+        more=f"; concepts covered: {spread}" + m.alone(lambda claims: claims.concepts_per_emotion),
     )
 
 
@@ -109,7 +112,7 @@ def _interpretability(m: Measured, s: VerdictSettings) -> Reading | str | None:
         | m.fewest_untrained(lambda claims: claims.interpretable_per_emotion),
         m.emotions,
         s.min_interpretable,
-        more=f"; {m.names.rule}",
+        more=m.alone(lambda claims: claims.interpretable_per_emotion) + f"; {m.names.rule}",
     )
 
 
@@ -127,7 +130,7 @@ def _causality(m: Measured, s: VerdictSettings) -> Reading | None:
         chance | m.fewest_untrained(lambda claims: claims.causal_per_emotion),
         m.emotions,
         s.min_causal,
-        more=f"; {causal.rule}",
+        more=m.alone(lambda claims: claims.causal_per_emotion) + f"; {causal.rule}",
     )
 
 

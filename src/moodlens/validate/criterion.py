@@ -67,6 +67,15 @@ class Measured:
         found = {} if self.untrained is None else self.untrained.consensus or self.untrained.alone
         return {f"{kind.replace('-', ' ')} dictionaries": value(claims) for kind, claims in found.items()}
 
+    def alone(self, counts: Callable[[Claims], Mapping[str, int] | None]) -> str:
+        """What as many features of one untrained dictionary give, chosen alike but for the consensus: a warning."""
+        found = None if self.untrained is None else self.untrained.alone.get("untrained-rows")
+        per = None if found is None else counts(found)
+        if not per:
+            return ""
+        listed = ", ".join(f"{emotion} {n}" for emotion, n in per.items())
+        return f"; as many features of one untrained dictionary, chosen alike without a consensus: {listed}"
+
     def fewest_untrained(
         self, counts: Callable[[Claims], Mapping[str, int] | None]
     ) -> dict[str, float | None]:

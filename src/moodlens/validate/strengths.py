@@ -68,10 +68,16 @@ def _generalization(m: Measured, s: VerdictSettings) -> Reading | str | None:
     if held_out.family_auroc is None:
         return held_out.note
     chance: dict[str, float | None] = {"families of random alive features": held_out.control_auroc}
+    alone = {} if m.untrained is None else m.untrained.alone
+    # A consensus of untrained dictionaries has no family to read with; one of them has.
+    chance |= {
+        f"families of one {kind.replace('-', ' ')} dictionary": claims.held_out_auroc
+        for kind, claims in alone.items()
+    }
     return at_least(
         s.min_held_out_auroc,
         held_out.family_auroc,
-        chance | m.learned_nothing(lambda claims: claims.held_out_auroc),
+        chance,
         note=held_out.note,
         ci=held_out.ci,
     )

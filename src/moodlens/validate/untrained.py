@@ -6,9 +6,9 @@ dictionaries too; what they cannot do is agree with each other. So the control o
 included, on untrained members; what a single untrained dictionary would claim stands beside it as a warning.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from moodlens.settings.names import NameSettings
 from moodlens.settings.validation import CausalSettings, StabilitySettings
 from moodlens.stats.ranks import auroc
 from moodlens.study.coded import Coded
-from moodlens.study.families import Families
+from moodlens.study.families import Families, Family
 from moodlens.study.records.untrained import Claims
 from moodlens.study.rows import Rows
 from moodlens.validate.causal import causality
@@ -35,24 +35,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rules:
-    """The study's own rules."""
+    """The study's own rules, and what stands beside its own claims."""
 
     features: FeatureSettings
     names: NameSettings
     causal: CausalSettings
     stability: StabilitySettings
+    prompts: "pl.DataFrame"
+    """the study's prompt table, for the factors that a name may not claim"""
+    panel: Panel
+    """what judges interventions"""
+    rest: Coded
+    """the study's features that are not claimed: rivals of names, matched controls of causes"""
+    rest_table: "pl.DataFrame"
+    """their rows of the study's selection"""
+    other: Coded
+    """another untrained dictionary: the other matched controls of causes"""
 
 
 def claims_of_core(
-    sae: SAE,
-    others: Callable[[], Sequence[SAE]],
-    x: np.ndarray,
-    rows: Rows,
-    prompts: "pl.DataFrame",
-    rules: Rules,
-    *,
-    panel: Panel,
-    seed: int,
+    sae: SAE, others: Callable[[], Sequence[SAE]], x: np.ndarray, rules: Rules, *, seed: int
 ) -> Claims:
     """Everything the study claims of its core, of a core of untrained dictionaries.
 
@@ -60,38 +62,72 @@ def claims_of_core(
         sae: the core; may be without a feature.
         others: makes cores of other untrained dictionaries, in which its features are looked for if it claims any.
         x: ``(n, d_in)`` raw embeddings.
-        rows: of the study.
-        prompts: the study's prompt table.
         rules: the study's own.
-        panel: what judges interventions.
         seed: of permutations, names and controls.
     """
-    codes = encode_rows(sae, x)
-    coded = Coded(rows, x, codes, sae.W_dec.detach().numpy())
-    claims, table, families = _selected(coded, rules.features, seed)
+    rows = rules.rest.rows
+    coded = Coded(rows, x, encode_rows(sae, x), sae.W_dec.detach().numpy())
+    claims, table = _selected(coded, rules.features, seed)
+    stable = _stable(sae, others(), x, coded.codes, rows, table, rules, seed) if claims.n_claimed else 0.0
+    return claims.model_copy(update={**_judged(coded, table, rules, seed), "stable_share": stable})
+
+
+def claims_alone(coded: Coded, per_emotion: Mapping[str, int], rules: Rules, *, seed: int) -> Claims:
+    """What a single untrained dictionary claims where no agreement is asked for.
+
+    Args:
+        coded: the dictionary on the study's rows.
+        per_emotion: how many features the study claims of each emotion. Concepts, names and causes are those of as many
+            of the dictionary's claims, the best by AUROC on train + val: what they are worth one by one.
+        rules: the study's own.
+        seed: of permutations, names and controls.
+    """
+    import polars as pl
+
+    claims, table = _selected(coded, rules.features, seed)
+    best = table.filter("emotion_feature").sort("auroc_dev", "feature", descending=[True, False])
+    few = pl.concat([best.filter(pl.col("emotion") == e).head(n) for e, n in per_emotion.items()])
+    picks = few["feature"].to_numpy()
+    chosen = replace(coded, codes=coded.codes[:, picks], W_dec=coded.W_dec[picks])
+    return claims.model_copy(update=_judged(chosen, few, rules, seed))
+
+
+def _judged(coded: Coded, table: "pl.DataFrame", rules: Rules, seed: int) -> dict[str, dict[str, int] | None]:
+    """Concepts, names and causes of ``coded``, whose features are the rows of ``table``, beside the study's rest."""
+    import polars as pl
+
+    rows = coded.rows
     none = dict.fromkeys(rows.emotions, 0)
-    concepts = concept_features(table, codes, x, rows, rules.features, seed=seed).summary
-    found: dict[str, Any] = {
+    table = table.with_columns(feature=pl.int_range(pl.len(), dtype=pl.Int64))
+    concepts = concept_features(table, coded.codes, coded.x, rows, rules.features, seed=seed).summary
+    found = {
         "concepts_per_emotion": concepts.per_emotion if concepts.asked else None,
         "interpretable_per_emotion": none,
         "causal_per_emotion": none,
-        "stable_share": 0.0,
     }
-    if claims.n_claimed:
-        named = name_features(table, coded, prompts, rules.names, seed=seed)
-        causes = causality(coded, table, families, rules.causal, seed=seed, panel=panel)
-        found["interpretable_per_emotion"] = named.summary.per_emotion
-        found["causal_per_emotion"] = causes.summary.per_emotion
-        found["stable_share"] = _stable(sae, others(), x, codes, rows, table, rules, seed)
-    return claims.model_copy(update=found)
+    if not table["emotion_feature"].any():
+        return found
+    beside = rules.rest_table.select(table.columns).with_columns(
+        core=pl.lit(False), tested=pl.lit(False), emotion_feature=pl.lit(False)
+    )
+    joined = pl.concat([table, beside]).with_columns(feature=pl.int_range(pl.len(), dtype=pl.Int64))
+    both = replace(
+        coded,
+        codes=np.concatenate([coded.codes, rules.rest.codes], axis=1),
+        W_dec=np.concatenate([coded.W_dec, rules.rest.W_dec]),
+    )
+    named = name_features(joined, both, rules.prompts, rules.names, seed=seed)
+    nobody = Families(families=tuple(Family(emotion=name) for name in rows.emotions))
+    causes = causality(
+        both, joined, nobody, rules.causal, seed=seed, untrained=rules.other, panel=rules.panel
+    )
+    return found | {
+        "interpretable_per_emotion": named.summary.per_emotion,
+        "causal_per_emotion": causes.summary.per_emotion,
+    }
 
 
-def claims_alone(coded: Coded, features: FeatureSettings, *, seed: int) -> Claims:
-    """What a single untrained dictionary claims where no agreement is asked for."""
-    return _selected(coded, features, seed)[0]
-
-
-def _selected(coded: Coded, features: FeatureSettings, seed: int) -> "tuple[Claims, pl.DataFrame, Families]":
+def _selected(coded: Coded, features: FeatureSettings, seed: int) -> "tuple[Claims, pl.DataFrame]":
     # Shuffled labels stand beside the study's own features; one repeat is the least.
     features = features.model_copy(update={"n_shuffles": 1})
     codes, rows = coded.codes, coded.rows
@@ -104,7 +140,7 @@ def _selected(coded: Coded, features: FeatureSettings, seed: int) -> "tuple[Clai
         per_emotion=selected.summary.per_emotion,
         held_out_auroc=_held_out(coded, families),
     )
-    return claims, selected.table, families
+    return claims, selected.table
 
 
 def _held_out(coded: Coded, families: Families) -> float | None:

@@ -45,8 +45,12 @@ def coded(study: Study) -> Coded:
     return Coded(study.rows, study.x, study.codes(), study.W_dec())
 
 
-def untrained_coded(study: Study, kind: "Kind") -> Coded:
-    """One dictionary that learned nothing, of the size and sparsity of the study's SAE, on its rows."""
+def untrained_coded(study: Study, kind: "Kind", seed: int | None = None) -> Coded:
+    """One dictionary that learned nothing, of the size and sparsity of the study's SAE, on its rows.
+
+    ``seed``: of another one than that which controls the study's own causes.
+    """
+    seed = study.seed if seed is None else seed
 
     def make() -> Coded:
         from moodlens.sae.model import encode_rows
@@ -54,10 +58,10 @@ def untrained_coded(study: Study, kind: "Kind") -> Coded:
 
         train = study.rows.where("train", kinds=None)
         active = float((study.codes()[train] > 0).sum(axis=1).mean())
-        sae = untrained(kind, study.x[train], d_sae=study.sae().d_sae, active=active, seed=study.seed)
+        sae = untrained(kind, study.x[train], d_sae=study.sae().d_sae, active=active, seed=seed)
         return Coded(study.rows, study.x, encode_rows(sae, study.x), sae.W_dec.detach().numpy())
 
-    return study.cached(f"untrained {kind}", "train", make)
+    return study.cached(f"untrained {kind} {seed}", "train", make)
 
 
 def causal_summary(study: Study) -> Summary:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from functools import partial
 
+import polars as pl
+
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
@@ -12,9 +14,14 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NameSettings
 from moodlens.settings.sae import CoreSettings
 from moodlens.settings.validation import CausalSettings, StabilitySettings
+from moodlens.study.coded import Coded
 from moodlens.study.records.sae import Core
+from moodlens.study.records.selection import SELECTION, Selection
 from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.study import Study
+
+ALONE = 2
+"""Number, among the untrained pipelines, of the dictionary that controls the causes of the others."""
 
 
 class UntrainedSection(Frozen):
@@ -53,7 +60,7 @@ def untrained_summary(study: Study) -> Summary:
 
 @stage(
     "untrained",
-    needs=("train", "embed", "prompts"),
+    needs=("features", "stability", "train", "embed", "prompts"),
     section=lambda s: UntrainedSection(
         core=s.core,
         features=s.features,
@@ -69,8 +76,21 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
     from moodlens.sae.untrained import KINDS
     from moodlens.validate.untrained import Rules, claims_alone, claims_of_core
 
-    rules = Rules(settings.features, settings.names, settings.causal, settings.stability)
-    rows, x, core = study.rows, study.x, study.read(Core)
+    rows, x, core, codes = study.rows, study.x, study.read(Core), study.codes()
+    selection, counts = study.table(SELECTION), study.read(Selection)
+    free = selection.filter(~pl.col("core") if core.members else ~pl.col("emotion_feature"))
+    numbers = free["feature"].to_numpy()
+    rules = Rules(
+        settings.features,
+        settings.names,
+        settings.causal,
+        settings.stability,
+        study.prompts,
+        panel(study),
+        Coded(rows, x, codes[:, numbers], study.W_dec()[numbers]),
+        free,
+        untrained_coded(study, "rows", derived(study.seed, UNTRAINED, ALONE)),
+    )
     train = x[rows.where("train", kinds=None)]
     consensus, alone = {}, {}
     for done, kind in enumerate(KINDS):
@@ -90,16 +110,9 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
                 for pipeline in range(2)
             )
             consensus[name] = claims_of_core(
-                find(first),
-                lambda find=find, seeds=second: [find(seeds)],
-                x,
-                rows,
-                study.prompts,
-                rules,
-                panel=panel(study),
-                seed=study.seed,
+                find(first), lambda find=find, seeds=second: [find(seeds)], x, rules, seed=study.seed
             )
         progress("untrained dictionaries", 2 * done + 1, 2 * len(KINDS))
-        alone[name] = claims_alone(untrained_coded(study, kind), settings.features, seed=study.seed)
+        alone[name] = claims_alone(untrained_coded(study, kind), counts.per_emotion, rules, seed=study.seed)
     progress("untrained dictionaries", 2 * len(KINDS), 2 * len(KINDS))
     return [study.write(Untrained(consensus=consensus, alone=alone))]

@@ -45,12 +45,9 @@ class JudgedCriterion(Part):
 
     @property
     def strongest(self) -> Control | None:
-        """The control that comes closest to the value, where there is one with a value."""
+        """The hardest to beat of the controls that have a value. (Where less is better there is but one.)"""
         known = [control for control in self.controls if control.value is not None]
-        if not known or self.value is None:
-            return next(iter(self.controls), None)
-        value = self.value
-        return min(known, key=lambda control: abs(value - (control.value or 0.0)))
+        return max(known, key=lambda control: control.value or 0.0, default=next(iter(self.controls), None))
 
 
 class RoadmapCriterion(Part):
