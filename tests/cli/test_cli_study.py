@@ -303,5 +303,11 @@ def test_the_roadmap_embeddings(roadmap):
 
 
 @pytest.mark.slow
-def test_the_roadmap_threshold_is_uninformative(roadmap):
-    assert criterion(roadmap[0], "selectivity")["uninformative"] is True
+def test_what_the_roadmap_counts_there_shuffled_labels_give_too(roadmap):
+    """Rows too few for a core: nothing may be claimed, and the roadmap's own count says what else meets it."""
+    claimed = criterion(roadmap[0], "selectivity")
+    assert claimed["value"] == 0
+    assert "48 training rows are too few for a stable core" in claimed["advice"]
+    counted = next(one for one in roadmap[0]["verdict"]["roadmap"] if one["label"] == "Selectivity")
+    assert counted["met"] is True
+    assert any("shuffled labels" in name for name in counted["fooled_by"])

@@ -78,7 +78,7 @@ def test_long_texts_have_a_span_for_every_token(tiny_t5):
         (block,) = each_tokens(encoder, ["piano sad drums calm waltz " * 4, "sad"])
         assert len(block.spans) == len(block.values)
         starts = block.spans[block.of(0)][~block.special[block.of(0)], 0]
-        assert (np.diff(starts) > 0).all()
+        assert (np.diff(starts) >= 0).all(), "a lone word boundary begins where its word does"
 
 
 def test_a_blank_text_is_named(either):
