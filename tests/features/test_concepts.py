@@ -110,3 +110,26 @@ def test_the_concept_of_test_words_has_no_part_in_the_choice():
     first, second = _judge(rows, codes).table, _judge(again, codes).table
     assert first["concept"].to_list() == second["concept"].to_list()
     assert second.filter(pl.col("feature") == 0)["concept_feature"].to_list() == [False]
+
+
+def test_copies_of_an_annotators_text_are_no_evidence_for_a_concept():
+    rng = np.random.default_rng(0)
+    text = np.repeat(np.arange(2 * 72), 20)  # of each emotion, eight texts by each of nine annotators
+    label, annotator = text // 72, text // 8 % 9
+    concept = np.array(["grief", "tears"])[rng.integers(0, 2, 144)][text]
+    split = np.array(["train", "train", "test"])[annotator % 3]
+    level = (rng.random((144, 150)) < 0.25) * rng.random((144, 150))
+    # Every feature also fires for sad: it can be claimed, and then asked what it is about.
+    codes = (level[text] * label[:, None]).astype(np.float32)
+    rows = Rows.of(
+        label,
+        emotions=EMOTIONS,
+        group=annotator * 2 + label,
+        split=split,
+        concept=concept,
+        copy=text,
+    )
+    table = select_features(codes, rows, SETTINGS, seed=1).table.with_columns(
+        emotion=pl.lit("sad"), emotion_feature=pl.lit(True)
+    )
+    assert concept_features(table, codes, codes, rows, SETTINGS, seed=2).summary.n_concept_features <= 1

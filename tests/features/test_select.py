@@ -173,3 +173,18 @@ def test_many_emotions_few_rows_and_constant_features_are_judged():
     assert not select_features(codes[split != "val"], two, SETTINGS, seed=0).table["emotion_feature"].any()
     one_group = Rows.of(label % 2, emotions=("a", "b"), group=(split == "test").astype(int), split=split)
     assert select_features(codes, one_group, SETTINGS, seed=0).summary.n_groups_test == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_of_a_text_in_an_annotators_group_are_one_observation(seed):
+    """Codes that know the text and no emotion: twenty copies of each text are no evidence."""
+    rng = np.random.default_rng(seed)
+    text = np.repeat(np.arange(48), 20)
+    annotator = text // 8
+    labels = rng.integers(0, 2, 48)[text]
+    level = (rng.random((48, 200)) < 0.25) * rng.random((48, 200))
+    split = np.array(["train", "train", "val", "test", "test", "test"])[annotator]
+    rows = Rows.of(labels, emotions=EMOTIONS[:2], group=annotator, split=split, copy=text)
+    found = select_features(level[text].astype(np.float32), rows, SETTINGS, seed=seed).summary
+    assert found.n_tested > 20
+    assert found.n_emotion_features <= 1

@@ -205,6 +205,19 @@ def test_mixed_groups_exchange_labels_within_themselves():
     assert 0.3 < per_row[:, 6].mean() < 0.7
 
 
+def test_copies_of_a_text_in_a_mixed_group_are_one_unit_under_each_label():
+    groups = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    labels = np.array([0, 1, 0, 1, 1, 1, 1, 1])
+    copies = np.array([5, 7, 5, 7, 5, 5, 5, 9])
+    units = exchangeable_units(labels, groups, copies)
+    same = [[0, 2], [1, 3], [4], [5, 6, 7]]
+    assert sorted(np.flatnonzero(units.of_row == unit).tolist() for unit in range(4)) == sorted(same)
+    assert sorted(units.rows.tolist()) == [1, 2, 2, 3]
+    assert len(np.unique(units.strata[units.of_row[:5]])) == 1
+    drawn = draw_labels(units, 100, np.random.default_rng(0))[:, units.of_row]
+    assert (drawn[:, 0] == drawn[:, 2]).all()
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_permutations_keep_the_labels_of_every_stratum(seed):
     rng = np.random.default_rng(seed)

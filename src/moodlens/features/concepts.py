@@ -73,6 +73,7 @@ def concept_features(
             group=few.group,
             split=few.split,
             texts=few.texts,
+            copy=few.copy,
         )
         judged = select_features(codes[np.ix_(inner, features)], few, settings, seed=seed + c)
         found.append(_Inside(emotion, features, few, x[inner], judged, left_out))

@@ -99,8 +99,8 @@ def select_features(
     """
     dev, test = _check(codes, rows)
     rng = np.random.default_rng(seed)
-    dev_sums = UnitSums.of(codes[dev], rows.label[dev], rows.group[dev])
-    test_sums = UnitSums.of(codes[test], rows.label[test], rows.group[test])
+    dev_sums = UnitSums.of(codes[dev], rows.label[dev], rows.group[dev], rows.copy[dev])
+    test_sums = UnitSums.of(codes[test], rows.label[test], rows.group[test], rows.copy[test])
     dev_labels, test_labels = (
         np.vstack([sums.units.labels, draw_labels(sums.units, settings.n_shuffles, rng)])
         for sums in (dev_sums, test_sums)
@@ -176,7 +176,7 @@ def choose_features(codes: np.ndarray, rows: Rows, settings: FeatureSettings) ->
     import polars as pl
 
     dev = rows.labelled(*DEV)
-    sums = UnitSums.of(codes[dev], rows.label[dev], rows.group[dev])
+    sums = UnitSums.of(codes[dev], rows.label[dev], rows.group[dev], rows.copy[dev])
     choice = _choose(sums, sums.units.labels, rows.n_emotions, settings)
     return pl.DataFrame(
         {
@@ -232,7 +232,7 @@ def _choose(sums: UnitSums, labels: np.ndarray, n_emotions: int, settings: Featu
 
 
 def _groups_fired(fired: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Groups in which each feature fired; the rows of a mixed group are units but one group."""
+    """Groups in which each feature fired; the texts of a mixed group are units but one group."""
     whole = fired[strata == 0].sum(axis=0)
     for stratum in np.unique(strata[strata > 0]):
         whole = whole + fired[strata == stratum].any(axis=0)

@@ -31,8 +31,9 @@ class Units:
 
     Rows of one group (one emotion word, one scene) are not independent, so a group with a single
     emotion is one unit, and its label moves as a whole to another such group. A group that holds several
-    emotions (an annotator who wrote many captions) is a stratum of its own: its rows are units, and
-    labels move within it only, so that nothing about the group itself can look like an emotion.
+    emotions (an annotator who wrote many captions) is a stratum of its own: its texts are units, and
+    labels move within it only, so that nothing about the group itself can look like an emotion. Copies of one
+    text under one label are one unit: twenty of them say what one says.
     """
 
     of_row: np.ndarray
@@ -45,8 +46,13 @@ class Units:
     """(U,) int, number of rows in every unit."""
 
 
-def exchangeable_units(labels: np.ndarray, groups: np.ndarray | None) -> Units:
-    """Units of ``labels`` (n,) int >= 0 under ``groups`` (n,) int; None makes every row its own group."""
+def exchangeable_units(
+    labels: np.ndarray, groups: np.ndarray | None, copies: np.ndarray | None = None
+) -> Units:
+    """Units of ``labels`` (n,) int >= 0 under ``groups`` (n,) int; None makes every row its own group.
+
+    copies: (n,) int, equal where rows are copies of one text; None: no row is a copy.
+    """
     labels = np.asarray(labels)
     n = len(labels)
     if groups is None:
@@ -57,8 +63,14 @@ def exchangeable_units(labels: np.ndarray, groups: np.ndarray | None) -> Units:
     np.minimum.at(low, group, labels)
     np.maximum.at(high, group, labels)
     mixed = (low != high)[group]
-    # A mixed group's rows get keys of their own, past those of the whole groups.
-    key = np.where(mixed, n_groups + np.arange(n), group)
+    # The texts of a mixed group get keys of their own, past those of the whole groups, each by its first row.
+    text = np.arange(n)
+    if copies is not None:
+        rows = np.flatnonzero(mixed)
+        of_text = np.column_stack([group[rows], np.asarray(labels)[rows], np.asarray(copies)[rows]])
+        _, first, same = np.unique(of_text, axis=0, return_index=True, return_inverse=True)
+        text[rows] = rows[first[same.reshape(-1)]]
+    key = np.where(mixed, n_groups + text, group)
     _, first, of_row = np.unique(key, return_index=True, return_inverse=True)
     strata = np.where(mixed, 1 + group, 0)[first]
     return Units(of_row, labels[first], strata, np.bincount(of_row, minlength=len(first)))
@@ -74,9 +86,11 @@ def draw_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def permuted_labels(labels: np.ndarray, groups: np.ndarray | None, n: int, seed: int) -> np.ndarray:
+def permuted_labels(
+    labels: np.ndarray, groups: np.ndarray | None, n: int, seed: int, copies: np.ndarray | None = None
+) -> np.ndarray:
     """Draw ``n`` labellings of rows ``(n, rows)`` int64, exchanged over :func:`exchangeable_units`."""
-    units = exchangeable_units(labels, groups)
+    units = exchangeable_units(labels, groups, copies)
     return draw_labels(units, n, np.random.default_rng(seed))[:, units.of_row].astype(np.int64)
 
 
@@ -93,9 +107,15 @@ class UnitSums:
     """rows."""
 
     @classmethod
-    def of(cls, codes: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> "UnitSums":
+    def of(
+        cls,
+        codes: np.ndarray,
+        labels: np.ndarray,
+        groups: np.ndarray | None,
+        copies: np.ndarray | None = None,
+    ) -> "UnitSums":
         """Sum ``codes`` (n, d) over the units of ``labels`` (n,) >= 0 and ``groups`` (n,) or None."""
-        units = exchangeable_units(labels, groups)
+        units = exchangeable_units(labels, groups, copies)
         n_units = len(units.labels)
         scores = rank_scores(codes).sum_over(units.of_row, n_units)
         fires = np.zeros((n_units, codes.shape[1]))

@@ -115,7 +115,7 @@ def build_directions(
     for i, vector in enumerate(drawn):
         items.append(_control("random", i, vector, {"seed": settings.seed}))
     if settings.n_shuffled:
-        shuffles = permuted_labels(fit.label, fit.group, settings.n_shuffled, settings.seed)
+        shuffles = permuted_labels(fit.label, fit.group, settings.n_shuffled, settings.seed, fit.copy)
         for i, dealt in enumerate(shuffles):
             vector = difference_in_means(x_fit, dealt, len(emotions))[i % len(emotions)]
             items.append(_control("shuffled_difference_in_means", i, vector, {"seed": settings.seed}))

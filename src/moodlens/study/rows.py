@@ -39,6 +39,8 @@ class Rows:
     """(n,) str, one of :data:`KINDS`."""
     concept: np.ndarray
     """(n,) str objects: what the emotion is about; "" where none is known."""
+    copy: np.ndarray
+    """(n,) int64 codes; rows of one code are copies of one text, and so one observation."""
     emotions: tuple[str, ...]
     """Names of the labels, in order."""
 
@@ -64,6 +66,7 @@ class Rows:
         kind: Any = None,
         texts: Any = None,
         concept: Any = None,
+        copy: Any = None,
     ) -> "Rows":
         """Rows from arrays or single values: without groups each row is its own, kinds follow from the labels.
 
@@ -77,6 +80,7 @@ class Rows:
             kind: ``(n,)`` str, or None: plain, neutral, or unlabelled where the label is unknown.
             texts: ``(n,)`` str, or None: empty texts.
             concept: ``(n,)`` str or None, or None: no row has one.
+            copy: ``(n,)`` of any type, or None: no row is a copy of another.
         """
         label = np.asarray(label, dtype=np.int64)
         n = len(label)
@@ -84,14 +88,14 @@ class Rows:
             kind = np.select([label >= 0, label == NEUTRAL], ["plain", "neutral"], "unlabelled")
         kind = np.broadcast_to(np.asarray(kind, dtype=str), (n,))
         kind = np.where((label == UNKNOWN) & np.isin(kind, PLAIN), "unlabelled", kind)
-        codes = np.arange(n) if group is None else np.unique(np.asarray(group), return_inverse=True)[1]
         return cls(
             texts=np.array([""] * n if texts is None else list(texts), dtype=object),
             label=label,
-            group=codes.astype(np.int64).reshape(-1),
+            group=_codes(group, n),
             split=np.broadcast_to(np.asarray(split, dtype=str), (n,)),
             kind=kind,
             concept=np.array([""] * n if concept is None else [one or "" for one in concept], dtype=object),
+            copy=_codes(copy, n),
             emotions=tuple(emotions),
         )
 
@@ -99,8 +103,10 @@ class Rows:
     def from_frame(cls, frame: "pl.DataFrame", emotions: tuple[str, ...]) -> "Rows":
         """Rows of a prompt table (:data:`moodlens.prompts.grammar.COLUMNS`).
 
-        An emotion that is not among ``emotions`` is unknown.
+        An emotion that is not among ``emotions`` is unknown. Copies are those of :mod:`moodlens.prompts.copies`.
         """
+        from moodlens.prompts.copies import copy_keys
+
         index = {emotion: i for i, emotion in enumerate(emotions)}
         kind = frame["kind"].to_list()
         label = [
@@ -115,6 +121,7 @@ class Rows:
             kind=kind,
             texts=frame["text"].to_list(),
             concept=frame["concept"].to_list() if "concept" in frame.columns else None,
+            copy=copy_keys(frame["text"]).to_numpy().astype(str),
         )
 
     def __len__(self) -> int:
@@ -158,3 +165,9 @@ class Rows:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {(self.label == i).sum()}" for i, name in enumerate(self.emotions))
         return f"<{len(self)} rows in {len(np.unique(self.group))} groups: {counts}>"
+
+
+def _codes(values: Any, n: int) -> np.ndarray:
+    """Values of any type as 0, 1, 2, ...; None makes every row its own."""
+    codes = np.arange(n) if values is None else np.unique(np.asarray(values), return_inverse=True)[1]
+    return codes.astype(np.int64).reshape(-1)

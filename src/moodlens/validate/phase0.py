@@ -62,7 +62,8 @@ def phase0(x: np.ndarray, rows: Rows, settings: Phase0Settings, *, seed: int) ->
     per_emotion = dict(zip(rows.emotions, counts.tolist(), strict=True))
     if (counts >= 2).sum() < 2:
         raise BadInput(f"labels: phase 0 needs at least two emotions with two rows each, got {per_emotion}")
-    label, group = rows.label, rows.group
+    label, group, copy = rows.label, rows.group, rows.copy
+    few = _whole_groups(np.arange(len(x)), label, group, seed=seed)[0]
     measured = {
         "n": len(x),
         "d_in": x.shape[1],
@@ -71,10 +72,10 @@ def phase0(x: np.ndarray, rows: Rows, settings: Phase0Settings, *, seed: int) ->
         "n_groups": len(np.unique(group)),
         "rows": numbers,
         "similarity": similarity(
-            x, label, group, rows.n_emotions, seed=seed, n_permutations=settings.n_permutations
+            x, label, group, rows.n_emotions, seed=seed, n_permutations=settings.n_permutations, copies=copy
         ),
         "linear_probe": probe_accuracy(
-            *_whole_groups(x, label, group, seed=seed), seed=seed, n_shuffles=settings.n_shuffles
+            x[few], label[few], group[few], seed=seed, n_shuffles=settings.n_shuffles, copies=copy[few]
         ),
         "pca": pca(x),
         "signal_to_noise": signal_to_noise(x, label, rows.n_emotions),
@@ -101,7 +102,14 @@ def _whole_groups(
 
 
 def similarity(
-    x: np.ndarray, labels: np.ndarray, groups: np.ndarray, n_emotions: int, *, seed: int, n_permutations: int
+    x: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    n_emotions: int,
+    *,
+    seed: int,
+    n_permutations: int,
+    copies: np.ndarray | None = None,
 ) -> Similarity:
     """Cosines of all pairs of rows, within and between emotions.
 
@@ -139,7 +147,7 @@ def similarity(
         self_c = onehot.T @ np.sum(unit * unit, axis=1)
         matrix = (sums @ sums.T - np.diag(self_c)) / pairs
 
-    units = exchangeable_units(labels, groups)
+    units = exchangeable_units(labels, groups, copies)
     null = _null_differences(unit, units, n_emotions, seed, n_permutations)
     measured = {
         "within": {"mean": within, "std": within_std, "n_pairs": int(n_within)},
@@ -182,7 +190,13 @@ def _null_differences(unit: np.ndarray, units: Units, n_emotions: int, seed: int
 
 
 def probe_accuracy(
-    x: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int, n_shuffles: int
+    x: np.ndarray,
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    seed: int,
+    n_shuffles: int,
+    copies: np.ndarray | None = None,
 ) -> LinearProbe:
     """Five-fold accuracy of a multinomial logistic regression, in three ways.
 
@@ -205,7 +219,8 @@ def probe_accuracy(
         splitter = StratifiedGroupKFold(n_group_folds, shuffle=True, random_state=seed)
         folds = list(splitter.split(x, labels, groups))
         by_group = _folds([_accuracy(x, labels, fit, judge) for fit, judge in folds])
-        drawn = _shuffled_accuracies(x, labels, groups, folds, n_shuffles, seed + 1)
+        dealt = permuted_labels(labels, groups, n_shuffles, seed + 1, copies)
+        drawn = _shuffled_accuracies(x, dealt, folds)
         if n_shuffles:
             shuffled = ShuffledProbe(
                 n=n_shuffles, mean=float(np.mean(drawn)), p95=float(np.quantile(drawn, 0.95))
@@ -244,16 +259,10 @@ def _probe_rows(x: np.ndarray, fit: np.ndarray) -> np.ndarray:
 
 
 def _shuffled_accuracies(
-    x: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    folds: list[tuple[np.ndarray, np.ndarray]],
-    n: int,
-    seed: int,
+    x: np.ndarray, shuffled: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
-    """Accuracy on held-out groups under each of ``n`` exchanges of labels between units, ``(n,)``."""
-    shuffled = permuted_labels(labels, groups, n, seed)
-    n_classes = int(labels.max()) + 1
+    """Accuracy on held-out groups under each of the labellings ``shuffled`` (n, rows), ``(n,)``."""
+    n, n_classes = len(shuffled), int(shuffled.max(initial=0)) + 1
     accuracies = np.full((n, len(folds)), np.nan)
     for i, (fit, judge) in enumerate(folds):
         turn = np.arange(n) if len(x) <= ALL_FOLDS_ROWS else np.arange(i, n, len(folds))

@@ -183,12 +183,16 @@ def probe_precomputed(settings: Settings) -> Phase0:
     Raises:
         BadInput: the embeddings or labels cannot be used.
     """
+    import polars as pl
+
     from moodlens.embed.precomputed import read_precomputed
+    from moodlens.prompts.copies import copy_keys
     from moodlens.validate.phase0 import phase0
 
     assert settings.prompts.precomputed is not None
     data = read_precomputed(expand_path(settings.prompts.precomputed))
     # As in a study: nothing is known of how these prompts were built, so each row is its own group.
     group = [f"row-{i}" for i in equal_rows(data.x)]
-    rows = Rows.of(data.labels, emotions=settings.emotions, group=group)
+    copy = None if data.texts is None else copy_keys(pl.Series(data.texts)).to_numpy().astype(str)
+    rows = Rows.of(data.labels, emotions=settings.emotions, group=group, copy=copy)
     return phase0(data.x, rows, settings.validation.phase0, seed=settings.seed)
