@@ -78,6 +78,7 @@ def test_a_concept_that_is_not_known_is_empty():
 
 def test_copies_of_a_text_share_a_code_whatever_its_case_and_order():
     rows = Rows.from_frame(_frame(text=["A b", "b a!", "c", "d", "C.", "e"]), EMOTIONS)
-    assert rows.copy[0] == rows.copy[1] and rows.copy[2] == rows.copy[4]
+    assert rows.copy[0] == rows.copy[1]
+    assert rows.copy[2] == rows.copy[4]
     assert len(np.unique(rows.copy)) == 4
     assert len(np.unique(Rows.of([0, 1], emotions=EMOTIONS).copy)) == 2
