@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from moodlens.core import BadInput
 from moodlens.embed import read_precomputed, write_precomputed
+from moodlens.pipeline.stages.texts import PromptsSection, _precomputed_prompts
+from moodlens.settings.study import PromptSettings
 
 EMOTIONS = ("happy", "sad", "tense")
 
@@ -79,6 +81,19 @@ def test_texts_of_other_programs_are_read(folder):
     lines = ['{"text": "a"}', '{"text": "b\u2028c"}', '{"text": "d"}', '{"text": "e"}', "", " "]
     (folder / "prompts.jsonl").write_bytes("\ufeff".encode() + "\r\n".join(lines).encode())
     assert read_precomputed(folder).texts == ["a", "b\u2028c", "d", "e"]
+
+
+def test_no_label_is_unknown_and_neutral_only_where_the_texts_say_so(folder):
+    assert not read_precomputed(folder).neutral.any()
+    lines = [{"text": "a"}, {"text": "b"}, {"text": "c", "emotion": "neutral"}, {"text": "d"}]
+    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert read_precomputed(folder).neutral.tolist() == [False, False, True, False]
+    section = PromptsSection(
+        seed=0, emotions=EMOTIONS, control="none", prompts=PromptSettings(generate=0, precomputed=str(folder))
+    )
+    assert _precomputed_prompts(section)["kind"].to_list() == ["plain", "plain", "neutral", "plain"]
+    (folder / "prompts.jsonl").unlink()
+    assert _precomputed_prompts(section)["kind"].to_list() == ["plain", "plain", "unlabelled", "plain"]
 
 
 def test_texts_of_an_earlier_write_do_not_stay(folder):

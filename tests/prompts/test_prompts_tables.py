@@ -269,8 +269,9 @@ def test_ids_that_collide_are_told_apart(tmp_path):
 
 def test_copies_share_a_group_over_tables_and_generated_prompts(tmp_path):
     generated = generate(300, seed=0)
-    text, group = generated.filter(pl.col("kind") == "plain").select("text", "group").row(0)
-    first = write(tmp_path / "a.csv", [(f"{text.upper()}!", "happy"), ("one more", "sad")])
+    plain = generated.filter(pl.col("kind") == "plain")
+    text, emotion, group = plain.select("text", "emotion", "group").row(0)
+    first = write(tmp_path / "a.csv", [(f"{text.upper()}!", emotion), ("one more", "sad")])
     second = write(tmp_path / "b.csv", [("One more.", "sad"), ("else", "calm")])
     frames, _ = read_tables(
         [table(first), table(second)], emotions=("happy", "sad", "calm", "energetic"), generated=generated
@@ -310,3 +311,41 @@ def test_texts_that_were_trained_on_are_counted():
     ]
     assert count_copies(texts, trained) == 2
     assert count_copies([], trained) == 0
+
+
+def test_a_text_that_two_tables_label_differently_is_unlabelled_in_both(tmp_path):
+    first = write(tmp_path / "a.csv", [("One tune", "happy"), ("two", "sad"), ("three", "calm")])
+    second = write(tmp_path / "b.csv", [("one tune!", "sad"), ("Two.", "sad"), ("four", "happy")])
+    frames, reports = read_tables([table(first), table(second)], emotions=("happy", "sad", "calm"))
+    assert frames[0]["emotion"].to_list() == [None, "sad", "calm"]
+    assert frames[1]["emotion"].to_list() == [None, "sad", "happy"]
+    assert frames[1]["kind"].to_list() == ["unlabelled", "plain", "plain"]
+    assert [(report.n_contradictory, report.n_without_label) for report in reports] == [(1, 1), (1, 1)]
+    assert "('one tune!': sad here, happy in a.csv)" in reports[1].line
+
+
+def test_concepts_have_one_spelling_over_tables(tmp_path):
+    paths = [
+        write(
+            tmp_path / f"{name}.csv",
+            [(f"{word} {name}", mood, concept) for word, mood in zip(WORDS, MOODS, strict=True)],
+            ("caption", "mood", "what"),
+        )
+        for name, concept in (("a", "Night Sky"), ("b", "night sky"))
+    ]
+    frames, _ = read_tables([table(path, concept_column="what") for path in paths], emotions=MOODS)
+    assert pl.concat(frames)["concept"].unique().len() == 1
+
+
+def test_groups_that_two_tables_name_alike_are_one_and_told(tmp_path):
+    paths = [
+        write(
+            tmp_path / f"{name}.csv",
+            [(f"{word} {name}", mood, "ann") for word, mood in zip(WORDS, MOODS, strict=True)],
+            ("caption", "mood", "who"),
+        )
+        for name in "ab"
+    ]
+    frames, reports = read_tables([table(path, group_column="who") for path in paths], emotions=MOODS)
+    assert pl.concat(frames)["group"].unique().to_list() == ["ann"]
+    assert "1 groups are also in a.csv and are one with them (ann)" in reports[1].line

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.stats.logistic import log_odds
-from moodlens.stats.resample import GroupMeans
+from moodlens.stats.resample import GroupMeans, GroupResamples
 from moodlens.study.rows import Rows
 from moodlens.validate.interventions import (
     Bank,
@@ -107,6 +107,44 @@ def test_interval_is_the_bootstrap_of_the_mean_over_groups():
     # The spread of 40 group means, not of 200 rows.
     width = 2 * 1.96 * values.reshape(40, 5).mean(axis=1).std() / np.sqrt(40)
     assert high[0] - low[0] == pytest.approx(width, rel=0.1)
+
+
+@given(st.integers(2, 6), st.integers(0, 200))
+def test_groups_that_were_not_judged_make_no_interval_narrower(k, seed):
+    values = np.random.default_rng(seed).normal(size=(1, k)).astype(np.float32)
+    alone, among = (GroupMeans.of(np.arange(n), 500, 0) for n in (k, k + 300))
+    few = alone.interval(*alone.sums(np.arange(k), values))
+    many = among.interval(*among.sums(np.arange(7, 7 + k), values))
+    np.testing.assert_allclose(few, many, rtol=1e-6)
+    assert values.min() - 1e-6 <= few[1][0] <= few[0][0] + 1e-6 <= few[2][0] + 2e-6 <= values.max() + 3e-6
+
+
+def test_one_judged_group_has_no_interval():
+    means = GroupMeans.of(np.arange(300), 100, 0)
+    mean, low, high = means.interval(*means.sums(np.array([5]), np.ones((2, 1), dtype=np.float32)))
+    assert mean.tolist() == [1, 1]
+    assert np.isnan([low, high]).all()
+    assert not (low > 0).any()
+
+
+def test_rows_of_different_groups_have_intervals_of_their_own():
+    means = GroupMeans.of(np.arange(9), 400, 0)
+    sums = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)
+    counts = np.array([[1] * 9, [1] * 4 + [0] * 5, [0] * 8 + [1]], dtype=np.float32)
+    mean, low, high = means.interval(sums * counts, counts)
+    for i in range(3):
+        one = means.interval((sums * counts)[[i]], counts[i])
+        np.testing.assert_allclose([mean[i], low[i], high[i]], np.ravel(one), rtol=1e-6)
+    assert np.isnan(low[2])
+
+
+def test_one_group_of_either_kind_has_an_auroc_and_no_interval():
+    drawn = GroupResamples(np.array([0, 0, 1, 2]), 50, 0)
+    scores, own = np.array([3.0, 2.0, 1.0, 0.0]), np.array([True, True, False, False])
+    assert drawn.auroc(scores, own).estimate == 1
+    assert drawn.auroc(scores, own).ci is None
+    assert drawn.auroc(scores, np.array([True, True, True, False])).ci is None
+    assert GroupResamples(np.arange(4), 50, 0).auroc(scores, own).ci == (1, 1)
 
 
 def test_rows_that_only_some_groups_have_keep_their_mean():

@@ -1,8 +1,9 @@
 """Embeddings made elsewhere, in the roadmap's layout.
 
 A folder with ``embeddings.npy`` (n, d_in) float, ``labels.npy`` (n,) integers that index
-``metadata.json``'s ``emotions`` (-1: no emotion), and optionally ``prompts.jsonl``, one
-``{"id", "text", "emotion"}`` a line, row i of which is row i of the embeddings.
+``metadata.json``'s ``emotions`` (-1: none is known), and optionally ``prompts.jsonl``, one
+``{"id", "text", "emotion"}`` a line, row i of which is row i of the embeddings. A row of label -1 whose ``emotion``
+there is ``neutral`` is known to have none.
 """
 
 import json
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, read_json, read_text, write_json
+from moodlens.settings.labels import NEUTRAL
 from moodlens.stats.equal import nearly_constant
 
 
@@ -23,8 +25,9 @@ class Precomputed:
 
     Attributes:
         x: (n, d_in) float32, finite.
-        labels: (n,) int64 index into ``emotions``, -1 for none.
+        labels: (n,) int64 index into ``emotions``, -1 where none is known.
         emotions: the labels' names, in order.
+        neutral: (n,) bool, rows that ``prompts.jsonl`` calls neutral: known to have none of the emotions.
         texts: the n texts, or None where the folder has none.
         metadata: ``metadata.json`` as it was read.
     """
@@ -32,6 +35,7 @@ class Precomputed:
     x: np.ndarray
     labels: np.ndarray
     emotions: tuple[str, ...]
+    neutral: np.ndarray
     texts: list[str] | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -56,10 +60,10 @@ def read_precomputed(folder: Path | str) -> Precomputed:
             raise BadInput(
                 f"{folder / 'metadata.json'}: {key} is {metadata[key]} but embeddings.npy has {value}"
             )
-    texts = None
+    texts, neutral = None, np.zeros(len(x), dtype=bool)
     if (folder / "prompts.jsonl").exists():
-        texts = _texts(folder / "prompts.jsonl", labels, emotions)
-    return Precomputed(x, labels, emotions, texts, metadata)
+        texts, neutral = _texts(folder / "prompts.jsonl", labels, emotions)
+    return Precomputed(x, labels, emotions, neutral, texts, metadata)
 
 
 def write_precomputed(
@@ -76,7 +80,7 @@ def write_precomputed(
     Args:
         folder: created if needed.
         x: (n, d_in) embeddings, stored as float32.
-        labels: (n,) index into ``emotions``, -1 for none.
+        labels: (n,) index into ``emotions``, -1 where none is known.
         emotions: names, distinct.
         texts: the n texts, if known.
         metadata: further keys for ``metadata.json``, such as the encoder.
@@ -176,13 +180,15 @@ def _check_labels(where: str, labels: np.ndarray, n: int, emotions: tuple[str, .
     bad = np.flatnonzero((labels.astype(np.float64) < -1) | (labels >= len(emotions)))
     if len(bad):
         raise BadInput(
-            f"{where}: row {bad[0]} has label {labels[bad[0]]}; expected 0 to {len(emotions) - 1}, or -1 for none"
+            f"{where}: row {bad[0]} has label {labels[bad[0]]}; expected 0 to {len(emotions) - 1}, or -1 where none is known"
         )
     return labels.astype(np.int64)
 
 
-def _texts(path: Path, labels: np.ndarray, emotions: tuple[str, ...]) -> list[str]:
+def _texts(path: Path, labels: np.ndarray, emotions: tuple[str, ...]) -> tuple[list[str], np.ndarray]:
+    """The texts, and (n,) bool which of them are called neutral."""
     texts, lines = [], read_text(path).split("\n")
+    neutral = np.zeros(len(labels), dtype=bool)
     while lines and not lines[-1].strip():
         lines.pop()
     if len(lines) != len(labels):
@@ -195,10 +201,11 @@ def _texts(path: Path, labels: np.ndarray, emotions: tuple[str, ...]) -> list[st
         if not isinstance(row, dict) or not isinstance(row.get("text"), str):
             raise BadInput(f'{path}: line {number} has no "text"')
         expected = emotions[label] if label >= 0 else None
-        if "emotion" in row and row["emotion"] != expected:
+        neutral[number - 1] = expected is None and row.get("emotion") == NEUTRAL
+        if "emotion" in row and row["emotion"] != expected and not neutral[number - 1]:
             raise BadInput(
                 f"{path}: line {number} says emotion {row['emotion']!r} but labels.npy says {expected!r}; "
                 "the rows are out of step"
             )
         texts.append(row["text"])
-    return texts
+    return texts, neutral

@@ -30,6 +30,9 @@ _CONCEPT = 0.4
 """Weight of a group of a concept beside the mean rows of one: measured to keep every emotion within 1 % of its shares
 and each concept of the grammar at twenty test groups and more."""
 
+NEARLY_ONE = 0.9
+"""Share of one emotion from which on a group of several looks like a slip of the pen."""
+
 Stratum = tuple[str | None, str | None]
 """What is dealt in proportion: (emotion, None); each concept in it, (emotion, concept); rows without an emotion by kind
 (neutral, unlabelled), (None, kind)."""
@@ -118,6 +121,31 @@ def split_remarks(given: "pl.Series", dealt: "pl.DataFrame") -> list[str]:
         if lacking := [split for split in DEALT if split not in splits]:
             remarks.append(f"no text of {emotion} is in {' or '.join(lacking)}")
     return remarks
+
+
+def group_remarks(frame: "pl.DataFrame") -> list[str]:
+    """How many groups hold several emotions: their labels are exchanged within each group and no further.
+
+    Args:
+        frame: needs ``group`` and ``emotion``.
+    """
+    import polars as pl
+
+    counts = frame.filter(pl.col("emotion").is_not_null()).group_by("group", "emotion").len()
+    groups = counts.group_by("group").agg(share=pl.col("len").max() / pl.col("len").sum(), n=pl.len())
+    mixed = groups.filter(pl.col("n") > 1)
+    if not mixed.height:
+        return []
+    nearly = int((mixed["share"] >= NEARLY_ONE).sum())
+    of_one = (
+        f" ({nearly} of them at least {NEARLY_ONE:.0%} one: are their few other labels meant?)"
+        if nearly
+        else ""
+    )
+    return [
+        f"{mixed.height} of {groups.height} groups hold several emotions{of_one}; within such a group its texts are what "
+        "is exchanged and counted, as if they were independent of each other"
+    ]
 
 
 def _sizes(rows: Iterable[tuple[str, str | None, str | None, str | None]]) -> dict[str, dict[Stratum, float]]:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from moodlens.core import BadInput
+from moodlens.prompts.between import agree
 from moodlens.prompts.cells import read_cells, table_name
 from moodlens.prompts.checks import Place, check_emotions, check_ids, refuse_parted, remarks, split_names
 from moodlens.prompts.copies import copy_keys, folded, join_groups, without_numbers
 from moodlens.prompts.grammar import COLUMNS
 from moodlens.prompts.labels import merged_spellings, one_spelling
+from moodlens.prompts.report import TableReport
 from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL
 from moodlens.settings.study import Table, expand_path
 
@@ -19,53 +19,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-class TableReport(BaseModel):
-    """What reading one table of texts found."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    file: str = Field(description="name of the file")
-    dialect: str = Field(description="what separates its cells, or JSON, JSON lines, Parquet")
-    encoding: str = Field(description="of its text; binary for Parquet")
-    n_read: int = Field(description="rows that hold anything (count)")
-    n_without_text: int = Field(description="rows without a text, left out (count)")
-    n_without_label: int = Field(
-        description="rows kept as unlabelled; all where no label was asked for (count)"
-    )
-    n_neutral: int = Field(
-        description="rows that are labelled neutral and the study has no such emotion (count)"
-    )
-    n_contradictory: int = Field(
-        description="rows whose text has different labels, so kept as unlabelled (count)"
-    )
-    n_duplicates: int = Field(description="rows that repeat an earlier text (count)")
-    n_merged_groups: int = Field(description="texts that are there more than once, each one group (count)")
-    n_numbered: int = Field(
-        description="texts that differ from an earlier one in numbers only, not joined (count)"
-    )
-    labels_merged: dict[str, tuple[str, ...]] = Field(description="label -> its other spellings")
-    remarks: tuple[str, ...] = Field(description="sentences on labels and groups that are not what they seem")
-
-    @property
-    def line(self) -> str:
-        """Everything worth saying, as one line."""
-        n = self.n_read - self.n_without_text
-        counts = {
-            "without a text left out": self.n_without_text,
-            "without a label": self.n_without_label if self.n_without_label < n else 0,
-            "neutral": self.n_neutral,
-            f"repeat an earlier text ({self.n_merged_groups} texts, a group each)": self.n_duplicates,
-            "differ from an earlier text in numbers only and are not joined": self.n_numbered,
-        }
-        parts = [f"{self.file}: {n} texts", *(f"{count} {what}" for what, count in counts.items() if count)]
-        parts += [f"{', '.join(spelled)} read as {label}" for label, spelled in self.labels_merged.items()]
-        return "; ".join([*parts, *self.remarks])
-
-
 def read_tables(
     tables: Sequence[Table], *, emotions: Sequence[str], generated: "pl.DataFrame | None" = None
 ) -> tuple[list["pl.DataFrame"], list[TableReport]]:
-    """Read a study's tables; over all of them and the ``generated`` prompts ids differ, and copies share a group.
+    """Read a study's tables; over all of them and the ``generated`` prompts ids differ, labels agree, and copies share a group.
 
     Returns:
         The frames, ``generated`` first if there is one, and what was found in each table.
@@ -89,6 +46,7 @@ def read_tables(
         ids.update(frame["id"])
         frames.append(frame)
         reports.append(report)
+    frames, reports = agree(frames, reports)
     labels = {label for frame in frames for label in frame["emotion"].unique() if label is not None}
     if labels and (absent := [emotion for emotion in emotions if emotion not in labels]):
         raise BadInput(

@@ -1,6 +1,7 @@
 """Intervals from resampling whole groups: of AUROCs, of means over rows, of means over prompts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from moodlens.stats.ranks import run_starts
 from moodlens.stats.units import dense_codes
 
 _ROWS_AT_ONCE = 4_000_000  # entries of (resamples, rows) held in memory
+_COUNTS_KEPT = 16  # numbers of judged groups whose resamples are held in memory
 
 
 def bootstrap_weights(groups: np.ndarray, n: int, seed: int) -> np.ndarray:
@@ -70,11 +72,16 @@ class GroupResamples:
         self.weights = bootstrap_weights(groups, n, seed)
 
     def auroc(self, scores: np.ndarray, own: np.ndarray) -> Resampled:
-        """AUROC of ``scores (rows,)`` for ``own (rows,)`` bool, ties counting one half."""
+        """AUROC of ``scores (rows,)`` for ``own (rows,)`` bool, ties counting one half.
+
+        One group of either kind varies by nothing that can be seen: there the resamples are NaN.
+        """
         order = np.argsort(scores, kind="stable")
         starts = np.flatnonzero(run_starts(scores[order]))
         positive = own[order].astype(np.float64)
         value = _areas(np.ones((1, len(own))), starts, positive)[0]
+        if min(len(np.unique(self.group[own])), len(np.unique(self.group[~own]))) < 2:
+            return Resampled(float(value), np.full(len(self.weights), np.nan))
         step = max(1, _ROWS_AT_ONCE // max(len(own), 1))
         drawn = [
             _areas(self.weights[at : at + step][:, self.group[order]].astype(np.float64), starts, positive)
@@ -105,38 +112,74 @@ def mean_of(parts: list[Resampled]) -> Resampled:
 
 @dataclass(frozen=True)
 class GroupMeans:
-    """Means over rows with intervals from resampling whole groups, one set of resamples for all."""
+    """Means over rows with intervals from resampling the groups that were judged."""
 
     group: np.ndarray
     """(n,) int, group of every row of the study, 0..g-1."""
-    weights: np.ndarray
-    """(b, g) how often each resample holds each group."""
+    n: int
+    """Resamples, b."""
+    seed: int
+    drawn: dict[int, np.ndarray] = field(default_factory=dict)
+    """Groups judged, k -> ``(b, k)`` float32, how often each resample holds each of them."""
 
     @classmethod
     def of(cls, groups: np.ndarray, n: int, seed: int) -> "GroupMeans":
         """``n`` resamples of ``groups (rows,)``."""
-        return cls(dense_codes(groups)[0], bootstrap_weights(groups, n, seed))
+        return cls(dense_codes(groups)[0], n, seed)
+
+    @cached_property
+    def n_groups(self) -> int:
+        """g"""
+        return int(self.group.max(initial=-1)) + 1
 
     def sums(self, rows: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of ``values (m, r)`` over the groups of ``rows (r,)``: ``(m, g)``, and counts ``(g,)``."""
         from scipy import sparse
 
-        n_groups = self.weights.shape[1]
         member = sparse.csr_array(
             (np.ones(len(rows), dtype=values.dtype), (np.arange(len(rows)), self.group[rows])),
-            shape=(len(rows), n_groups),
+            shape=(len(rows), self.n_groups),
         )
-        return values @ member, np.bincount(self.group[rows], minlength=n_groups).astype(np.float32)
+        return values @ member, np.bincount(self.group[rows], minlength=self.n_groups).astype(np.float32)
 
     def interval(self, sums: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Mean, 2.5 % and 97.5 % of the resampled means. sums (m, g), counts (g,) or (m, g) -> three (m,)."""
+        """Mean, 2.5 % and 97.5 % of the resampled means. sums (m, g), counts (g,) or (m, g) -> three (m,).
+
+        Groups of which no row was judged are not drawn. Fewer than two judged groups vary by nothing that can be seen:
+        their ends are NaN.
+        """
         total = np.broadcast_to(counts, sums.shape).sum(axis=1, dtype=np.float64)
         mean = np.divide(
             sums.sum(axis=1, dtype=np.float64), total, out=np.full(len(sums), np.nan), where=total > 0
         )
-        above = sums.astype(np.float32) @ self.weights.T
-        below = np.broadcast_to(counts.astype(np.float32) @ self.weights.T, above.shape)
-        # A resample without any of the rows says nothing; it stands at the mean.
-        drawn = np.where(below > 0, above / np.maximum(below, 1), mean[:, None].astype(np.float32))
-        low, high = np.quantile(drawn, (0.025, 0.975), axis=1)
+        low, high = np.full((2, len(sums)), np.nan)
+        judged = np.broadcast_to(counts > 0, sums.shape)
+        # Rows that were judged in the same groups share their resamples.
+        for places in _alike(judged):
+            groups = np.flatnonzero(judged[places[0]])
+            if len(groups) < 2:
+                continue
+            weights = self._weights(len(groups))
+            above = sums[np.ix_(places, groups)].astype(np.float32) @ weights.T
+            of_rows = counts[groups] if counts.ndim == 1 else counts[np.ix_(places, groups)]
+            below = np.broadcast_to(of_rows.astype(np.float32) @ weights.T, above.shape)
+            low[places], high[places] = np.quantile(above / below, (0.025, 0.975), axis=1)
         return mean, low, high
+
+    def _weights(self, k: int) -> np.ndarray:
+        if k not in self.drawn:
+            if len(self.drawn) == _COUNTS_KEPT:
+                self.drawn.pop(next(iter(self.drawn)))
+            picks = np.random.default_rng([self.seed, k]).integers(0, k, size=(self.n, k))
+            places = (picks + k * np.arange(self.n)[:, None]).reshape(-1)
+            counts = np.bincount(places, minlength=self.n * k).reshape(self.n, k)
+            self.drawn[k] = counts.astype(np.float32)
+        return self.drawn[k]
+
+
+def _alike(judged: np.ndarray) -> list[np.ndarray]:
+    """Places of the rows of ``judged (m, g)`` bool that are equal, for each different row."""
+    if len(judged) and judged.strides[0] == 0:  # one row, shown m times
+        return [np.arange(len(judged))]
+    same = np.unique(np.packbits(judged, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    return [np.flatnonzero(same == i) for i in range(same.max(initial=-1) + 1)]

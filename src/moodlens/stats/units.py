@@ -86,6 +86,11 @@ def draw_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
+def permuted_units(units: Units, rng: np.random.Generator) -> np.ndarray:
+    """(U,) int, the unit whose label each unit gets in one draw of :func:`draw_labels`."""
+    return draw_labels(replace(units, labels=np.arange(len(units.labels))), 1, rng)[0].astype(np.int64)
+
+
 def permuted_labels(
     labels: np.ndarray, groups: np.ndarray | None, n: int, seed: int, copies: np.ndarray | None = None
 ) -> np.ndarray:

@@ -121,7 +121,7 @@ def try_features(
         return trials
     sizes = (controls.shape[1], untrained.shape[1])
     others, bank = experiment.seen_by(experiment.coded.rows.label != target)
-    n_all_groups = experiment.means.weights.shape[1]
+    n_all_groups = experiment.means.n_groups
     clamped = [np.zeros((m, n_all_groups), dtype=np.float32) for _ in (*READOUTS, "counts")]
     for i, feature in enumerate(features):
         which = np.concatenate([[feature], controls[i], untrained[i], experiment.drawn])
@@ -188,7 +188,7 @@ def _clamp(
         firing = fold.take(mask)
         height = -active[firing.rows]
         changes.append(member_effects(firing, few, place, picks, height[None, :, None], trials.target))
-    group, n_all_groups = experiment.means.group[rows], experiment.means.weights.shape[1]
+    group, n_all_groups = experiment.means.group[rows], experiment.means.n_groups
     for place, parts in enumerate(zip(*changes, strict=True)):
         values = np.concatenate(parts, axis=1)
         out, sizes = (

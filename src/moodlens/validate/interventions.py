@@ -326,4 +326,6 @@ class InterventionRow:
         """In the order of :data:`moodlens.study.records.causal.INTERVENTIONS`."""
         head = (self.kind, self.subject, self.feature, self.emotion, self.target, self.dose, self.readout)
         beside = (self.beside.control_mean, self.beside.control_edge, self.beside.p, None)
-        return (*head, *(self.effect or (None, None, None)), *beside, self.n_groups)
+        # An interval over one group is unknown, and a table says so by null.
+        effect = [None if value is None or np.isnan(value) else value for value in self.effect or (None,) * 3]
+        return (*head, *effect, *beside, self.n_groups)

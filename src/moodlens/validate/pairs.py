@@ -95,7 +95,9 @@ def compositionality(
             values, _ = constant_effects(neither, bank, every, np.ones(len(both)), c, without=rival)
             mean, low, high = means.interval(*means.sums(neither.rows, values))
             name = rows.emotions[c]
-            effects[name], ci[name] = float(mean[0]), (float(low[0]), float(high[0]))
+            effects[name] = float(mean[0])
+            # One judged group has no interval, and so shows no rise.
+            ci[name] = (float(low[0]), float(high[0])) if np.isfinite(low[0]) else None
             alone[name] = float(mean[-2:][place])
             rises &= low[:-2] > 0
             passed &= mean[:-2] > np.quantile(mean[1:-2], settings.control_quantile)

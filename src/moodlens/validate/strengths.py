@@ -111,6 +111,8 @@ def _compositionality(m: Measured, s: VerdictSettings) -> Reading | str | None:
         return None
     together = m.pairs.compositionality
     if together.share is None:
+        if together.n_pairs:
+            return "of two classes in all, one falls where the other rises"
         return "fewer than two emotions have a family"
     return at_least(
         s.min_compositional_share,

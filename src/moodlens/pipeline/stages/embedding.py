@@ -18,7 +18,7 @@ from moodlens.settings.validation import Phase0Settings
 from moodlens.stats.equal import equal_rows, nearly_constant, parted_rows
 from moodlens.study.records.embed import Embeddings
 from moodlens.study.records.phase0 import Phase0
-from moodlens.study.rows import Rows
+from moodlens.study.rows import UNKNOWN, Rows
 from moodlens.study.study import Study
 
 
@@ -194,5 +194,6 @@ def probe_precomputed(settings: Settings) -> Phase0:
     # As in a study: nothing is known of how these prompts were built, so each row is its own group.
     group = [f"row-{i}" for i in equal_rows(data.x)]
     copy = None if data.texts is None else copy_keys(pl.Series(data.texts)).to_numpy().astype(str)
-    rows = Rows.of(data.labels, emotions=settings.emotions, group=group, copy=copy)
+    label = np.where((data.labels < 0) & ~data.neutral, UNKNOWN, data.labels)
+    rows = Rows.of(label, emotions=settings.emotions, group=group, copy=copy)
     return phase0(data.x, rows, settings.validation.phase0, seed=settings.seed)

@@ -10,7 +10,7 @@ from moodlens.core.errors import BadInput
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
-from moodlens.prompts.tables import TableReport
+from moodlens.prompts.report import TableReport
 from moodlens.settings.base import Frozen
 from moodlens.settings.study import PromptSettings, expand_path
 from moodlens.stats.equal import equal_rows
@@ -72,7 +72,7 @@ def prompts_summary(study: Study) -> Summary:
 )
 def prompts(study: Study, section: PromptsSection, progress: Progress) -> Iterable[str]:
     """Generated prompts and the user's tables, split by group -> prompts.parquet, prompts.json."""
-    from moodlens.prompts.splits import assign_splits, split_remarks
+    from moodlens.prompts.splits import assign_splits, group_remarks, split_remarks
 
     reports: list[TableReport] = []
     if section.prompts.precomputed is None:
@@ -93,7 +93,7 @@ def prompts(study: Study, section: PromptsSection, progress: Progress) -> Iterab
         n=frame.height,
         n_groups=frame["group"].n_unique(),
         tables=tuple(reports),
-        remarks=tuple(split_remarks(given, frame)),
+        remarks=(*split_remarks(given, frame), *group_remarks(frame)),
     )
     progress("prompts", frame.height, frame.height)
     return [study.write_table(PROMPTS, frame), study.write(record)]
@@ -161,7 +161,8 @@ def _precomputed_prompts(section: PromptsSection) -> pl.DataFrame:
             "id": [f"row-{i}" for i in range(n)],
             "text": texts,
             "emotion": [data.emotions[label] if label >= 0 else None for label in data.labels],
-            "kind": ["plain" if label >= 0 else "neutral" for label in data.labels],
+            # Who has no label may have any emotion; known to have none is only what the texts' file calls neutral.
+            "kind": np.select([data.labels >= 0, data.neutral], ["plain", "neutral"], "unlabelled").tolist(),
             "about": [None] * n,
             "split": [""] * n,
             # Nothing is known of how these prompts were built, so each row stands for itself; equal rows are one.
@@ -173,21 +174,26 @@ def _precomputed_prompts(section: PromptsSection) -> pl.DataFrame:
 
 
 def shuffle_labels(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
-    """Deal emotions, with their concepts, anew among the labelled groups of each split; sizes of both stay.
+    """Deal emotions, with their concepts, anew among what may be exchanged in each split; sizes of both stay.
 
-    The result looks like a study and holds no emotion: whatever is found in it is an artefact.
+    These are the units of every permutation test (:class:`moodlens.stats.units.Units`): whole groups of one emotion, and
+    the texts within a group of several. The result looks like a study and holds no emotion: whatever is found in it is an
+    artefact.
     """
+    from moodlens.prompts.copies import copy_keys
+    from moodlens.stats.units import dense_codes, exchangeable_units, permuted_units
+
     rng = np.random.default_rng([seed, 0x5FFE])
     names = ["emotion", "concept"]
-    labelled = frame.filter(pl.col("emotion").is_not_null())
-    pairs = labelled.select("split", "group", *names).unique(["split", "group"]).sort("split", "group")
-    dealt = [
-        part.select("split", "group").hstack(part.select(names)[rng.permutation(part.height)])
-        for part in pairs.partition_by("split", maintain_order=True)
-    ]
-    new = pl.concat(dealt).rename({name: f"dealt_{name}" for name in names})
-    joined = frame.join(new, on=["split", "group"], how="left", maintain_order="left")
-    has = pl.col("emotion").is_not_null()
-    return joined.with_columns(
-        pl.when(has).then(pl.col(f"dealt_{name}")).otherwise(None).alias(name) for name in names
-    ).drop(f"dealt_{name}" for name in names)
+    key = copy_keys(frame["text"])
+    labelled = frame.with_row_index("row").with_columns(copy=key).filter(pl.col("emotion").is_not_null())
+    new = {name: frame[name].to_list() for name in names}
+    for part in labelled.sort("row").partition_by("split", maintain_order=True):
+        columns = (part[name].to_numpy().astype(str) for name in ("emotion", "group", "copy"))
+        units = exchangeable_units(*(dense_codes(column)[0] for column in columns))
+        first = np.unique(units.of_row, return_index=True)[1]
+        dealt = first[permuted_units(units, rng)][units.of_row]
+        for name in names:
+            for row, value in zip(part["row"], part[name].gather(dealt), strict=True):
+                new[name][row] = value
+    return frame.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in new.items())

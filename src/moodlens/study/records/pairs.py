@@ -15,7 +15,9 @@ class FamilyPair(Part):
     effects: dict[str, float] = Field(
         description="change of the log-odds of each, the rival left out (log-odds)"
     )
-    ci: dict[str, Ci] = Field(description="their intervals over groups (log-odds)")
+    ci: dict[str, Ci | None] = Field(
+        description="their intervals over groups (log-odds); null where fewer than two groups are judged"
+    )
     alone: dict[str, float] = Field(description="the same change by the emotion's family alone (log-odds)")
     moved: bool = Field(
         description="both intervals lie above 0 and both effects beyond those of random families"
@@ -23,7 +25,7 @@ class FamilyPair(Part):
 
 
 class Compositionality(Part):
-    """Families added in pairs; shares are null with fewer than two families, or with two classes in all."""
+    """Families added in pairs; shares are null with fewer than two families, or with two classes in all (one falls where the other rises)."""
 
     share: float | None = Field(description="pairs of emotions that move both (share)")
     control_share: float | None = Field(

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from moodlens.prompts.tables import TableReport
+from moodlens.prompts.report import TableReport
 from moodlens.study.record import Column, Record, TableSchema
 
 
