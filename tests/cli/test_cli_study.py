@@ -11,8 +11,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from moodlens.cli.program import call
-
 MAIN = "from moodlens.cli import main; main()"
 STAGES = [
     "prompts",
@@ -33,18 +31,6 @@ VERBS = ["run", *STAGES, "score", "inspect", "steer", "judge", "rank", "listen",
 @pytest.fixture
 def copy(small_study, tmp_path):
     return Path(shutil.copytree(small_study, tmp_path / "copy"))
-
-
-@pytest.fixture
-def cli(capfd):
-    """Run the command line in this process -> exit status, stdout, stderr."""
-
-    def run(*arguments) -> tuple[int, str, str]:
-        capfd.readouterr()
-        status = call([str(one) for one in arguments])
-        return (status, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -66,7 +66,9 @@ def test_lines_have_the_form_of_the_roadmap(found):
     ):
         assert part in text
     assert "which holds" in text
-    assert "Other seeds: reappears in 80 % of them, decoder cosine 0.91" in text
+    assert (
+        "Other pipelines, which share only the rows: reappears in 80 % of them, decoder cosine 0.91" in text
+    )
     assert any(line.startswith('    - "') and line.endswith(", happy)") for line in lines)
     assert not any("\n" in line for line in lines)
 
@@ -158,3 +160,14 @@ def test_few_firings_give_few_deciles_and_none_gives_none(firing):
 def test_lengths_must_agree(firing):
     with pytest.raises(BadInput, match="79 texts"):
         top_texts(firing[0], firing[1][1:], 0, seed=0)
+
+
+def test_a_name_outside_the_core_is_said_to_be_no_claim(found):
+    frame, codes, table = study()
+    table = table.with_columns(core=pl.Series([True, False, False, True, True, True]), name=pl.lit("word"))
+    lines = render_inspect(inspect_feature(1, table, codes, rows_of(frame), seed=0, decoder=np.eye(6, 8)))
+    assert any("outside the core, so it is not claimed and its name is not judged" in line for line in lines)
+    near = next(line for line in lines if "Nearest by decoder direction" in line)
+    assert "2 (outside the core: word)" in near
+    assert "0 (word)" in near
+    assert "outside" not in "\n".join(render_inspect(found(1)))

@@ -263,7 +263,7 @@ STAGES = (
     (("pairs.json",), "orthogonality and compositionality", "moodlens pairs DIR"),
     (("transfer.json",), "negations, mixed emotions and texts of other people", "moodlens transfer DIR"),
     (("interventions.parquet",), "causality", "moodlens causal DIR"),
-    (("stability.parquet",), "stability over seeds", "moodlens stability DIR"),
+    (("stability.parquet",), "stability over pipelines", "moodlens stability DIR"),
     (("features.parquet", "selection.json", "families.json"), "emotion features", "moodlens verdict DIR"),
     (("sae", "reconstruction.json"), "the sparse autoencoder", "moodlens train DIR"),
     (("sweep.parquet",), "a sweep over settings", "moodlens sweep DIR"),

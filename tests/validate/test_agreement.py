@@ -1,4 +1,4 @@
-"""Families of other seeds agree as their directions do."""
+"""Families of other pipelines agree as their directions do."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_a_family_that_is_missing_elsewhere_counts_nothing_and_one_missing_here_
 
 def test_no_seed_or_other_emotions_are_errors():
     own = _seed(np.random.default_rng(5))
-    with pytest.raises(BadInput, match="no other seed"):
+    with pytest.raises(BadInput, match="no other one"):
         family_agreement(own, [], np.zeros((3, 24)), seed=0)
     renamed = Families(families=(own.families.families[0], Family(emotion="calm")))
     with pytest.raises(BadInput, match="different emotions"):
@@ -107,7 +107,7 @@ def test_no_seed_or_other_emotions_are_errors():
 
 
 def test_families_found_anew_on_planted_features_are_the_planted_ones(planted):
-    """The rule for other seeds, which judges nothing on test rows, finds the features that were planted."""
+    """The rule for other pipelines, which judges nothing on test rows, finds the features that were planted."""
     table = choose_features(planted.codes, planted.rows, FeatureSettings())
     tested = set(table.filter("tested")["feature"].to_list())
     assert {*planted.causal.tolist(), *planted.decoys.tolist()} <= tested

@@ -169,7 +169,7 @@ def test_a_core_without_features_is_compared_with_anything():
 
 def test_wrong_shapes_are_refused():
     W, codes, x = _dictionary(0)
-    with pytest.raises(BadInput, match="another seed"):
+    with pytest.raises(BadInput, match="another pipeline"):
         _found(W, [], codes, [], x)
     with pytest.raises(BadInput, match="do not fit"):
         _found(W, [W], codes, [codes[:-1]], x)

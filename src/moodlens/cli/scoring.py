@@ -7,6 +7,8 @@ from moodlens.core.lines import table
 from moodlens.pipeline.score import Scored, auroc_lines, records
 
 SHOWN = 10
+WIDTH = 60
+"""Letters of a text that are shown."""
 
 
 def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> dict[str, Any]:
@@ -29,6 +31,11 @@ def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
     return value | {"read": scored.result.table, "scores": rows}
 
 
+def _start(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+
+
 def score_lines(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> list[str]:
     """The AUROC table and the first texts."""
     result = scored.result
@@ -36,7 +43,7 @@ def score_lines(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> 
     lines += [scored.result.table, ""]
     head = ["text", *emotions]
     rows = [
-        [record["text"][:60], *(round(float(record[f"family_{e}"]), 3) for e in emotions)]
+        [_start(record["text"]), *(round(float(record[f"family_{e}"]), 3) for e in emotions)]
         for record in scored.table.head(SHOWN).to_dicts()
     ]
     lines += [f"family scores of the first {len(rows)} of {scored.table.height} texts:", *table(head, rows)]

@@ -14,7 +14,10 @@ def transfer(
     data: Data,
     texts: Annotated[
         Path | None,
-        typer.Argument(metavar="TEXTS", help="Labelled texts to judge the features on; kept in study.yaml."),
+        typer.Argument(
+            metavar="TEXTS",
+            help="Labelled texts to judge the features on (.csv, .tsv, .txt, .json, .jsonl, .ndjson or .parquet, packed or not); kept in study.yaml.",
+        ),
     ] = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -44,7 +47,13 @@ def transfer(
 @app.command()
 def score(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
-    texts: Annotated[Path, typer.Argument(metavar="TEXTS", help="Texts as .csv, .jsonl or .parquet.")],
+    texts: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TEXTS",
+            help="Texts as .csv, .tsv, .txt, .json, .jsonl, .ndjson or .parquet, packed or not.",
+        ),
+    ],
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     group_column: GroupColumn = None,
@@ -78,7 +87,10 @@ def norms(
     study: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
     ratings: Annotated[
         Path,
-        typer.Argument(metavar="NORMS", help="Words with people's ratings, as .csv, .jsonl or .parquet."),
+        typer.Argument(
+            metavar="NORMS",
+            help="Words with people's ratings, as .csv, .tsv, .txt, .json, .jsonl, .ndjson or .parquet, packed or not.",
+        ),
     ],
     text_column: Annotated[
         str | None, typer.Option("--text-column", help="Column with the word or text.")
@@ -99,7 +111,14 @@ def norms(
     as_json: Json = False,
 ) -> None:
     """Correlate the study's emotions with valence and arousal as people rate words; draws the circumplex."""
-    from moodlens.pipeline.norms import norms_frame, norms_lines, read_rated, study_norms, write_norms
+    from moodlens.pipeline.norms import (
+        norms_frame,
+        norms_lines,
+        read_rated,
+        study_norms,
+        write_norms,
+        written_lines,
+    )
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.score import check_target, write_frame
 
@@ -119,4 +138,4 @@ def norms(
     written = write_norms(opened, record, told)
     if out is not None:
         write_frame(norms_frame(rated, told), out)
-    emit(record.model_dump(), as_json, [*norms_lines(record), "", f"written: {', '.join(written)}"])
+    emit(record.model_dump(), as_json, [*norms_lines(record), "", *written_lines(opened, written)])

@@ -60,6 +60,9 @@ class Neighbour(Part):
     value: float = Field(description="cosine or correlation")
     emotion: str | None
     name: str | None
+    core: bool | None = Field(
+        default=None, description="may be claimed; a name outside the core is not judged"
+    )
 
 
 class Neighbours(Part):
@@ -79,6 +82,9 @@ class Inspection(TopTexts):
     q: float | None = None
     density: float | None = None
     n_groups: int | None = None
+    core: bool | None = Field(
+        default=None, description="may be claimed; what is outside the core is never tested"
+    )
     emotion_feature: bool | None = None
     family_rank: int | None = None
     name: str | None = None
@@ -258,13 +264,18 @@ def _lowest(
 def _neighbours(
     feature: int, table: "pl.DataFrame", codes: np.ndarray, decoder: np.ndarray | None, n: int
 ) -> Neighbours:
-    names = table["name"].to_list() if "name" in table.columns else [None] * len(table)
+    names, core = (
+        table[column].to_list() if column in table.columns else [None] * len(table)
+        for column in ("name", "core")
+    )
 
     def best(value: np.ndarray) -> tuple[Neighbour, ...]:
         value = np.where(np.arange(len(value)) == feature, -np.inf, value)
         order = [int(f) for f in np.argsort(-value, kind="stable")[:n] if np.isfinite(value[f])]
         return tuple(
-            Neighbour(feature=f, value=float(value[f]), emotion=table["emotion"][f], name=names[f])
+            Neighbour(
+                feature=f, value=float(value[f]), emotion=table["emotion"][f], name=names[f], core=core[f]
+            )
             for f in order
         )
 
@@ -329,6 +340,8 @@ def _interpretation(feature: Inspection) -> str:
     if not feature.name:
         return own or "no name yet"
     out = f'{own}Called "{feature.name}" from its texts'
+    if feature.core is False:
+        return f"{out}; it is outside the core, so it is not claimed and its name is not judged"
     if feature.name_score is not None:
         out += (
             "; of two unseen texts of its emotion, the one that fires it reads more like the name in "
@@ -349,9 +362,11 @@ def _seeds(feature: Inspection) -> list[str]:
         parts.append(f"decoder cosine {feature.stability_cosine:.2f}")
     if feature.stability_correlation is not None:
         parts.append(f"correlation {feature.stability_correlation:.2f}")
-    return ["  Other seeds: " + ", ".join(parts)]
+    return ["  Other pipelines, which share only the rows: " + ", ".join(parts)]
 
 
 def _called(neighbour: Neighbour) -> str:
     name = neighbour.name or neighbour.emotion
+    if neighbour.core is False:
+        name = f"outside the core: {name}" if name else "outside the core"
     return f" ({name})" if name else ""

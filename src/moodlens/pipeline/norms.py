@@ -1,4 +1,4 @@
-"""Words that people rated for valence and arousal, under a study's emotions: norms.json and the circumplex figure."""
+"""Words that people rated for valence and arousal, under a study's emotions: norms.json and circumplex.png, .svg in the study folder."""
 
 import math
 from dataclasses import dataclass
@@ -205,7 +205,7 @@ def _concepts(study: Study) -> tuple[list[tuple[str, str]], np.ndarray]:
 
 
 def write_norms(study: Study, record: Norms, told: dict[str, np.ndarray]) -> list[str]:
-    """Write norms.json and, where both scales were rated, figures/circumplex.png and .svg; returns their paths."""
+    """Write norms.json and, where both scales were rated, DIR/circumplex.png and .svg; returns their paths in DIR."""
     from moodlens.report.circumplex import draw_circumplex
 
     with locked(study.path):
@@ -213,6 +213,17 @@ def write_norms(study: Study, record: Norms, told: dict[str, np.ndarray]) -> lis
         if len(told) == len(SCALES):
             written += draw_circumplex(study.path, record, told["valence"], told["arousal"])
     return written
+
+
+def written_lines(study: Study, written: list[str]) -> list[str]:
+    """Where the record and the figure are, and what the figure shows."""
+    lines = [f"written: {', '.join(str(study.path / file) for file in written)}"]
+    if len(written) > 1:
+        lines.append(
+            "the figure: grey dots are the rated words, large marks the emotions, small ones their concepts, each where the "
+            "study reads it, in standard deviations of people's ratings"
+        )
+    return lines
 
 
 def norms_lines(record: Norms) -> list[str]:

@@ -84,7 +84,8 @@ class OpenStudy(Study):
         """Family scores and activations of the emotion features for any texts, one row each.
 
         Args:
-            texts: any length; long ones are read sentence by sentence, and the largest counts.
+            texts: any length; families read them as `validation.transfer.reading` says (token by token unless told otherwise),
+                activations are the largest of a text's sentences.
             labels: the emotion of each, shown beside it.
 
         Raises:

@@ -38,5 +38,5 @@ class FeatureSettings(Frozen):
         default=0.0,
         ge=0,
         le=1,
-        description="share of other seeds in which a feature must reappear to join a family, where measured",
+        description="share of other pipelines in which a feature must reappear to join a family, where measured",
     )

@@ -165,8 +165,7 @@ class Settings(Frozen):
         default=2,
         ge=1,
         le=64,
-        description="pipelines of other seeds that stand beside the study's own: their cores, or, without a core, "
-        "their SAEs (count)",
+        description="other pipelines on the same rows, under seeds of their own: their cores, or, without a core, their SAEs (count)",
     )
     features: FeatureSettings = FeatureSettings()
     names: NameSettings = NameSettings()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from moodlens.study.notes import Notes
 
 MAIN = "main"
-"""Name of the study's own SAE; those of other seeds are seed-1, seed-2 ..."""
+"""Name of the study's own SAE; the cores of other pipelines (without a core: SAEs of other seeds) are seed-1, seed-2 ..."""
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -258,12 +258,12 @@ class Study:
 
     @property
     def seed_names(self) -> list[str]:
-        """Names of the cores (without a core: of the SAEs) that other seeds found, in order."""
+        """Names of the cores that other pipelines found on the same rows (without a core: of SAEs of other seeds), in order."""
         return self._numbered("seed")
 
     @property
     def bootstrap_names(self) -> list[str]:
-        """Names of the cores that other seeds found on resampled training groups, in order."""
+        """Names of the cores that other pipelines found on resampled training groups, in order."""
         return self._numbered("bootstrap")
 
     @property

@@ -1,9 +1,9 @@
-"""Whether the families of other seeds do the same: add the same direction, read the same in texts.
+"""Whether the families of other pipelines do the same: add the same direction, read the same in texts.
 
-Unstable features of different seeds can span the same subspace (arXiv:2606.12138), and a family is a sum over some of
-them. Each seed's families are found by the same rule on the same train + val rows. Compared are the direction that a
-family adds when it steers (cosine) and what it reads in test texts (correlation of pre-activation scores). Neither
-uses a label. The control: families of as many random live features of the other seed, with the same weights.
+Unstable features of different pipelines can span the same subspace (arXiv:2606.12138), and a family is a sum over some of
+them. Each pipeline's families are found by the same rule on the same train + val rows. Compared are the direction that a
+family adds when it steers (cosine) and what it reads in test texts (correlation of scores along that direction). Neither
+uses a label. The control: families of as many random live features of the other pipeline, with the same weights.
 """
 
 from collections.abc import Sequence
@@ -34,19 +34,19 @@ class SeedFamilies:
 def family_agreement(
     own: SeedFamilies, others: Sequence[SeedFamilies], x: np.ndarray, *, seed: int
 ) -> Agreement:
-    """Compare the families of the study's SAE with those of other seeds.
+    """Compare the families of the study's SAE with those of other pipelines.
 
     Args:
         own: of the study's SAE.
-        others: of the other seeds.
+        others: of the other pipelines.
         x: (n, d_in) raw embeddings that trained and chose nothing.
         seed: of the random families.
 
     Raises:
-        BadInput: there is no other seed, or the families are of other emotions.
+        BadInput: there is no other pipeline, or the families are of other emotions.
     """
     if not others:
-        raise BadInput("families are compared over seeds: no other seed is given")
+        raise BadInput("families are compared over pipelines: no other one is given")
     if any(other.families.emotions != own.families.emotions for other in others):
         raise BadInput("families of different emotions cannot be compared")
     centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)

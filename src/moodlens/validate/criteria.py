@@ -139,7 +139,7 @@ def _stability(m: Measured, s: VerdictSettings) -> Reading | str | None:
         return None
     stable = StableFeatures.of(m.stability.table, m.stability.summary, m.strong)
     note = (
-        f"of {stable.n_emotion_features} claimed features, mean over {stable.n_seeds} pipelines of other seeds; "
+        f"of {stable.n_emotion_features} claimed features, mean over {stable.n_seeds} pipelines that share only the rows; "
         f"{stable.n_stable} in all of them; all alive features of the core {stable.alive_share:.0%}; mean matched "
         f"correlation {stable.mcc:.2f}"
     )

@@ -1,4 +1,4 @@
-"""What comes back in a pipeline that shares nothing but the rows: other seeds from the first draw to the core.
+"""What comes back in a pipeline that shares nothing but the rows: seeds of its own from the first draw to the core.
 
 Features of two dictionaries are matched one to one (Hungarian, Kuhn 1955), as in Paulo & Belrose 2025
 (arXiv:2501.16615) and Song et al. 2025 (arXiv:2505.20254, PW-MCC, mean cosine of matched decoder rows), on decoder
@@ -8,7 +8,7 @@ cosine, on the correlation of activations over text that trained neither, and on
 Controls. Random subsets of the core's size of a narrow SAE, looked for in those of another: what choosing fewer features
 does by itself. Unit differences of two data rows, looked up in the other decoders: embeddings have low rank, so such
 directions come closer to a dictionary than isotropic ones would. Beside them, as a warning: cores of bootstraps of the
-training groups, for other data change more than other seeds do.
+training groups, for other data change more than another pipeline does.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -87,7 +87,7 @@ def stability(
 
     Args:
         own: the features that may be claimed; there may be none.
-        others: of pipelines of other seeds, on the same rows.
+        others: of other pipelines, on the same rows.
         x_train: ``(m, d_in)`` raw embeddings, whose differences are a null.
         settings: ``reappearance``, the bar.
         seed: of the null directions and the random subsets.
@@ -101,14 +101,14 @@ def stability(
     import polars as pl
 
     if not others:
-        raise BadInput("stability needs another seed to look in: none is given")
+        raise BadInput("stability needs another pipeline to look in: none is given")
     for other in (*others, *beside.bootstraps):
         if other.W_dec.shape[1] != own.W_dec.shape[1] or other.codes.shape != (
             len(own.codes),
             len(other.W_dec),
         ):
             raise BadInput(
-                f"another seed's decoder {other.W_dec.shape} or activations {other.codes.shape} "
+                f"another pipeline's decoder {other.W_dec.shape} or activations {other.codes.shape} "
                 f"do not fit {own.W_dec.shape}, {own.codes.shape}"
             )
     d, n, bar = len(own.W_dec), len(others), settings.reappearance

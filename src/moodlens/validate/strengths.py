@@ -110,6 +110,8 @@ def _compositionality(m: Measured, s: VerdictSettings) -> Reading | str | None:
     if m.pairs is None:
         return None
     together = m.pairs.compositionality
+    if together.share is None and together.n_pairs:
+        return "with two classes in all, one emotion falls where the other rises, so pairs cannot be judged"
     if together.share is None:
         if together.n_pairs:
             return "of two classes in all, one falls where the other rises"

@@ -1,11 +1,12 @@
-"""The stages that find features: which come back under other seeds, which hold an emotion, what they are called."""
+"""The stages that find features: which come back in other pipelines, which hold an emotion, what they are called."""
 
 from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
 
-from moodlens.core.lines import describe, table
+from moodlens.core.errors import BadInput
+from moodlens.core.lines import describe, number, table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.schedule import pool
 from moodlens.pipeline.score import study_encoder
@@ -24,7 +25,10 @@ from moodlens.study.rows import DEV
 from moodlens.study.study import MAIN, Study
 
 JUDGES = 2500
-"""Test rows on which seeds are compared; each more costs d_sae^2 products for every seed."""
+"""Test rows on which pipelines are compared; each more costs a product for every pair of their features."""
+
+SHOWN = 30
+"""Names that the verb shows."""
 
 
 class FeaturesSection(Frozen):
@@ -50,10 +54,21 @@ def judging_rows(study: Study) -> np.ndarray:
 
 
 def stability_summary(study: Study) -> Summary:
-    """How many features come back."""
+    """How many features come back: the claimed ones, once they are chosen, and all that may be claimed."""
+    from moodlens.validate.stability import StableFeatures
+
     frame, stability = study.table(STABILITY), study.read(Stability)
     alive = frame.filter(pl.col("alive"))
+    claimed = None
+    try:
+        strong = study.require("features").table(SELECTION)["emotion_feature"].to_numpy()
+        claimed = StableFeatures.of(frame, stability, strong)
+    except BadInput:  # not chosen yet, or from other pipelines
+        pass
     value = {
+        "n_claimed": None if claimed is None else claimed.n_emotion_features,
+        "claimed_share": None if claimed is None else claimed.stable_share,
+        "claimed_bootstrap_share": None if claimed is None else claimed.bootstrap_share,
         "n_features": frame.height,
         "n_alive": alive.height,
         "n_seeds": stability.n_seeds,
@@ -68,7 +83,8 @@ def stability_summary(study: Study) -> Summary:
         "null_cosine_p95": stability.null_cosine_p95,
         "mean_correlation": float(alive["correlation"].mean() or 0),  # type: ignore[arg-type]
     }
-    return value, describe(value)
+    head = ["claimed features are not chosen yet: moodlens features DIR"] if claimed is None else []
+    return value, [*head, *describe(value)]
 
 
 @stage(
@@ -90,7 +106,7 @@ def stability(study: Study, settings: StabilitySettings, progress: Progress) -> 
     seeds, bootstraps, narrow = study.seed_names, study.bootstrap_names, study.narrow_names
     names, judges = [*seeds, *bootstraps, *narrow], judging_rows(study)
     progress("stability", 0, len(names) + 1)
-    # Only these rows: the codes of every seed on all of them would fill the memory.
+    # Only these rows: the codes of every pipeline on all of them would fill the memory.
     core, x = slice(study.core_size), study.x[judges]
     saes = [study.sae(name) for name in names]
     with pool() as each:
@@ -110,6 +126,11 @@ def stability(study: Study, settings: StabilitySettings, progress: Progress) -> 
     return [study.write_table(STABILITY, result.table), study.write(result.summary)]
 
 
+def cut(shown: int, n: int, where: str) -> list[str]:
+    """A line that says how much of a table is not shown, and where all of it is."""
+    return [f"{shown} of {n} are shown; all: {where}"] if shown < n else []
+
+
 def features_summary(study: Study) -> Summary:
     """The count beside its control, and the best features of every emotion."""
     counts = study.read(Selection)
@@ -121,11 +142,12 @@ def features_summary(study: Study) -> Summary:
     lines = [
         f"{counts.n_emotion_features} emotion features of {counts.core_size} that may be claimed "
         f"(of {counts.n_features}); under shuffled labels "
-        f"{shuffled.mean:.1f} on average, 95th percentile {shuffled.p95:.1f}",
+        f"{number(shuffled.mean)} on average, 95th percentile {number(shuffled.p95)}",
         f"the threshold alone (selectivity > {alone.min_selectivity:g}) passes {alone.count}; "
         f"shuffled {alone.shuffled_mean:.0f}",
         "",
         *table(shown, [[record[c] for c in shown] for record in best.to_dicts()]),
+        *cut(best.height, frame.height, "selection.parquet, column emotion_feature"),
     ]
     return counts.model_dump() | {"features": frame.to_dicts()}, lines
 
@@ -161,13 +183,16 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
 
 
 def agreement_summary(study: Study) -> Summary:
-    """The families beside those of other seeds."""
+    """The families beside those of other pipelines."""
     agreement = study.read(Agreement)
     columns = list(FamilyAgreement.model_fields)
     rows = [[name, *dict(family).values()] for name, family in agreement.emotions.items()]
     if agreement.mean is not None:
         rows.append(["mean", *dict(agreement.mean).values()])
-    lines = [f"families of {agreement.n_seeds} other seeds", *table(["emotion", *columns], rows)]
+    lines = [
+        f"families beside those of {agreement.n_seeds} other pipelines",
+        *table(["emotion", *columns], rows),
+    ]
     return agreement.model_dump(), lines
 
 
@@ -178,7 +203,7 @@ def agreement_summary(study: Study) -> Summary:
     summary=agreement_summary,
 )
 def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
-    """Find the families of the other seeds by the same rule, and compare -> agreement.json.
+    """Find the families of the other pipelines by the same rule, and compare -> agreement.json.
 
     Theirs are chosen on train + val alone; the study's had to hold on test rows as well.
     """
@@ -204,12 +229,12 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
 
     others = []
     for done, name in enumerate(study.seed_names):
-        progress("families of other seeds", done, len(study.seed_names))
+        progress("families of other pipelines", done, len(study.seed_names))
         others.append(of_seed(name))
     result = family_agreement(
         of_seed(MAIN, study.families), others, study.x[judging_rows(study)], seed=study.seed
     )
-    progress("families of other seeds", len(others), len(others))
+    progress("families of other pipelines", len(others), len(others))
     return [study.write(result)]
 
 
@@ -220,8 +245,10 @@ def names_summary(study: Study) -> Summary:
     record = study.read(Names)
     value = record.model_dump()
     shown = ["feature", "emotion", "name", "name_score", "name_control", "name_q", "interpretable"]
-    rows = [[one[c] for c in shown] for one in frame.head(30).to_dicts()]
-    counts = {name: item for name, item in value.items() if not isinstance(item, (list, dict))}
+    rows = [[one[c] for c in shown] for one in frame.head(SHOWN).to_dicts()]
+    counts = {
+        name: item for name, item in value.items() if name != "version" and not isinstance(item, (list, dict))
+    }
     names = frame.select(
         "feature", "emotion", "auroc", pl.col("^name.*$"), "interpretable", pl.col("^mono.*$")
     )
@@ -231,6 +258,7 @@ def names_summary(study: Study) -> Summary:
         f"{record.n_judged} would hold (95th percentile of {record.dealt_judged.n_deals} deals)",
         "",
         *table(shown, rows),
+        *cut(len(rows), frame.height, "names.parquet"),
     ]
 
 

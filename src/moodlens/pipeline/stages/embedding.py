@@ -149,7 +149,8 @@ def phase0_lines(phase0: Phase0) -> Summary:
     value = plain(phase0.model_dump())
     head = f"{phase0.n} texts, {phase0.n_groups} groups, {phase0.d_in} dimensions"
     parts = {"similarity": _short(value["similarity"]), "linear probe": _short(value["linear_probe"])}
-    return value, [head, *describe(parts)]
+    note = "t and t_p take pairs of texts for independent, which they are not: no evidence; believe permutation and group_folds"
+    return value, [head, *describe(parts), note]
 
 
 def _short(value: dict[str, Any]) -> dict[str, Any]:

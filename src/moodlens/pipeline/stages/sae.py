@@ -1,4 +1,4 @@
-"""The stages that train: a sweep that chooses settings; the study's SAE and its twins of other seeds."""
+"""The stages that train: a sweep that chooses settings; the study's core and rest, and the cores of other pipelines."""
 
 import shutil
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ SWEPT = ("architecture", "d_sae", "k", "l1_coefficient", "expansion_factor", "le
 SHOWN = SWEPT[:4]
 """Settings that the verb shows."""
 BOOTSTRAPS = 1000
-"""Number of the pipeline of the first bootstrap: those of other seeds are 1, 2 ..."""
+"""Number of the pipeline of the first bootstrap: the study's own is 0, those on the same rows are 1, 2 ..."""
 Splits = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Rows of train, val and test."""
 
@@ -174,7 +174,7 @@ def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection
 def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[str]:
     """Find the core and train the rest, find the cores of other pipelines -> sae/, core.json, reconstruction.json.
 
-    sae/main: core and rest joined; sae/seed-N and sae/bootstrap-N: cores alone, of other seeds on the same rows and on
+    sae/main: core and rest joined; sae/seed-N and sae/bootstrap-N: cores alone, of other pipelines on the same rows and on
     resampled groups; sae/narrow-1 and -2: one member of two pipelines. With core.members 0, sae/main and sae/seed-N are
     SAEs of the chosen settings, and there is no more.
     """

@@ -169,7 +169,7 @@ def formulas(subject: Subject) -> Blocks:
         "Stability",
         "",
         "",
-        "Cores that other seeds found (without a core: SAEs of other seeds) are matched feature by feature (Hungarian method), on "
+        "Cores that other pipelines found on the same rows (without a core: SAEs of other seeds) are matched feature by feature (Hungarian method), on "
         f"decoder cosine and on correlation of activations over held-out text; a feature reappears where both reach {bar:g}.",
         "Paulo and Belrose 2025, arXiv:2501.16615",
     )

@@ -1,4 +1,4 @@
-"""Stability: which features come back when the SAE is trained again, and whether the families agree."""
+"""Stability: which features come back in other pipelines, and whether the families agree."""
 
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: 
         "Claimed features matched one to one with those of pipelines that share only the rows. A "
         f"feature reappears where both its decoder direction and its activations agree at {seeds.reappearance:g} or "
         "more; the null is what random differences of data rows reach.",
-        "Histograms of decoder cosine and of the number of seeds in which features reappear.",
+        "Histograms of decoder cosine and of the number of other pipelines in which features reappear.",
         lambda: stability_histogram(rows, seeds),
     )
 
@@ -104,5 +104,5 @@ STABILITY = Topic(
     "Stability over pipelines",
     (verdict_says("stability", "bootstrap"), reappearance, agreement),
     needs=(Stability, STABILITY),
-    absent="stability over seeds",
+    absent="stability over pipelines",
 )

@@ -73,9 +73,9 @@ _JUDGED = {
     "family_weight": Column("Float64", "", "weight in its emotion's family; null outside"),
     "held_out_auroc": Column("Float64", "AUROC", "on held-out words, scenes and templates; null without such rows"),
     "held_out_selectivity": Column("Float64", "ratio", "on held-out words, scenes and templates; null without such rows"),
-    "stability": Column("Float64", "share", "of the other seeds in which it reappears"),
-    "stability_cosine": Column("Float64", "cosine", "mean decoder cosine with its matches in other seeds"),
-    "stability_correlation": Column("Float64", "correlation", "mean correlation of activations with its matches"),
+    "stability": Column("Float64", "share", "of the other pipelines in which it reappears; null outside the core"),
+    "stability_cosine": Column("Float64", "cosine", "mean decoder cosine with its matches in other pipelines; null outside the core"),
+    "stability_correlation": Column("Float64", "correlation", "mean correlation of activations with its matches; null outside the core"),
 }  # fmt: skip
 SELECTION = TableSchema("selection.parquet", "features", _JUDGED)
 """One row for each feature, as the features stage leaves it. Where nothing is said, test rows."""

@@ -28,7 +28,7 @@ class Claims(Part):
     )
     stable_share: float | None = Field(
         default=None,
-        description="of its emotion features, those that come back in dictionaries of other seeds; 0 without any",
+        description="of its emotion features, those that come back in the consensus of other untrained dictionaries; 0 without any",
     )
 
 

@@ -1,0 +1,72 @@
+"""What verbs print to people: nothing is cut without a word, and what is shown is what was judged."""
+
+import json
+import shutil
+
+import polars as pl
+import pytest
+
+from moodlens.core.files import read_json
+from moodlens.pipeline.score import auroc_lines
+from moodlens.pipeline.stages import discovery
+from moodlens.study.records.transfer import TransferSet
+
+
+def test_stability_says_what_the_verdict_judges(cli, small_study):
+    judged = {c["id"]: c for c in read_json(small_study / "verdict.json")["criteria"]}
+    value = json.loads(cli("stability", small_study, "--json")[1])
+    assert value["claimed_share"] == pytest.approx(judged["stability"]["value"])
+    assert value["claimed_bootstrap_share"] == pytest.approx(judged["bootstrap"]["value"])
+    assert value["n_claimed"] == read_json(small_study / "selection.json")["n_emotion_features"]
+    assert "claimed_share" in cli("stability", small_study)[1]
+
+
+def test_stability_alone_says_that_nothing_is_chosen_yet(cli, small_study, tmp_path):
+    copy = shutil.copytree(small_study, tmp_path / "copy")
+    (copy / ".stages" / "features.json").unlink()
+    status, out, _ = cli("stability", copy)
+    assert status == 0
+    assert out.startswith("claimed features are not chosen yet: moodlens features DIR")
+
+
+def test_a_table_that_is_cut_says_so_and_where_all_of_it_is(cli, small_study, monkeypatch):
+    assert discovery.cut(3, 3, "names.parquet") == []
+    assert discovery.cut(3, 9, "names.parquet") == ["3 of 9 are shown; all: names.parquet"]
+    whole = cli("names", small_study)[1]
+    assert "are shown" not in whole
+    assert not whole.startswith("version")
+    monkeypatch.setattr(discovery, "SHOWN", 0)
+    n = read_json(small_study / "names.json")["n_judged"]
+    assert f"0 of {n} are shown; all: names.parquet" in cli("names", small_study)[1]
+
+
+def test_a_share_of_a_feature_is_not_rounded_to_another(cli, small_study):
+    mean = read_json(small_study / "selection.json")["shuffled"]["mean"]
+    assert f"under shuffled labels {mean:.4g} on average" in cli("features", small_study)[1]
+
+
+def test_scores_mark_what_is_cut_and_say_once_how_texts_are_read(cli, small_study, tmp_path):
+    path = tmp_path / "texts.csv"
+    long = "gloomy and sorrowful music that goes on and on for longer than anybody shows"
+    pl.DataFrame(
+        [(long, "sad"), ("a happy tune", "happy"), ("a joyful song", "happy"), ("so sad", "sad")],
+        schema=["caption", "mood"],
+        orient="row",
+    ).write_csv(path)
+    out = cli("score", small_study, path, "--text-column", "caption", "--label-column", "mood")[1]
+    assert f"{long[:59]}…" in out
+    assert long not in out
+    assert out.count("log-mean-exp") == 1
+    assert "--group-column" in out
+
+
+def test_groups_that_are_given_need_no_hint():
+    def lines(n_groups):
+        result = TransferSet(
+            name="t", n=4, n_texts=4, n_groups=n_groups, n_per_emotion={"a": 2, "b": 2}, readings={},
+            auroc={"family": {"a": {"value": 0.9, "ci": None}, "b": {"value": 0.9, "ci": None}, "mean": {"value": 0.9, "ci": None}}},
+        )  # fmt: skip
+        return "\n".join(auroc_lines("t", result, ("a", "b")))
+
+    assert "--group-column" in lines(4)
+    assert "--group-column" not in lines(2)
