@@ -33,7 +33,7 @@ def verdict_summary(study: Study) -> Summary:
 
 
 def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
-    """The verdict as a table."""
+    """The verdict as a table; of the controls, the hardest to beat."""
     words = {"passed": "pass", "failed": "FAIL"}
     rows = [
         [
@@ -41,6 +41,7 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
             criterion.id,
             _number(criterion.value),
             _number(None if criterion.strongest is None else criterion.strongest.value),
+            "-" if criterion.strongest is None else criterion.strongest.name,
             words.get(criterion.state, criterion.state),
             criterion.threshold,
         ]
@@ -52,7 +53,7 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
     if verdict.left_out:
         lines += ["left out of the decision, because this study cannot be asked:"]
         lines += [*(f"- {what}" for what in verdict.left_out), ""]
-    lines += table(["", "criterion", "value", "control", "", "threshold"], rows)
+    lines += table(["", "criterion", "value", "control", "which", "", "threshold"], rows)
     if verdict.next_steps:
         lines += ["", "what to do next:", *(f"- {step}" for step in verdict.next_steps)]
     return lines
