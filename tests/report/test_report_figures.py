@@ -190,7 +190,7 @@ def test_the_real_count_stands_beside_the_shuffled_ones():
     figure = shuffled_counts([1, 1, 1, 1], 40, threshold=50)
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert set(labels) == {
-        "this study: 40", "shuffled, 95th percentile: 1.0", "criterion: 50", "shuffled labels, n = 4 repeats"
+        "this study: 40", "shuffled, 95th percentile: 1", "criterion: 50", "shuffled labels, n = 4 repeats"
     }  # fmt: skip
 
 
