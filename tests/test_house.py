@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "src" / "moodlens"
 ROOMS = (
     "core", "settings", "stats", "prompts", "embed", "sae", "study", "features", "validate", "steer", "judge",
-    "report", "pipeline", "cli",
+    "report", "pipeline", "explore", "cli",
 )  # fmt: skip
 """In order: a room knows those before it."""
 FILES = sorted(ROOT.rglob("*.py"))

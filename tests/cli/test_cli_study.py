@@ -25,7 +25,7 @@ STAGES = [
     "transfer",
     "report",
 ]
-VERBS = ["run", *STAGES, "score", "inspect", "steer", "judge", "rank", "listen", "doctor"]
+VERBS = ["run", *STAGES, "score", "inspect", "explore", "steer", "judge", "rank", "listen", "doctor"]
 
 
 @pytest.fixture

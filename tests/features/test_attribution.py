@@ -25,6 +25,10 @@ def test_words_marks_and_special_tokens_add_up_to_the_whole_score():
     spoken = speaker(encoder, mean)(texts)
     assert spoken.word == ("a", "mournful", "laid-back", "waltz", "grave", "music")
     assert spoken.text.tolist() == [0, 0, 0, 0, 1, 1]
+    assert [texts[i][a:b].lower() for i, (a, b) in zip(spoken.text, spoken.place, strict=True)] == list(
+        spoken.word
+    )
+    assert spoken.whole == pytest.approx(x - mean, abs=1e-4)
     w = np.random.default_rng(0).standard_normal(x.shape[1])
     block = next(each_tokens(encoder, texts))
     for i in range(2):
@@ -56,7 +60,10 @@ def attributed():
             for place in range(len(spoken))
         ]
         text = np.repeat(np.arange(len(texts)), [len(spoken) for spoken in words])
-        return Spoken(text, tuple(word for spoken in words for word in spoken), np.array(vector, np.float32))
+        place = np.zeros((len(text), 2), dtype=int)
+        said = tuple(word for spoken in words for word in spoken)
+        whole = np.array([vectors[text] for text in texts], np.float32)
+        return Spoken(text, said, np.array(vector, np.float32), place, whole)
 
     attribution = Attribution(speak, coded.rows.texts, coded.x, np.zeros(coded.x.shape[1]), W_enc)
     names = name_features(table, coded, frame, SETTINGS, seed=0, attribution=attribution)

@@ -24,7 +24,7 @@ PACKAGES = (
     "safetensors",
     "matplotlib",
 )
-EXTRAS = {"audio": "librosa", "saelens": "sae_lens", "ray": "ray"}
+EXTRAS = {"explore": "fastapi", "audio": "librosa", "saelens": "sae_lens", "ray": "ray"}
 GIB = 2**30
 
 

@@ -5,11 +5,11 @@ it should have caught. Every list says what it was drawn from.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from moodlens.core import BadInput, plain
 from moodlens.stats.contrast import unit_rows
@@ -101,7 +101,7 @@ class Inspection(TopTexts):
     stability_correlation: float | None = None
     low: tuple[ShownText, ...] = Field(description="least activating texts of other emotions")
     neighbours: Neighbours
-    reading: dict[str, str | int] | None = Field(description="what a person said of it")
+    reading: dict[str, JsonValue] | None = Field(description="what a person said of it")
 
 
 def top_features(table: "pl.DataFrame", emotion: str | None, n: int) -> list[int]:
@@ -172,10 +172,16 @@ def inspect_feature(
     return Inspection(
         **plain(facts),
         **dict(shown),
-        low=_lowest(column, rows, index, n, seed),
+        low=lowest_texts(column, rows, index, n, seed),
         neighbours=_neighbours(feature, table, codes, decoder, n),
-        reading=asdict(reading) if reading is not None else None,
+        reading=_facts(reading) if reading is not None else None,
     )
+
+
+def _facts(reading: Reading) -> dict[str, JsonValue]:
+    return asdict(replace(reading, blind=None)) | {
+        "blind": None if reading.blind is None else reading.blind.model_dump()
+    }
 
 
 def top_texts(
@@ -247,7 +253,7 @@ def _text(row: int, activation: np.ndarray, rows: Rows) -> ShownText:
     )
 
 
-def _lowest(
+def lowest_texts(
     activation: np.ndarray, rows: Rows, emotion: int | None, n: int, seed: int
 ) -> tuple[ShownText, ...]:
     """The least activating texts of other emotions: one of each emotion in turn, drawn where several are silent."""

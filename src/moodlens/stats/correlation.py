@@ -31,17 +31,17 @@ class UnitColumns:
     """rows."""
 
     @classmethod
-    def of(cls, codes: np.ndarray) -> "UnitColumns":
-        """codes (n, d), finite."""
+    def of(cls, codes: "np.ndarray | sparse.csr_array") -> "UnitColumns":
+        """codes (n, d), finite; columns of a sparse array stay sparse."""
         n, d = codes.shape
-        rows = sparse_rows(codes)
+        rows = sparse_rows(codes) if isinstance(codes, np.ndarray) else codes.copy()
         value = rows.data.astype(np.float64)
         means = np.bincount(rows.indices, value, d) / max(n, 1)
         square = np.bincount(rows.indices, value**2, d) - n * means**2
         # A constant column is left with rounding: about 1e-16 of its sum of squares.
         varies = square > 1e-13 * (square + n * means**2)
         scale = np.where(varies, 1 / np.sqrt(np.where(varies, square, 1.0)), 0.0)
-        if len(value) > DENSE * codes.size:
+        if isinstance(codes, np.ndarray) and len(value) > DENSE * codes.size:
             return cls(((codes - means) * scale).astype(np.float32), np.zeros(d), varies, n)
         rows.data = (value * scale[rows.indices]).astype(np.float32)
         return cls(rows.tocsc(), means * scale, varies, n)

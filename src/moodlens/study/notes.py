@@ -5,14 +5,17 @@ killed writer leaves a reading whole or absent, and two writers wait for each ot
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from pydantic import Field
+
 from moodlens.core import BadInput
+from moodlens.study.record import Part
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,7 +36,25 @@ CREATE TABLE IF NOT EXISTS readings (
     time TEXT NOT NULL
 )
 """
+_BLIND = """
+CREATE TABLE IF NOT EXISTS blind (
+    reading INTEGER PRIMARY KEY REFERENCES readings (id),
+    score REAL, score_all REAL, control REAL, program_score REAL, n INTEGER NOT NULL
+)
+"""
 _COLUMNS = "feature, sae, name, clarity, note, author, time"
+
+
+class BlindScore(Part):
+    """How a name that was given without sight of the program's does in the test that judges names."""
+
+    score: float | None = Field(description="AUROC among unseen texts of the feature's emotion")
+    score_all: float | None = Field(description="AUROC over all unseen texts")
+    control: float | None = Field(
+        description="score of the program's names of other features of the emotion, mean"
+    )
+    program_score: float | None = Field(description="score of the program's own name")
+    n: int = Field(description="unseen texts of the emotion (count)")
 
 
 @dataclass(frozen=True)
@@ -50,6 +71,31 @@ class Reading:
     author: str
     time: str
     """UTC, ISO 8601, to the second."""
+    blind: BlindScore | None = None
+    """What became of the name, where it was given blind."""
+
+
+def checked(reading: Reading) -> Reading:
+    """The reading without blanks that say nothing.
+
+    Raises:
+        BadInput: it is not complete.
+    """
+    who = f"reading of feature {reading.feature}"
+    if reading.clarity not in CLARITIES:
+        raise BadInput(f"{who}: say clear or unclear, not {reading.clarity!r}")
+    name = " ".join(reading.name.split())
+    if reading.clarity == "clear" and not name:
+        raise BadInput(f"{who}: a clear feature needs a name")
+    if reading.feature < 0:
+        raise BadInput(f"{who}: features are counted from 0")
+    return replace(
+        reading,
+        feature=int(reading.feature),
+        name=name,
+        note=reading.note.strip(),
+        author=reading.author.strip(),
+    )
 
 
 class Notes:
@@ -68,6 +114,7 @@ class Notes:
         note: str = "",
         author: str = "",
         time: datetime | None = None,
+        blind: BlindScore | None = None,
     ) -> Reading:
         """Record a reading; on return it is on disk.
 
@@ -77,25 +124,41 @@ class Notes:
             name: what the person calls it.
             clarity: clear or unclear.
             time: when it was read; None is now.
+            blind: what became of a name that was given blind.
 
         Raises:
             BadInput: the reading is not complete, or the file cannot be written.
         """
-        if clarity not in CLARITIES:
-            raise BadInput(f"reading of feature {feature}: say clear or unclear, not {clarity!r}")
-        name = " ".join(name.split())
-        if clarity == "clear" and not name:
-            raise BadInput(f"reading of feature {feature}: a clear feature needs a name")
-        if feature < 0:
-            raise BadInput(f"reading of feature {feature}: features are counted from 0")
         moment = (time or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="seconds")
-        reading = Reading(int(feature), sae, name, clarity, note.strip(), author.strip(), moment)  # type: ignore[arg-type]
-        values = (reading.feature, sae, name, clarity, reading.note, reading.author, moment)
+        reading = checked(Reading(feature, sae, name, clarity, note, author, moment, blind))  # type: ignore[arg-type]
+        self.add_all([reading])
+        return reading
+
+    def add_all(self, readings: Sequence[Reading]) -> int:
+        """Record readings that are not there yet, all or none; on return they are on disk. Returns how many were new.
+
+        Raises:
+            BadInput: one is not complete, or the file cannot be written.
+        """
+        readings = [checked(reading) for reading in readings]
         with self._open(write=True) as connection:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute(f"INSERT INTO readings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            known = set(connection.execute(f"SELECT {_COLUMNS} FROM readings"))
+            new = 0
+            for one in readings:
+                values = (one.feature, one.sae, one.name, one.clarity, one.note, one.author, one.time)
+                if values in known:
+                    continue
+                known.add(values)
+                cursor = connection.execute(
+                    f"INSERT INTO readings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values
+                )
+                if one.blind is not None:
+                    score = (cursor.lastrowid, *one.blind.model_dump().values())
+                    connection.execute("INSERT INTO blind VALUES (?, ?, ?, ?, ?, ?)", score)
+                new += 1
             connection.execute("COMMIT")
-        return reading
+        return new
 
     def all(self) -> list[Reading]:
         """Every reading ever added, oldest first; none if there is no file yet.
@@ -109,8 +172,15 @@ class Notes:
             # A writer that was killed in between leaves a file without a table.
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'readings'").fetchone():
                 return []
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM readings ORDER BY id").fetchall()
-        return [Reading(*row) for row in rows]
+            rows = connection.execute(f"SELECT id, {_COLUMNS} FROM readings ORDER BY id").fetchall()
+            scores = []
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'blind'").fetchone():
+                scores = connection.execute("SELECT * FROM blind").fetchall()
+        blind = {
+            number: BlindScore(**dict(zip(BlindScore.model_fields, score, strict=True)))
+            for number, *score in scores
+        }
+        return [Reading(*values, blind=blind.get(number)) for number, *values in rows]
 
     def latest(self, sae: str | None = None) -> dict[int, Reading]:
         """Feature -> its newest reading; with ``sae``, of that SAE alone."""
@@ -153,6 +223,7 @@ class Notes:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = FULL")
                 connection.execute(_SCHEMA)
+                connection.execute(_BLIND)
             yield connection
         except sqlite3.Error as error:
             raise BadInput(f"{self.path}: cannot use as notes: {error}") from error

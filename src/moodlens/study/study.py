@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class Study:
             raise AssertionError("a stage is given its settings; it does not read study.yaml")
         return self._cache.get("settings", "settings", lambda: read_study(self.path / "study.yaml"))
 
-    def require(self, *stages: str) -> "Study":
+    def require(self, *stages: str) -> Self:
         """Refuse to read what is not finished, outdated or damaged; returns the study.
 
         Raises:

@@ -41,6 +41,10 @@ class Spoken:
     """(e,) lower case."""
     vector: np.ndarray
     """(e, d_in) float32: what the word adds to the text's embedding, beyond what the mean text would at its place."""
+    place: np.ndarray
+    """(e, 2) int, its characters in its text."""
+    whole: np.ndarray
+    """(n, d_in) float32: what all tokens of each text add, marks and special ones included."""
 
 
 @dataclass(frozen=True)
@@ -213,14 +217,24 @@ def speaker(encoder: "Encoder", mean: np.ndarray) -> Callable[[Sequence[str]], S
         text: list[int] = []
         word: list[str] = []
         vector = [np.empty((0, len(mean)), dtype=np.float32)]
+        place: list[tuple[int, int]] = []
+        whole = [np.empty((0, len(mean)), dtype=np.float32)]
         for block in each_tokens(encoder, texts):
             for i in range(len(block)):
                 tokens, spoken = block.of(i), texts[block.begin + i]
                 states = (block.values[tokens] - mean) / (tokens.stop - tokens.start)
                 places, owner = words_of(spoken, block.spans[tokens])
                 vector.append(word_sums(states, owner, len(places)).astype(np.float32))
+                whole.append(states.sum(axis=0, keepdims=True, dtype=np.float64).astype(np.float32))
+                place += places
                 text += [block.begin + i] * len(places)
                 word += [spoken[a:b].lower().replace("’", "'").removesuffix("'s") for a, b in places]
-        return Spoken(np.array(text, dtype=int), tuple(word), np.concatenate(vector))
+        return Spoken(
+            np.array(text, dtype=int),
+            tuple(word),
+            np.concatenate(vector),
+            np.array(place, dtype=int).reshape(-1, 2),
+            np.concatenate(whole),
+        )
 
     return speak

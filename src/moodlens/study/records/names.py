@@ -120,8 +120,8 @@ class NameEvidence(Part):
     coverage: tuple[float, ...] = Field(
         description="share of the firings it predicts, a tenth of the firings each, weakest first"
     )
-    coverage_control: tuple[float, ...] = Field(
-        description="mean of the names of other judged features of the emotion"
+    coverage_control: tuple[float | None, ...] = Field(
+        description="mean of the names of other judged features of the emotion; null where there are none"
     )
 
 

@@ -1,0 +1,2 @@
+from .explored import Explored as Explored
+from .export import write_page as write_page
