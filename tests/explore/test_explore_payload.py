@@ -146,9 +146,7 @@ def test_the_causal_panel_is_the_interventions_table(explored):
             assert effect == pytest.approx(row["effect"], rel=1e-3)
             seen += 1
         assert not told
-        assert {one.dose for one in page.causal.random_direction} == {
-            one.dose for one in page.causal.doses
-        }
+        assert {one.dose for one in page.causal.random_direction} == {one.dose for one in page.causal.doses}
         assert all(one.ci is not None for one in page.causal.random_feature)
     assert seen > 0
     rest = feature_page(explored, explored.table.height - 1)

@@ -9,7 +9,7 @@ from moodlens.study.record import Part
 from moodlens.study.records.estimates import Ci
 from moodlens.study.records.verdict import Control
 
-TEXT = 20_000
+TEXT = 8_000
 """Characters of a text."""
 FeatureNumber = Annotated[int, Field(ge=0, le=2**31)]
 Weight = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]

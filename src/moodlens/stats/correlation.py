@@ -33,7 +33,7 @@ class UnitColumns:
     @classmethod
     def of(cls, codes: "np.ndarray | sparse.csr_array") -> "UnitColumns":
         """codes (n, d), finite; columns of a sparse array stay sparse."""
-        n, d = codes.shape
+        n, d = np.shape(codes)
         rows = sparse_rows(codes) if isinstance(codes, np.ndarray) else codes.copy()
         value = rows.data.astype(np.float64)
         means = np.bincount(rows.indices, value, d) / max(n, 1)
