@@ -33,7 +33,7 @@ class UnitColumns:
     @classmethod
     def of(cls, codes: "np.ndarray | sparse.csr_array") -> "UnitColumns":
         """codes (n, d), finite; columns of a sparse array stay sparse."""
-        n, d = np.shape(codes)
+        n, d = (int(size) for size in codes.shape or ())
         rows = sparse_rows(codes) if isinstance(codes, np.ndarray) else codes.copy()
         value = rows.data.astype(np.float64)
         means = np.bincount(rows.indices, value, d) / max(n, 1)
