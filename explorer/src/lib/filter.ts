@@ -31,7 +31,8 @@ export function find(features: Features, params: Record<string, string>, person:
   const tests: Test[] = [];
   const words: string[] = [];
   for (const word of (params.q ?? '').split(/\s+/).filter(Boolean)) {
-    const test = condition(features, word);
+    const one = /^f(\d+)$/i.exec(word);
+    const test = one ? (row: number) => row === Number(one[1]) : condition(features, word);
     if (test) tests.push(test);
     else words.push(word);
   }
