@@ -21,9 +21,9 @@ def find_chromium() -> str | None:
 
 
 class Browser:
-    """One page in a fresh profile."""
+    """One page in a fresh profile; ``more`` are further flags."""
 
-    def __init__(self, program: str, profile: Path):
+    def __init__(self, program: str, profile: Path, *more: str):
         to_read, self._write = os.pipe()
         self._read, to_write = os.pipe()
         # The browser reads commands from descriptor 3 and writes to 4.
@@ -31,7 +31,7 @@ class Browser:
         nowhere = os.open(os.devnull, os.O_RDWR)
         places = zip((nowhere, nowhere, nowhere, *ours), range(5), strict=True)
         moves = [(os.POSIX_SPAWN_DUP2, fd, place) for fd, place in places]
-        args = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        args = [program, *FLAGS, *more, f"--user-data-dir={profile}", "about:blank"]
         self._pid = os.posix_spawn(program, args, os.environ, file_actions=moves)
         for fd in (to_read, to_write, nowhere, *ours):
             os.close(fd)
