@@ -164,7 +164,7 @@ def make_study(
     rebuilt = Reconstruction.model_validate(fits)
     rebuilt.write(folder)
     Core(
-        members=4, atoms=40, member_size=64, found=(0, 0, 10, 0, 30), explained_variance=0.5, pipelines={"main": 40, "seed-1": 38}
+        members=4, atoms=40, claimable=40, member_size=64, found=(0, 0, 10, 0, 30), explained_variance=0.5, pipelines={"main": 40, "seed-1": 38}
     ).write(folder)  # fmt: skip
     tried, reason = sweep_table(rng)
     SWEEP.write(folder, tried)

@@ -14,6 +14,7 @@ from moodlens.settings.study import Settings
 
 CHANGED = {
     "seeds": 3,
+    "core": {"least": 0.47, "claim": 0.63},
     "features": {
         "n_permutations": 331, "q": 0.043, "min_selectivity": 1.37, "min_firings": 7, "min_groups": 3,
         "n_shuffles": 23, "family_size": 9, "min_stability": 0.13,
@@ -37,6 +38,7 @@ CHANGED = {
     },
 }  # fmt: skip
 QUOTED = {
+    "core.least", "core.claim",
     "features.q", "features.min_selectivity", "features.n_shuffles", "features.family_size",
     "validation.stability.reappearance", "validation.causal.n_controls", "validation.causal.n_random_directions",
     "validation.causal.control_quantile", "validation.pairs.control_quantile", "validation.pairs.max_correlation",

@@ -12,6 +12,7 @@ from moodlens.sae import SAE, encode_rows, load_sae, save_sae, train
 from moodlens.sae.consensus import consensus, empty_core, join
 from moodlens.sae.training import train_rest
 from moodlens.sae.untrained import untrained
+from moodlens.settings.sae import CoreSettings
 
 BAR = {"similarity": 0.6, "least": 0.5}
 
@@ -80,6 +81,27 @@ def test_a_stricter_share_keeps_fewer_and_never_one_seed_alone(seeds):
     assert consensus(partly, x, similarity=0.6, least=0.75).sae.d_sae == 0
     alone = [members[0], *(untrained("random", x, d_sae=24, active=3, seed=i) for i in range(3))]
     assert consensus(alone, x, similarity=0.6, least=0.01).sae.d_sae == 0
+
+
+def test_what_stands_at_the_edge_stays_in_the_core_and_is_not_claimed(seeds):
+    members, x, dictionary = seeds
+    half = np.random.default_rng(0).permutation(24)
+    few = [member(dictionary, half[:12], np.random.default_rng(i)) for i in range(4)]
+    mixed = [*members[:4], *few]
+    everything, edge = (consensus(mixed, x, similarity=0.6, least=0.5, claim=claim) for claim in (0.5, 0.55))
+    assert (everything.sae.d_sae, everything.sae.core_size) == (24, 24)
+    assert (edge.sae.d_sae, edge.sae.core_size) == (24, int((edge.found > 4).sum()))
+    assert 0 < edge.sae.core_size < 24
+    assert (np.diff(edge.found) <= 0).all(), "those of the most members come first"
+    rest = train_rest(
+        x[:1200], x[1200:], used("batchtopk", d_sae=40, k=3, epochs=1, batch_size=64), edge.sae, seed=3
+    )
+    assert join(edge.sae, rest.sae).core_size == edge.sae.core_size
+
+
+def test_a_claim_below_what_every_feature_reaches_is_refused():
+    with pytest.raises(ValueError, match=r"claim: 0\.4 is below least, 0\.5"):
+        CoreSettings(claim=0.4)
 
 
 def test_dictionaries_that_learned_nothing_agree_on_next_to_nothing():

@@ -77,7 +77,7 @@ def test_every_file_is_there_with_its_keys(small_study):
     core = read_json(small_study / "core.json")
     assert table["feature"].to_list() == list(range(core["atoms"] + 128))
     stability = pl.read_parquet(small_study / "stability.parquet")
-    assert stability.height == core["atoms"] == OpenStudy.open(small_study).core_size > 10
+    assert stability.height == core["claimable"] == OpenStudy.open(small_study).core_size > 10
     assert {"feature", "reappears", "decoder_cosine", "correlation"} <= set(stability.columns)
     values = yaml.safe_load((small_study / "study.yaml").read_text())
     assert values["provenance"]["torch"]

@@ -30,7 +30,7 @@ class Consensus:
     """A core and what it came of."""
 
     sae: SAE
-    """The atoms as an SAE of their own, ``jumprelu``; those of the most members first."""
+    """The atoms as an SAE of their own, ``jumprelu``; those of the most members first, ``core_size`` may be claimed."""
     found: np.ndarray
     """(atoms,) int: members that each atom was found in."""
     live: tuple[int, ...]
@@ -54,6 +54,7 @@ def consensus(
     *,
     similarity: float,
     least: float,
+    claim: float = 0.0,
     each: Callable[..., Iterable[Any]] = map,
 ) -> Consensus:
     """The features that at least ``least`` of the members share. The order of the members does not matter.
@@ -63,6 +64,7 @@ def consensus(
         x: ``(n, d_in)`` raw embeddings on which activations are compared.
         similarity: decoder cosine and correlation that two partners reach.
         least: share of the members; never fewer than two.
+        claim: share of the members that an atom must be found in to count in ``core_size``.
         each: ``map``, or one that calls the function on several threads.
 
     Raises:
@@ -80,10 +82,11 @@ def consensus(
         pairs, each(lambda pair: _partners(parts[pair[0]], parts[pair[1]], similarity), pairs), strict=True
     ):
         partner[i, j], partner[j, i] = found
-    needed = max(2, math.ceil(least * len(members) - 1e-9))
+    needed, claimed = (max(2, math.ceil(share * len(members) - 1e-9)) for share in (least, claim))
     clusters = _stars([len(part.b_enc) for part in parts], partner, needed)
     sae = _atoms(parts, clusters, b_dec)
     found = np.array([len(cluster) for cluster in clusters], dtype=np.int64)
+    sae.core_size = int((found >= claimed).sum())
     return Consensus(sae, found, tuple(len(part.b_enc) for part in parts))
 
 
@@ -119,7 +122,7 @@ def join(core: SAE, rest: SAE) -> SAE:
     ]
     W_enc, W_dec, b_enc, threshold = parts
     joined = _sae(W_enc, W_dec, b_enc, threshold, b_dec)
-    joined.settings, joined.core_size = rest.settings, core.d_sae
+    joined.settings, joined.core_size = rest.settings, core.core_size
     return joined
 
 

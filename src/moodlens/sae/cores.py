@@ -147,7 +147,14 @@ def find_cores(
     for name, of_pipeline in seeds.items():
         part = slice(start, start + len(of_pipeline))
         start = part.stop
-        found = consensus(members[part], few, similarity=settings.similarity, least=settings.least, each=each)
+        found = consensus(
+            members[part],
+            few,
+            similarity=settings.similarity,
+            least=settings.least,
+            claim=settings.claim,
+            each=each,
+        )
         first = trained[part.start] if control is None else None
         cores[name] = Core(found, of_pipeline, tuple(members[part]), first)
     return cores
@@ -176,7 +183,9 @@ def untrained_core(
     """
     members = list(each(lambda seed: untrained(kind, x_train, d_sae=d_sae, active=active, seed=seed), seeds))
     few = compared_rows(x_train)
-    return consensus(members, few, similarity=settings.similarity, least=settings.least, each=each).sae
+    return consensus(
+        members, few, similarity=settings.similarity, least=settings.least, claim=settings.claim, each=each
+    ).sae
 
 
 def compared_rows(x_train: np.ndarray) -> np.ndarray:
@@ -217,6 +226,7 @@ def describe(
         "members": settings.members,
         "member_size": plan.d_sae,
         "atoms": sae.d_sae,
+        "claimable": sae.core_size,
         "pipelines": {name: one.sae.d_sae for name, one in found.items()},
         "effective_rank": effective_rank(x_train),
         "rows_a_feature": len(x_train) / plan.d_sae if plan.d_sae else None,

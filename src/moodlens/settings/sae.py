@@ -177,6 +177,13 @@ class CoreSettings(Frozen):
     least: float = Field(
         default=0.5, gt=0, le=1, description="share of the members that a feature of the core is found in"
     )
+    claim: float = Field(
+        default=0.55,
+        gt=0,
+        le=1,
+        description="share of the members, at least `least`, that a feature must be found in to be claimed: one at the very "
+        "edge of this core is as likely as not beyond the edge of another pipeline's",
+    )
     bootstraps: int = Field(
         default=1,
         ge=0,
@@ -188,6 +195,10 @@ class CoreSettings(Frozen):
     def _several(self) -> Self:
         if self.members == 1:
             raise ValueError("members: one SAE agrees with itself; give 2 or more, or 0 for no core")
+        if self.claim < self.least:
+            raise ValueError(
+                f"claim: {self.claim:g} is below least, {self.least:g}, which every feature of a core reaches"
+            )
         return self
 
 

@@ -66,9 +66,12 @@ def claims_of_core(
         seed: of permutations, names and controls.
     """
     rows = rules.rest.rows
-    coded = Coded(rows, x, encode_rows(sae, x), sae.W_dec.detach().numpy())
+    claimable = slice(sae.core_size)
+    coded = Coded(rows, x, encode_rows(sae, x)[:, claimable], sae.W_dec.detach().numpy()[claimable])
     claims, table = _selected(coded, rules.features, seed)
-    stable = _stable(sae, others(), x, coded.codes, rows, table, rules, seed) if claims.n_claimed else 0.0
+    stable = (
+        _stable(coded.W_dec, others(), x, coded.codes, rows, table, rules, seed) if claims.n_claimed else 0.0
+    )
     return claims.model_copy(update={**_judged(coded, table, rules, seed), "stable_share": stable})
 
 
@@ -156,7 +159,7 @@ def _held_out(coded: Coded, families: Families) -> float | None:
 
 
 def _stable(
-    sae: SAE,
+    W_dec: np.ndarray,
     others: Sequence[SAE],
     x: np.ndarray,
     codes: np.ndarray,
@@ -167,7 +170,7 @@ def _stable(
 ) -> float:
     test = rows.where("test", kinds=None)
     result = stability(
-        Dictionary(sae.W_dec.detach().numpy(), codes[test]),
+        Dictionary(W_dec, codes[test]),
         [Dictionary(other.W_dec.detach().numpy(), encode_rows(other, x[test])) for other in others],
         x[rows.where("train", kinds=None)],
         rules.stability,

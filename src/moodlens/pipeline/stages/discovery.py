@@ -219,13 +219,14 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
 
     def of_seed(name: str, known: Families | None = None) -> SeedFamilies:
         codes = study.codes()[dev] if name == MAIN else encode_rows(study.sae(name), study.x[dev])
+        W_dec = study.W_dec(name)
         if known is None:
+            claimable = slice(study.sae(name).core_size)
+            codes, W_dec = codes[:, claimable], W_dec[claimable]
             frame = choose_features(codes, rows, settings.features)
             frame = frame.rename({"tested": "emotion_feature"})
-            known = gather_families(
-                frame, Coded(rows, study.x[dev], codes, study.W_dec(name)), settings.features
-            )
-        return SeedFamilies(known, study.W_dec(name), activity(codes)[1])
+            known = gather_families(frame, Coded(rows, study.x[dev], codes, W_dec), settings.features)
+        return SeedFamilies(known, W_dec, activity(codes)[1])
 
     others = []
     for done, name in enumerate(study.seed_names):

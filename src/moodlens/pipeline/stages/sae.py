@@ -221,7 +221,7 @@ def _alone(
             for name, seed in seeds.items()
         }
     files = [file for name, one in made.items() for file in _save(study, name, *one, seeds[name])]
-    return [*files, study.write(Core(members=0, atoms=made[MAIN][0].d_sae))]
+    return [*files, study.write(Core(members=0, atoms=made[MAIN][0].d_sae, claimable=made[MAIN][0].d_sae))]
 
 
 def _with_core(
@@ -263,7 +263,7 @@ def _with_core(
     else:
         rest = cores.untrained_rest(control, train, wide, seed)
     main = join(own, rest) if own.d_sae else rest
-    main.core_size = own.d_sae
+    main.core_size = own.core_size
     files = _save(study, MAIN, main, trained, seed)
     for name, one in found.items():
         files += _save(study, name, one.sae, None, None) if name != MAIN else []

@@ -37,7 +37,7 @@ def shape(_: Subject, sae: "SAE") -> Blocks:
 
 
 @needs(Core)
-def core(_: Subject, sae: "SAE", found: Core) -> Blocks:
+def core(subject: Subject, sae: "SAE", found: Core) -> Blocks:
     """The features that may be claimed: what several SAEs agree on, or why there are none."""
     if not found.members:
         yield Paragraph(f"No core was asked for: each of the {found.atoms:,} features may be claimed.")
@@ -45,11 +45,14 @@ def core(_: Subject, sae: "SAE", found: Core) -> Blocks:
     if found.remark is not None:
         yield Paragraph(f"No core: {found.remark}.")
         return
+    settings = subject.settings.core
     others = ", ".join(f"{plain_text(name)} {n:,}" for name, n in found.pipelines.items() if name != MAIN)
     yield Paragraph(
         f"The first {found.atoms:,} features are the core: what {found.members} narrow SAEs of {found.member_size:,} features "
-        f"agree on, found without a label. Only they are tested and claimed; the other {sae.d_sae - found.atoms:,} rebuild what "
-        f"they leave. Alone, the core explains {number(found.explained_variance)} of the variance of test texts. Cores of "
+        f"agree on, found without a label: each is in at least {percent(settings.least)} of them. The other "
+        f"{sae.d_sae - found.atoms:,} rebuild what they leave. Only the first {found.claimable:,}, found in at least "
+        f"{percent(settings.claim)}, are tested and claimed: those at the very edge of this core are as likely as not beyond the "
+        f"edge of another pipeline's. Alone, the core explains {number(found.explained_variance)} of the variance of test texts. Cores of "
         f"other pipelines: {others}."
     )
     yield Table(

@@ -111,7 +111,10 @@ class Core(Record):
     members: int = Field(
         description="narrow SAEs of a pipeline (count); 0: no core, every feature may be claimed"
     )
-    atoms: int = Field(description="features of sae/main that may be claimed, its first (count)")
+    atoms: int = Field(description="features of the core: of sae/main the first (count)")
+    claimable: int = Field(
+        description="of them, those found in so many members that they may be claimed; the first of sae/main (count)"
+    )
     member_size: int | None = Field(
         default=None, description="features of a narrow SAE (count); 0: too few rows"
     )
@@ -146,4 +149,5 @@ class Core(Record):
         if self.remark:
             return [f"no core: {self.remark}"]
         others = ", ".join(f"{name} {atoms}" for name, atoms in self.pipelines.items())
-        return [f"core of {self.members} SAEs of {self.member_size}: {self.atoms} features ({others})"]
+        head = f"core of {self.members} SAEs of {self.member_size}: {self.atoms} features, {self.claimable} of them"
+        return [f"{head} found by enough to be claimed ({others})"]
