@@ -6,7 +6,7 @@ OUT    ?= runs/quickstart
 
 PIP    := $(VENV)/bin/pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: study test test-avx2 browser lint bench-env clean
+.PHONY: study test test-avx2 browser page-tools page lint bench-env clean
 
 # Modules are compiled when they are first used: compiling all of them takes longer than fetching them, and 340 MB.
 $(VENV)/.study: pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ $(VENV)/.test: $(VENV)/.study
 study: $(VENV)/.study
 	$(VENV)/bin/moodlens run --out $(OUT)
 
-test: $(VENV)/.test browser
+test: $(VENV)/.test browser page-tools
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 # What computes, once more as on a processor without AVX-512: torch, oneDNN, numba and OpenBLAS each have a switch.
@@ -35,6 +35,14 @@ browser:
 	@command -v chromium google-chrome chromium-browser >/dev/null 2>&1 \
 	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null 2>&1; } \
 	|| echo "no browser found and none could be installed: browser tests will be skipped"
+
+# What builds and checks the explorer's page; without npm those tests are skipped, as the built page is in the package.
+page-tools:
+	@command -v npm >/dev/null 2>&1 && { [ explorer/node_modules -nt explorer/package-lock.json ] || { cd explorer && npm ci --silent --no-audit --no-fund && touch node_modules; }; } \
+	|| echo "npm is absent or could not fetch: tests that build the explorer's page will be skipped"
+
+page: page-tools
+	cd explorer && npm run check && npm run build
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -14,15 +14,15 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra `explore`")
 
 import uvicorn
+
+from helpers.browser import find_chromium
+from helpers.explorer_page import Page
 from moodlens.explore.answers import NoteQuestion
 from moodlens.explore.explored import Explored
 from moodlens.explore.export import write_page
 from moodlens.explore.notes import add_note
 from moodlens.explore.page import built_page
 from moodlens.explore.server import explorer_app, listen
-
-from helpers.browser import find_chromium
-from helpers.explorer_page import Page
 from moodlens.study.notes import Notes
 
 HOSTILE = '<img src=x onerror="window.ran=1"></script><script>window.ran=1</script>{@html 1}\u202e'
