@@ -1,10 +1,17 @@
 """Controls are matched in density and size, alive, allowed, and never the feature itself; directions are uniform."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 from moodlens.core import BadInput
-from moodlens.stats.controls import draw_matched, matched_features, random_directions, random_families
+from moodlens.stats.controls import (
+    allowed_controls,
+    draw_matched,
+    matched_features,
+    random_directions,
+    random_families,
+)
 from moodlens.stats.ranks import activity
 
 
@@ -60,3 +67,18 @@ def test_random_directions_have_norm_one_and_no_preferred_side():
     drawn = random_directions(4000, 5, np.random.default_rng(0))
     np.testing.assert_allclose(np.linalg.norm(drawn, axis=1), 1, rtol=1e-6)
     assert np.abs(drawn.mean(axis=0)).max() < 0.03
+
+
+def test_what_stands_at_the_edge_of_a_core_is_neither_claimed_nor_a_control():
+    table = pl.DataFrame(
+        {
+            "emotion": ["a", "a", "a", "b"],
+            "core": [True, False, False, False],
+            "edge": [False, True, False, False],
+            "tested": [True, False, False, False],
+            "emotion_feature": [True, False, False, False],
+        }
+    )
+    assert allowed_controls(table, "a").tolist() == [False, False, True, True]
+    alone = table.with_columns(core=pl.lit(True), edge=pl.lit(False))
+    assert allowed_controls(alone, "a").tolist() == [False, True, True, True]

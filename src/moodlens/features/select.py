@@ -83,6 +83,7 @@ def select_features(
     *,
     seed: int,
     core_size: int | None = None,
+    n_edge: int = 0,
     progress: Progress | None = None,
 ) -> Selected:
     """Choose each feature's emotion on train + val, judge it on test, and repeat under shuffled labels.
@@ -92,7 +93,8 @@ def select_features(
         rows: of the study. Only labelled plain rows take part; held-out ones are reported, never used.
         settings: what it takes to be tested and to hold.
         seed: of the permutations and shuffles.
-        core_size: features from this number on are the rest: described, never tested. None: all may be.
+        core_size: features from this number on are described, never tested. None: all may be.
+        n_edge: of those, how many stand at the core's edge; the others are the rest.
 
     Raises:
         BadInput: shapes disagree, a group straddles train + val and test, or an emotion has no test rows.
@@ -155,7 +157,12 @@ def select_features(
     judged = {"p": evidence[0].p, "q": q, "p_maxt": chances[0].p_maxt, "tested": choices[0].tested}
     judged |= {"emotion_feature": holds}
     table = _table(
-        codes, rows, alive, whole, {name: _longer(values, d) for name, values in judged.items()}, core
+        codes,
+        rows,
+        alive,
+        whole,
+        {name: _longer(values, d) for name, values in judged.items()},
+        (core, n_edge),
     )
     return Selected(table, Selection.model_validate(plain(summary)), evidence)
 
@@ -271,11 +278,12 @@ def _table(
     alive: np.ndarray,
     choice: _Choice,
     judged: dict[str, np.ndarray],
-    core: int,
+    sizes: tuple[int, int],
 ) -> "pl.DataFrame":
-    """Everything known of each feature."""
+    """Everything known of each feature; ``sizes``: how many may be claimed, and how many after them are at the edge."""
     import polars as pl
 
+    core, n_edge = sizes
     n_emotions, d = rows.n_emotions, codes.shape[1]
     feature, emotion = np.arange(d), choice.emotion
     own = (emotion, feature)  # indexes a (C, d) array at each feature's own emotion
@@ -296,6 +304,7 @@ def _table(
         "mean_activation": size,
         "n_groups": _groups_of_own_emotion(codes[test], rows[test], emotion),
         "core": feature < core,
+        "edge": (feature >= core) & (feature < core + n_edge),
         **{name: judged[name] for name in ("tested", "emotion_feature")},
         "family_rank": pl.Series([None] * d, dtype=pl.Int64),
         "family_weight": pl.Series([None] * d, dtype=pl.Float64),

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
     """Features that may stand in as controls of ``emotion``.
 
-    Of an SAE with a core these are the rest, which no label had a part in choosing. Where every feature may be claimed,
+    Of an SAE with a core these are the rest, which no label had a part in choosing; what stands at the core's edge is as
+    real as the core, and no control. Where every feature may be claimed,
     they are all but those that train + val chose for the emotion: one that was tested for it and missed the bar on test
     is no random feature. That choice knows nothing of the rows and readouts that judge.
 
     Args:
-        table: features.parquet; reads ``emotion``, ``core``, ``tested``, ``emotion_feature``.
+        table: features.parquet; reads ``emotion``, ``core``, ``edge``, ``tested``, ``emotion_feature``.
         emotion: its name.
 
     Returns:
@@ -27,7 +28,7 @@ def allowed_controls(table: "pl.DataFrame", emotion: str) -> np.ndarray:
     """
     core = table["core"].to_numpy().astype(bool)
     if not core.all():
-        return ~core
+        return ~core & ~table["edge"].to_numpy().astype(bool)
     chosen = table["tested"].to_numpy().astype(bool) | table["emotion_feature"].to_numpy().astype(bool)
     return ~(chosen & (table["emotion"].to_numpy() == emotion))
 

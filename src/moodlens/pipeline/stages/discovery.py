@@ -19,6 +19,7 @@ from moodlens.settings.study import EncoderSettings
 from moodlens.settings.validation import StabilitySettings
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import NAMES, WORDS, Names
+from moodlens.study.records.sae import Core
 from moodlens.study.records.selection import SELECTION, Selection
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.rows import DEV
@@ -165,7 +166,13 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
 
     codes, rows = study.codes(), study.rows
     chosen = select_features(
-        codes, rows, settings.features, seed=study.seed, core_size=study.core_size, progress=progress
+        codes,
+        rows,
+        settings.features,
+        seed=study.seed,
+        core_size=study.core_size,
+        n_edge=study.read(Core).n_edge,
+        progress=progress,
     )
     again = study.table(STABILITY).select(
         "feature",

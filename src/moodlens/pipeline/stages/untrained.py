@@ -82,7 +82,8 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
 
     rows, x, core, codes = study.rows, study.x, study.read(Core), study.codes()
     selection, counts = study.table(SELECTION), study.read(Selection)
-    free = selection.filter(~pl.col("core") if core.members else ~pl.col("emotion_feature"))
+    rest = ~pl.col("core") & ~pl.col("edge")
+    free = selection.filter(rest if core.members else ~pl.col("emotion_feature"))
     numbers = free["feature"].to_numpy()
     rules = Rules(
         settings.features,

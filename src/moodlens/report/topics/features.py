@@ -247,7 +247,8 @@ def selectivity_auroc(
             others["auroc"], others["selectivity"], s=6, color=style.BAND, linewidths=0, rasterized=others.height > 1500
         )
     ]  # fmt: skip
-    names = [f"not claimed: core ({others['core'].sum():,}) and rest ({(~others['core']).sum():,})"]
+    outside = (~others["core"]).sum()
+    names = [f"not claimed: core ({others['core'].sum():,}) and its edge and rest ({outside:,})"]
     for emotion, mark in zip(emotions, style.marks(len(emotions)), strict=True):
         found = alive.filter(pl.col("emotion_feature") & (pl.col("emotion") == emotion))
         points = axes.scatter(

@@ -142,6 +142,11 @@ class Core(Record):
     remark: str | None = Field(default=None, description="why there is no core, where there is none")
 
     @property
+    def n_edge(self) -> int:
+        """Features of the core that too few members found for a claim."""
+        return self.atoms - self.claimable
+
+    @property
     def lines(self) -> list[str]:
         """For people."""
         if not self.members:
