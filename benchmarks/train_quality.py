@@ -31,7 +31,7 @@ def quality(d_sae: int, k: int, *, captions: Path | None, peer_epochs: int) -> d
     began = time.perf_counter()
 
     def watch(entry: dict[str, Any]) -> None:
-        if not reached and entry["val_explained_variance"] >= target:
+        if not reached and entry.val_explained_variance >= target:
             reached.append(time.perf_counter() - began)
 
     found = train(train_rows, val_rows, SAESettings(d_sae=d_sae, k=k), seed=0, on_epoch=watch)
@@ -42,7 +42,7 @@ def quality(d_sae: int, k: int, *, captions: Path | None, peer_epochs: int) -> d
         "hypothesaes_s": round(peer_seconds, 2), "hypothesaes_epochs": peer_epochs_used,
         "moodlens_s": None if seconds is None else round(seconds, 2),
         "moodlens_whole_s": round(time.perf_counter() - began, 2),
-        "moodlens_explained_variance": round(max(e["val_explained_variance"] for e in found.history), 4),
+        "moodlens_explained_variance": round(max(e.val_explained_variance for e in found.history), 4),
         "ratio": None if seconds is None else round(peer_seconds / seconds, 2),
     }  # fmt: skip
 

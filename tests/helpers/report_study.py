@@ -14,6 +14,7 @@ from moodlens.features.families import gather_families
 from moodlens.report.document import Report
 from moodlens.report.subject import Subject
 from moodlens.report.write import compose
+from moodlens.sae.history import Epoch
 from moodlens.settings.study import Settings
 from moodlens.settings.validation import Phase0Settings
 from moodlens.study.coded import Coded
@@ -78,16 +79,16 @@ def write_sae(folder: Path, d_in: int, d_sae: int, W: np.ndarray, mean: np.ndarr
     save_sae(sae, folder, {"encoder_id": "minilm"})
 
 
-def history(rng: np.random.Generator, epochs: int = 12) -> list[dict]:
+def history(rng: np.random.Generator, epochs: int = 12) -> list[Epoch]:
     out = []
     for i in range(epochs):
         loss = 0.8 * np.exp(-i / 4) + 0.1 + 0.01 * rng.random()
         out.append(
-            {
-                "epoch": i, "step": 10 * i, "loss": loss, "explained_variance": 1 - loss, "l0": 8.0 + rng.random(),
-                "val_loss": loss + 0.03, "val_explained_variance": 1 - loss - 0.03, "val_l0": 8.2,
-                "dead": max(0, 12 - i), "reborn": 0, "learning_rate": 1e-3, "sparsity": 8,
-            }
+            Epoch(
+                epoch=i, step=10 * i, loss=loss, explained_variance=1 - loss, l0=8.0 + rng.random(),
+                val_loss=loss + 0.03, val_explained_variance=1 - loss - 0.03, val_l0=8.2,
+                dead=max(0, 12 - i), reborn=0, learning_rate=1e-3, sparsity=8,
+            )
         )  # fmt: skip
     return out
 

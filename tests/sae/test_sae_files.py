@@ -304,9 +304,9 @@ def test_history_is_json_lines(trained, small, tmp_path):
     assert read_history(tmp_path / "h.jsonl") == history
     train(*small, quick("l1", epochs=4), seed=0, on_epoch=jsonl_writer(tmp_path / "live/h.jsonl"))
     assert read_history(tmp_path / "live/h.jsonl") == history
-    assert [e["epoch"] for e in history] == [0, 1, 2, 3]
+    assert [e.epoch for e in history] == [0, 1, 2, 3]
     for wrong in ('{"epo', "3", "[" * 100_000):
-        (tmp_path / "h.jsonl").write_text('{"epoch": 0}\n' + wrong)
+        (tmp_path / "h.jsonl").write_text(history[0].model_dump_json() + "\n" + wrong)
         with pytest.raises(BadInput, match="line 2"):
             read_history(tmp_path / "h.jsonl")
     (tmp_path / "h.jsonl").write_bytes(b'{"epoch": "\xff"}')

@@ -78,7 +78,7 @@ from moodlens.sae import train, training
 training.CHECKPOINT_SECONDS = 0.0
 x, _ = planted_data(150, d_in=12, n_features=16)
 def die(entry):
-    if entry["epoch"] == 5:
+    if entry.epoch == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 settings = quick({architecture!r}, epochs=9, dead_feature_threshold=1)
 train(x[:110], x[110:], settings, seed=5, checkpoint={path!r}, on_epoch=die)
@@ -95,7 +95,7 @@ def test_a_killed_training_resumes_to_the_same_bits(small, tmp_path, architectur
     settings = quick(architecture, epochs=9, dead_feature_threshold=1)
     epochs = []
     resumed = train(
-        *small, settings, seed=5, checkpoint=path, on_epoch=lambda entry: epochs.append(entry["epoch"])
+        *small, settings, seed=5, checkpoint=path, on_epoch=lambda entry: epochs.append(entry.epoch)
     )
     assert epochs == [5, 6, 7, 8], "the killed epoch is done again, the earlier ones are not"
     whole = train(*small, settings, seed=5)

@@ -242,7 +242,7 @@ def test_waiting_features_resume_to_the_same_bits(small, tmp_path, architecture,
         pass
 
     def stop(entry):
-        if entry["epoch"] == 3:
+        if entry.epoch == 3:
             raise Stop
 
     with pytest.raises(Stop):

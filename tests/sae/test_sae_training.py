@@ -88,10 +88,10 @@ def test_early_stopping_restores_the_best_weights(small):
     found = train(x_train, x_val, settings, seed=0)
     assert found.stopped == "patience"
     assert len(found.history) == found.best_epoch + 1 + 8
-    losses = [entry["val_loss"] for entry in found.history]
+    losses = [entry.val_loss for entry in found.history]
     assert int(np.argmin(losses)) == found.best_epoch
     measured = reconstruction_metrics(found.sae, x_val, x_train.mean(0))["explained_variance"]
-    best, last = (found.history[i]["val_explained_variance"] for i in (found.best_epoch, -1))
+    best, last = (found.history[i].val_explained_variance for i in (found.best_epoch, -1))
     z = measure(ArrayRows(x_train)).apply(x_val)
     about_train_mean = 1 - (1 - best) * np.square(z).sum() / np.square(z).sum()
     assert measured == pytest.approx(about_train_mean, abs=1e-4)
@@ -102,8 +102,8 @@ def test_validation_judges_at_the_final_sparsity(small):
     """While k falls from 4 k, an early epoch must not look best because it used more features."""
     t = trainer(small, sparsity_warmup=1.0)
     t.epoch()
-    assert t.state.history[0]["sparsity"] > 3
-    assert t.state.history[0]["val_l0"] == pytest.approx(3.0, abs=1e-6)
+    assert t.state.history[0].sparsity > 3
+    assert t.state.history[0].val_l0 == pytest.approx(3.0, abs=1e-6)
 
 
 def test_silence_is_counted_in_epochs_of_training_rows(small):
@@ -115,7 +115,7 @@ def test_silence_is_counted_in_epochs_of_training_rows(small):
         for _ in range(4):
             t.validate()
         assert (t.state.silent[:5] == epoch + 1).all(), "validation does not age features"
-        assert t.state.history[-1]["dead"] == (t.state.silent >= 2).sum()
+        assert t.state.history[-1].dead == (t.state.silent >= 2).sum()
 
 
 def test_firing_once_ends_the_silence(small):
@@ -134,7 +134,7 @@ def test_revival_of_l1_features(small):
     t.state.parameters["b_enc"][:4] = -100.0
     for _ in range(2):
         t.epoch()
-    assert t.state.history[-1]["reborn"] >= 4
+    assert t.state.history[-1].reborn >= 4
     assert (t.state.silent[:4] == 0).all()
     assert (t.state.age[:4] == 0).all()
     assert (t.state.mean["W_enc"][:4] == 0).all()

@@ -3,9 +3,11 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput
+from moodlens.prompts.prompt import Prompt
 from moodlens.prompts.special import write_special
 from moodlens.prompts.vocabulary import EMOTIONS, NEUTRAL, Unit
 from moodlens.prompts.writer import Text, Writer
@@ -81,28 +83,29 @@ def generate(
         parts[owner, False] = count - n_held_out, twins - twins_held_out
         parts[owner, True] = n_held_out, twins_held_out
     seen: set[str] = set()
-    rows: list[dict[str, Any]] = []
+    rows: list[Prompt] = []
     said: Counter[tuple[str, bool]] = Counter()
     for row in write_special(n_special, emotions, f"{seed}/special", seen):
         rows.append(row)
-        if (plain := row["twin"]) is not None:
-            part = plain["emotion"], plain["split"] == "held_out"
+        if (plain := row.twin) is not None:
+            assert plain.emotion is not None
+            part = plain.emotion, plain.split == "held_out"
             if said[part] < parts[part][0] - parts[part][1]:
                 said[part] += 1
                 rows.append(plain)
             else:  # the emotion has no room for it
-                row["twin"] = None
+                row.twin = None
     for (owner, held_out), (size, twins) in parts.items():
         writer = Writer(f"{seed}/{owner}/{held_out}", held_out=held_out, caption_share=caption_share)
         rows.extend(_write_part(writer, owner, size - said[owner, held_out], twins, scene_share, seen))
 
     random.Random(f"{seed}/order").shuffle(rows)
     for index, row in enumerate(rows):
-        row["id"] = f"g{index:06d}"
-    for row in rows:
-        if row["twin"] is not None:
-            row["twin"] = row["twin"]["id"]
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(COLUMNS, pl.String))
+        row.id = f"g{index:06d}"
+    told = COLUMNS[:-1]
+    frame = pl.DataFrame(
+        [row.values(told) for row in rows], schema=dict.fromkeys(told, pl.String), orient="row"
+    )
     return frame.with_columns(source=pl.lit(SOURCE))
 
 
@@ -125,16 +128,17 @@ def _check(n: int, emotions: tuple[str, ...], *shares: float) -> None:
         raise BadInput("prompts: neutral_share and special together exceed 1")
 
 
-def _shares(emotions: tuple[str, ...], *totals: int) -> Iterator[tuple[Any, ...]]:
-    """Each emotion with its part of every total; parts differ by at most one."""
+def _shares(emotions: tuple[str, ...], n: int, n_twins: int) -> Iterator[tuple[str, int, int]]:
+    """Each emotion with its part of both totals; parts differ by at most one."""
     count = len(emotions)
     for index, emotion in enumerate(emotions):
-        yield (emotion, *((total + count - 1 - index) // count for total in totals))
+        rows, twins = ((total + count - 1 - index) // count for total in (n, n_twins))
+        yield emotion, rows, twins
 
 
 def _write_part(
     writer: Writer, owner: str, n: int, n_twins: int, scene_share: float, seen: set[str]
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Prompt]:
     """``n`` rows of one owner and, beside them, ``n_twins`` neutral twins."""
     n_bare = round(n * BARE_SHARE) if owner == NEUTRAL else 0
     n_scenes = round((n - n_bare) * scene_share)
@@ -148,9 +152,11 @@ def _write_part(
         row = _row(made.text, unit, made, writer.held_out)
         if twin:
             assert made.bare is not None
-            row["twin"] = _row(made.bare, None, made, writer.held_out) | made.bare_factors
-            row["twin"] |= {"group": row["group"], "intensity": None}
-            yield row["twin"]
+            bare = _row(made.bare, None, made, writer.held_out)
+            told = made.bare_factors
+            instrument, genre = (told.get(name, getattr(bare, name)) for name in ("instrument", "genre"))
+            row.twin = replace(bare, instrument=instrument, genre=genre, group=row.group, intensity=None)
+            yield row.twin
         yield row
 
 
@@ -168,7 +174,7 @@ def _new_text(writer: Writer, unit: Unit | None, twin: bool, seen: set[str]) -> 
     raise BadInput("prompts: the grammar cannot make so many unique prompts with these shares; ask for fewer")
 
 
-def _row(text: str, unit: Unit | None, made: Text, held_out: bool) -> dict[str, Any]:
+def _row(text: str, unit: Unit | None, made: Text, held_out: bool) -> Prompt:
     emotion = None if unit is None or unit.owner == NEUTRAL else unit.owner
     factors = dict.fromkeys(FACTORS) | made.factors
     if unit is not None:
@@ -176,17 +182,15 @@ def _row(text: str, unit: Unit | None, made: Text, held_out: bool) -> dict[str, 
     else:
         words = "held-out facts" if held_out else "facts"
         group = f"{NEUTRAL}/{words}/{factors['genre'] or factors['instrument'] or made.template}"
-    return {
-        "id": "",
-        "text": text,
-        "emotion": emotion,
-        "concept": unit.concept if unit is not None and emotion is not None else None,
-        "kind": "neutral" if emotion is None else "plain",
-        "about": None,
-        "split": "held_out" if held_out else "",
-        "group": group,
-        **factors,
-        "style": made.style,
-        "twin": None,
-        "source": SOURCE,
-    }
+    return Prompt(
+        text=text,
+        emotion=emotion,
+        concept=unit.concept if unit is not None and emotion is not None else None,
+        kind="neutral" if emotion is None else "plain",
+        split="held_out" if held_out else "",
+        group=group,
+        instrument=factors["instrument"],
+        genre=factors["genre"],
+        intensity=factors["intensity"],
+        style=made.style,
+    )

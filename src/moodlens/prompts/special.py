@@ -1,10 +1,11 @@
 """Texts that deny an emotion or mix two: for tests of what a feature really means, and to learn what denial is."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 from moodlens.core import BadInput
+from moodlens.prompts.prompt import Prompt
 from moodlens.prompts.render import Template
 from moodlens.prompts.vocabulary import (
     Kind,
@@ -22,7 +23,7 @@ HELD_OUT_NINTHS = (1, 6)
 """Of nine rows in turn six are denied; these are the held-out ones of them."""
 
 
-def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) -> Iterator[dict[str, Any]]:
+def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) -> Iterator[Prompt]:
     """``n`` rows: two in three of kind ``negation`` (about "sad"), the others ``mixed`` (about "happy|sad").
 
     A denied row holds in ``twin`` the row that says what it denies: of kind ``plain``, with the same words and group.
@@ -38,7 +39,7 @@ def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) 
                 row = _mixed(writers[True], pairs, words)
             else:
                 row = _negation(writers[index % 9 in HELD_OUT_NINTHS], emotions)
-            keys = [one["text"].casefold() for one in (row, row["twin"]) if one is not None]
+            keys = [one.text.casefold() for one in (row, row.twin) if one is not None]
             if seen.isdisjoint(keys):
                 seen.update(keys)
                 yield row
@@ -47,27 +48,29 @@ def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) 
             raise BadInput(f"prompts: cannot make {n} unique negations and mixtures; lower special")
 
 
-def _negation(writer: Writer, emotions: tuple[str, ...]) -> dict[str, Any]:
+def _negation(writer: Writer, emotions: tuple[str, ...]) -> Prompt:
     """A denied row; ``twin`` is the row that says it."""
     emotion = writer.decks.deal("denied", emotions)
     template = writer.decks.deal("negation", denials(writer.held_out))
     said = _lexeme(writer, emotion, "noun" if "noun" in template.slots else "adjective")
     made = writer.fill_special(template, "negation", {"bare_adj": said.text, "noun": said.text})
-    split = "held_out" if writer.held_out else ""
-    row = _row(made, "negation", emotion) | {"split": split, "group": said.group}
+    assert made.bare is not None
+    row = _row(made, "negation", emotion, said.group)
+    row.split = "held_out" if writer.held_out else ""
     style = "sentence" if template.full.endswith(".") else "prompt"
-    plain = {"emotion": emotion, "concept": said.concept, "kind": "plain", "about": None, "style": style}
-    row["twin"] = row | plain | {"text": made.bare}
+    row.twin = replace(
+        row, text=made.bare, emotion=emotion, concept=said.concept, kind="plain", about=None, style=style
+    )
     return row
 
 
 def _mixed(
     writer: Writer, pairs: tuple[tuple[str, str], ...], words: tuple[tuple[str, tuple[str, str]], ...]
-) -> dict[str, Any]:
+) -> Prompt:
     if words and writer.decks.deal("by word", (True, False, False, False)):
         word, pair = writer.decks.deal("word", words)
         made = writer.fill_special(_template(writer, "mixed_word"), "mixed", {"mixed": word})
-        return _row(made, "mixed", "|".join(pair)) | {"group": f"mixed/{word}"}
+        return _row(made, "mixed", "|".join(pair), f"mixed/{word}")
     pair = writer.decks.deal("pair", pairs)
     template = _template(writer, "mixed")
     turned = writer.decks.random.sample(pair, 2)
@@ -76,9 +79,8 @@ def _mixed(
     first, second = (_lexeme(writer, emotion, kind, held_out=False) for emotion in turned)
     extra = {"bare_adj": first.text, "other_adj": second.text, "noun": first.text, "other_noun": second.text}
     made = writer.fill_special(template, "mixed", extra)
-    return _row(made, "mixed", "|".join(pair)) | {
-        "group": f"mixed/{' + '.join(sorted((first.group, second.group)))}"
-    }
+    group = f"mixed/{' + '.join(sorted((first.group, second.group)))}"
+    return _row(made, "mixed", "|".join(pair), group)
 
 
 def _template(writer: Writer, kind: str) -> Template:
@@ -93,20 +95,14 @@ def _lexeme(writer: Writer, emotion: str, kind: Kind, *, held_out: bool | None =
     return writer.decks.deal((emotion, kind, concept, part), cards)
 
 
-def _row(made: Text, kind: str, about: str) -> dict[str, Any]:
-    return {
-        "id": "",
-        "text": made.text,
-        "emotion": None,
-        "concept": None,
-        "kind": kind,
-        "about": about,
-        "split": "held_out",
-        "group": "",
-        "instrument": made.factors.get("instrument"),
-        "genre": made.factors.get("genre"),
-        "intensity": None,
-        "style": made.style,
-        "twin": None,
-        "source": "grammar",
-    }
+def _row(made: Text, kind: str, about: str, group: str) -> Prompt:
+    return Prompt(
+        text=made.text,
+        kind=kind,
+        about=about,
+        group=group,
+        split="held_out",
+        style=made.style,
+        instrument=made.factors.get("instrument"),
+        genre=made.factors.get("genre"),
+    )

@@ -1,8 +1,8 @@
-from .files import jsonl_writer as jsonl_writer
 from .files import load_sae as load_sae
-from .files import read_history as read_history
 from .files import save_sae as save_sae
-from .files import write_history as write_history
+from .history import jsonl_writer as jsonl_writer
+from .history import read_history as read_history
+from .history import write_history as write_history
 from .metrics import baseline_metrics as baseline_metrics
 from .metrics import explained_variance as explained_variance
 from .metrics import reconstruction_metrics as reconstruction_metrics

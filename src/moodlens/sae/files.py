@@ -1,4 +1,4 @@
-"""SAEs on disk in SAELens' layout, the state of an unfinished training, and its history.
+"""SAEs on disk in SAELens' layout, and the state of an unfinished training.
 
 A saved SAE is a folder with ``cfg.json`` and ``sae_weights.safetensors``. Centring is folded into the weights, so
 ``sae_lens.SAE.load_from_disk`` reads it and gives the same codes. Our own facts live in ``metadata``, the one place
@@ -6,7 +6,6 @@ SAELens keeps as it is.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from moodlens.core import BadInput, atomic_write, file_sha256, plain, read_json, read_text, write_json
+from moodlens.core import BadInput, atomic_write, file_sha256, read_json, write_json
+from moodlens.sae.history import Epoch
 from moodlens.sae.model import SAE, Activation
 from moodlens.sae.state import PARAMETERS, TrainingState
 from moodlens.settings.base import validate
@@ -174,7 +174,7 @@ def save_state(state: TrainingState, path: Path | str, key: str) -> None:
         "epoch": state.epoch,
         "best_epoch": state.best_epoch,
         "best_loss": state.best_loss.hex(),
-        "history": plain(state.history),
+        "history": [epoch.model_dump() for epoch in state.history],
     }
     with atomic_write(path) as tmp:
         save_file(tensors, tmp, metadata={"moodlens": json.dumps(facts)})
@@ -207,45 +207,5 @@ def load_state(path: Path | str, key: str) -> TrainingState:
         epoch=facts["epoch"],
         best_epoch=facts["best_epoch"],
         best_loss=float.fromhex(facts["best_loss"]),
-        history=facts["history"],
+        history=[Epoch(**epoch) for epoch in facts["history"]],
     )
-
-
-def jsonl_writer(path: Path | str) -> Callable[[dict[str, Any]], None]:
-    """A callback for ``train(on_epoch=...)`` that appends each epoch to ``path`` as it ends."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-
-    def write(entry: dict[str, Any]) -> None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(_line(entry))
-
-    return write
-
-
-def write_history(path: Path | str, history: list[dict[str, Any]]) -> None:
-    """Write the whole history at once, whole or not at all: one JSON object a line."""
-    with atomic_write(path) as tmp:
-        tmp.write_text("".join(map(_line, history)), encoding="utf-8")
-
-
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(plain(entry), allow_nan=False) + "\n"
-
-
-def read_history(path: Path | str) -> list[dict[str, Any]]:
-    """Read what :func:`write_history` or :func:`jsonl_writer` wrote.
-
-    Raises:
-        BadInput: the file is missing or a line is not a JSON object.
-    """
-    entries = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        try:
-            entry = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise BadInput(f"{path}: line {number} is not valid JSON") from error
-        if not isinstance(entry, dict):
-            raise BadInput(f"{path}: line {number} is not a JSON object")
-        entries.append(entry)
-    return entries

@@ -1,12 +1,12 @@
 """Everything that training changes, how it starts, and features that stopped firing."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from moodlens.sae.history import Epoch
 from moodlens.sae.rows import Rows, Standard
 from moodlens.settings.sae import SAESettings
 
@@ -38,7 +38,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)  # the parameters of the best epoch so far
     best_epoch: int = -1
     best_loss: float = float("inf")
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Epoch] = field(default_factory=list)
 
     @property
     def d_sae(self) -> int:

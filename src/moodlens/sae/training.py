@@ -6,12 +6,12 @@ is shared out among more is cut into the same pieces for any number of them.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from moodlens.core import BadInput, Progress, digest, silent
 from moodlens.core.threads import one_torch_thread
 from moodlens.sae.files import load_state, save_state
+from moodlens.sae.history import Epoch, OnEpoch
 from moodlens.sae.left import Left
 from moodlens.sae.model import SAE, calibrated_threshold, fold
 from moodlens.sae.plain import Given, plan
@@ -37,7 +38,6 @@ from moodlens.sae.state import (
 from moodlens.sae.steps import Plain, make_stepper
 from moodlens.settings.sae import SAESettings
 
-OnEpoch = Callable[[dict[str, Any]], None]
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
 CHECKPOINT_SECONDS = 30.0  # least time between two checkpoints
 BATCH = ("batchtopk", "matryoshka")  # sparse over a batch, so they need a calibrated threshold
@@ -48,7 +48,7 @@ class Trained:
     """A finished SAE and how it came to be."""
 
     sae: SAE
-    history: list[dict[str, Any]]  # one dict an epoch
+    history: list[Epoch]
     best_epoch: int  # the epoch whose weights these are, counted from 0
     stopped: Literal["epochs", "patience"]
     seed: int
@@ -95,7 +95,7 @@ def train(
             trainer.state = load_state(checkpoint, key)
         saved = time.monotonic()
 
-        def after(entry: dict[str, Any]) -> None:
+        def after(entry: Epoch) -> None:
             nonlocal saved
             if on_epoch is not None:
                 on_epoch(entry)
@@ -163,7 +163,7 @@ def train_many(
     results, stop = dict[int, Trained](), Event()
 
     def train_one(job: int, threads: int) -> Trained:
-        def after(_: dict[str, Any]) -> None:
+        def after(_: Epoch) -> None:
             if stop.is_set():
                 raise _Stopped
 
@@ -286,7 +286,7 @@ class Trainer:
         return (share / self.standard.scale).astype(np.float32)[:, None] * apart
 
     @np.errstate(all="ignore")  # what overflows is said in one line
-    def epoch(self) -> dict[str, Any]:
+    def epoch(self) -> Epoch:
         """One pass over the training rows, then validation; returns the history entry."""
         state, settings = self.state, self.settings
         order = generator(self.seed, ORDER, state.epoch).permutation(self.data.rows)
@@ -314,20 +314,20 @@ class Trainer:
         reborn = self.revive(dead, done=state.step / self.total)
         val_loss, val_unexplained, val_l0 = self.validate()
         self._check(val_loss)
-        entry = {
-            "epoch": state.epoch,
-            "step": state.step,
-            "loss": loss / n,
-            "explained_variance": 1 - unexplained / n,
-            "l0": active / n,
-            "val_loss": val_loss,
-            "val_explained_variance": 1 - val_unexplained,
-            "val_l0": val_l0,
-            "dead": int(dead.sum()),
-            "reborn": reborn,
-            "learning_rate": now.learning_rate,
-            "sparsity": now.l1 if settings.architecture == "l1" else now.k,
-        }
+        entry = Epoch(
+            epoch=state.epoch,
+            step=state.step,
+            loss=loss / n,
+            explained_variance=_finite(1 - unexplained / n),
+            l0=active / n,
+            val_loss=val_loss,
+            val_explained_variance=_finite(1 - val_unexplained),
+            val_l0=val_l0,
+            dead=int(dead.sum()),
+            reborn=reborn,
+            learning_rate=now.learning_rate,
+            sparsity=now.l1 if settings.architecture == "l1" else now.k,
+        )
         state.history.append(entry)
         if val_loss < state.best_loss:
             state.best_loss, state.best_epoch = val_loss, state.epoch
@@ -392,3 +392,7 @@ class Trainer:
             standard=self.standard,
             seconds=seconds,
         )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -275,7 +275,8 @@ def _with_core(
 
 def _save(study: Study, name: str, sae: SAE, trained: Trained | None, seed: int | None) -> list[str]:
     """Write one SAE to sae/NAME, and its history if it was trained; returns the files."""
-    from moodlens.sae.files import save_sae, write_history
+    from moodlens.sae.files import save_sae
+    from moodlens.sae.history import write_history
 
     info = study.encoder_info
     target = study.path / "sae" / name

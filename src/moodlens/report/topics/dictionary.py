@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.core.errors import BadInput
 from moodlens.report import style
 from moodlens.report.document import Bullets, Paragraph, Picture, Table, plain_text
 from moodlens.report.numbers import number, percent
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
 
+    from moodlens.sae.history import Epoch
     from moodlens.sae.model import SAE
 
 SWEEP_ROWS = 24
@@ -102,9 +102,9 @@ def _fit(method: str, fit: Metrics | Baseline, l0: float | None = None) -> tuple
     )
 
 
-def read_histories(study: Study) -> dict[str, list[dict[str, Any]]]:
+def read_histories(study: Study) -> "dict[str, list[Epoch]]":
     """SAE -> its history, of those that were trained and kept; the study's own first."""
-    from moodlens.sae.files import read_history
+    from moodlens.sae.history import read_history
 
     histories = {}
     for name in (MAIN, *study.seed_names, *study.narrow_names):
@@ -112,8 +112,6 @@ def read_histories(study: Study) -> dict[str, list[dict[str, Any]]]:
         if not path.is_file() and name != MAIN:
             continue  # a core is what others agree on
         histories[name] = read_history(path)
-        if any("epoch" not in entry for entry in histories[name]):
-            raise BadInput(f"{path}: an entry does not say its epoch")
     return histories
 
 
@@ -186,12 +184,12 @@ def pareto_front(_: Subject, trained: "pl.DataFrame", _choice: Sweep, measured: 
 
 @style.look()
 def training_curves(
-    histories: Mapping[str, Sequence[Mapping[str, Any]]], d_sae: int, *, others: str = "other seeds"
+    histories: "Mapping[str, Sequence[Epoch]]", d_sae: int, *, others: str = "other seeds"
 ) -> "Figure":
     """Loss, explained variance, L0 and dead share over epochs, one line for each seed, train and validation.
 
     Args:
-        histories: SAE name -> one entry an epoch (``epoch, loss, explained_variance, l0, dead`` and ``val_*``).
+        histories: SAE name -> its epochs.
         d_sae: features of the dictionary, to turn the count of dead ones into a share.
         others: what the SAEs after the first are.
     """
@@ -212,10 +210,10 @@ def training_curves(
             else ((key, style.INK, "-"),)
         )
         for place, history in enumerate(histories.values()):
-            epochs = [entry["epoch"] + 1 for entry in history]
+            epochs = [entry.epoch + 1 for entry in history]
             width, alpha = (0.7, 0.55) if place else (1.5, 1.0)
             for name, color, line in lines:
-                values = np.array([entry.get(name) for entry in history], dtype=float) * scale
+                values = np.array([getattr(entry, name) for entry in history], dtype=float) * scale
                 axes.plot(epochs, values, color=color, ls=line, lw=width, alpha=alpha)
         axes.set(title=title, xlabel="epoch", ylabel=unit)
         axes.grid(axis="y")
