@@ -25,7 +25,7 @@ from moodlens.explore.records import (
     SteerFacts,
 )
 from moodlens.explore.steer import MOST, UNIT_NOTE, steer_unit
-from moodlens.sae.files import read_history
+from moodlens.sae.history import read_history
 from moodlens.study.records.concepts import Concepts
 from moodlens.study.records.sae import SWEEP
 from moodlens.study.records.selection import Selection
@@ -172,7 +172,7 @@ def _heat(explored: Explored) -> Heat | None:
 
 def _training(explored: Explored) -> Lines | None:
     path = explored.study.path / "sae" / "main" / "history.jsonl"
-    return _lines(read_history(path)) if path.is_file() else None
+    return _lines([epoch.model_dump() for epoch in read_history(path)]) if path.is_file() else None
 
 
 def _lines(records: list[dict[str, Any]]) -> Lines | None:
