@@ -44,10 +44,11 @@ page-tools:
 page: page-tools
 	cd explorer && npm run check && npm run build
 
-lint: $(VENV)/.test
+lint: $(VENV)/.test page-tools
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright
+	@if [ -d explorer/node_modules/svelte-check ]; then cd explorer && npm run --silent check; fi
 
 # The peers have requirements of their own, so they live apart.
 bench-env: $(BENCH)/.ready

@@ -52,6 +52,19 @@ def test_words_and_the_rest_add_up_to_the_rise(explored):
         assert len(one.added) == sum(word.sentence == one.sentence for word in read.words)
 
 
+def test_a_feature_that_is_asked_for_is_told_silent_or_not(explored):
+    read = read_text(explored, LONG)
+    assert read.asked is None
+    loud = read.active[-1]
+    assert read_text(explored, LONG, loud.feature).asked == loud
+    firing = {one.feature for one in read.active}
+    silent = next(f for f in range(explored.table.height) if f not in firing)
+    told = read_text(explored, LONG, silent).asked
+    assert told is not None
+    assert (told.feature, told.activation) == (silent, 0)
+    assert sum(told.added) + told.rest == pytest.approx(told.rise, rel=1e-2, abs=1e-3)
+
+
 def _cut(text: str, begin: int, end: int) -> str:
     return text.encode("utf-16-le")[2 * begin : 2 * end].decode("utf-16-le")
 

@@ -32,7 +32,7 @@ export const pValue = (p: number | null | undefined): string =>
   absent(p) ? NONE : p < 1e-4 ? '< 0.0001' : p.toFixed(p < 0.01 ? 4 : 3);
 
 export const percent = (share: number | null | undefined, digits = 0): string =>
-  absent(share) ? NONE : `${(100 * share).toFixed(digits)} %`;
+  absent(share) ? NONE : `${(100 * share).toFixed(digits)}\u00a0%`;
 
 export const times = (ratio: number | null | undefined): string => (absent(ratio) ? NONE : `${ratio.toFixed(1)}×`);
 
@@ -56,3 +56,6 @@ export function cut(text: string, limit: number): string {
 }
 
 export const plural = (n: number, one: string, many = `${one}s`): string => `${grouped(n)} ${n === 1 ? one : many}`;
+
+/** A folder's name as a shell takes it. */
+export const quoted = (name: string): string => (/^[\w./-]+$/.test(name) ? name : `'${name.replaceAll("'", "'\\''")}'`);

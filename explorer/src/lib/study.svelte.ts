@@ -1,6 +1,6 @@
 /** The study that the page shows, and what people noted of it. */
 
-import type { Value } from './format';
+import { quoted, type Value } from './format';
 import { ask, file, get } from './source';
 import type { Draft, FeaturePage, FeatureTable, NotesFile, Overview, Prompts, Reading, TextFacts } from './types';
 
@@ -84,7 +84,7 @@ class Study {
   }
   get emotions(): string[] { return this.overview?.study.emotions ?? []; }
   place(emotion: string | null | undefined): number { return emotion ? this.emotions.indexOf(emotion) : -1; }
-  get serve(): string { return this.overview?.commands?.serve ?? `moodlens explore ${this.overview?.study.folder ?? 'DIR'}`; }
+  get serve(): string { return `moodlens explore ${quoted(this.overview?.study.folder ?? 'DIR')}`; }
 
   /** What a person calls it, else what the program does. */
   name(feature: number): string | null {

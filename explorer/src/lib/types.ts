@@ -46,7 +46,6 @@ export interface Overview {
   steer: null | { unit: number; unit_note: string; max_coefficient: number };
   limits: { text: number };
   missing: Record<string, string>;
-  commands?: Record<string, string>;
   left_out: string[];
 }
 
@@ -99,7 +98,7 @@ export interface TextReading {
   n_active: Record<string, number>;
   emotions: { emotion: string; score: Maybe; members: { feature: number; weight: number; activation: number; share: number }[] }[];
   concepts: { emotion: string; concept: string; strength: number; features: number[] }[];
-  asked?: ActiveFeature | null;
+  asked: ActiveFeature | null;
 }
 
 export type Part =

@@ -20,6 +20,7 @@ class TextQuestion(Part):
     """A text to be read."""
 
     text: Annotated[str, StringConstraints(min_length=1, max_length=TEXT)]
+    feature: FeatureNumber | None = None
 
 
 class SentencePart(Part):
@@ -100,6 +101,7 @@ class TextReading(Part):
     family_words: dict[str, list[tuple[str, float]]]
     words: tuple[WordPlace, ...]
     active: tuple[ActiveFeature, ...]
+    asked: ActiveFeature | None = Field(description="the feature that was asked for, silent or not")
     n_active: ActiveCount
     emotions: tuple[WhyEmotion, ...]
     concepts: tuple[WhyConcept, ...]

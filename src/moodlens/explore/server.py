@@ -138,7 +138,9 @@ def _asking(app: FastAPI, explored: Explored) -> None:
     def _text(question: TextQuestion) -> Response:
         if not explored.has("encoder"):
             return _error(503, explored.missing["encoder"])
-        return _json(read_text(explored, question.text))
+        if question.feature is not None:
+            explored.check(question.feature)
+        return _json(read_text(explored, question.text, question.feature))
 
     @app.post("/api/steer")
     def _steer(question: SteerQuestion) -> Response:

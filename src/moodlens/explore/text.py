@@ -47,12 +47,13 @@ def warm_text(explored: Explored) -> None:
     read_text(explored, "a song")
 
 
-def read_text(explored: Explored, text: str) -> TextReading:
+def read_text(explored: Explored, text: str, feature: int | None = None) -> TextReading:
     """Which features fire in a text, what of it each stands on, and what that says of emotions and concepts.
 
     Args:
         explored: the study.
         text: any length; read sentence by sentence, and the largest activation counts.
+        feature: is told in any case, silent ones too.
 
     Raises:
         BadInput: it is blank or has too many sentences, or the study's encoder cannot be had.
@@ -86,7 +87,10 @@ def read_text(explored: Explored, text: str) -> TextReading:
         families=_families(read, 0, study.emotions),
         family_words=_family_words(read, study.emotions),
         words=_word_places(told, places, offset),
-        active=_active(explored, read.activations[0], own, told),
+        active=_told(explored, _strongest(explored, read.activations[0]), read.activations[0], own, told),
+        asked=None
+        if feature is None
+        else _told(explored, np.array([feature]), read.activations[0], own, told)[0],
         n_active=_counts(explored, read.activations[0]),
         emotions=tuple(_why(explored, c, read) for c in range(len(study.emotions))),
         concepts=_concepts(explored, read.activations[0]),
@@ -168,19 +172,38 @@ def _facts(explored: Explored) -> _Facts:
     return explored.once("facts", make)
 
 
-def _active(
-    explored: Explored, activation: np.ndarray, sentences: np.ndarray, told: list[SpokenText]
-) -> tuple[ActiveFeature, ...]:
+def _typical(facts: _Facts, activation: np.ndarray) -> np.ndarray:
+    """(n,) activations over their mean where the feature fires."""
+    return np.divide(activation, facts.usual, out=np.zeros(len(activation)), where=facts.usual > 0)
+
+
+def _strongest(explored: Explored, activation: np.ndarray) -> np.ndarray:
+    """Features that fire: claimed ones first, then those of the core, by how strongly for themselves."""
     facts = _facts(explored)
-    typical = np.divide(activation, facts.usual, out=np.zeros(len(activation)), where=facts.usual > 0)
-    order = np.lexsort((-typical, ~facts.core, ~facts.claimed))
-    chosen = order[activation[order] > 0][:SHOWN]
+    order = np.lexsort((-_typical(facts, activation), ~facts.core, ~facts.claimed))
+    return order[activation[order] > 0][:SHOWN]
+
+
+def _told(
+    explored: Explored,
+    chosen: np.ndarray,
+    activation: np.ndarray,
+    sentences: np.ndarray,
+    told: list[SpokenText],
+) -> tuple[ActiveFeature, ...]:
+    """What each of the chosen features does, by the sentence that activates it most."""
+    facts = _facts(explored)
+    typical = _typical(facts, activation)
     columns = explored.study.W_enc()[:, chosen]
     added = [sentence.vectors @ columns for sentence in told]
     rises = [sentence.whole @ columns for sentence in told]
     out = []
     for place, feature in enumerate(chosen.tolist()):
-        sentence = int(sentences[:, feature].argmax())
+        fires = sentences[:, feature].max() > 0
+        # A silent feature is nearest to firing where its pre-activation is largest.
+        sentence = int(
+            sentences[:, feature].argmax() if fires else np.argmax([rise[place] for rise in rises])
+        )
         words = added[sentence][:, place]
         rise = float(rises[sentence][place])
         out.append(
