@@ -44,11 +44,18 @@ class Page:
 
     def until(self, condition: str) -> Any:
         """The value of an expression once it is truthy, looked at in every frame."""
-        return self._browser.js(
+        look = (
             f"new Promise((yes, no) => {{ const end = performance.now() + {WAIT * 1000}; const look = () => {{ const v = ({condition});"
             f" if (v) yes(v); else if (performance.now() > end) no(new Error({json.dumps(condition)} + ' did not come: ' + document.body.innerText.slice(0, 400)));"
             " else requestAnimationFrame(look); }; look(); })"
         )
+        for _ in range(5):
+            try:
+                return self._browser.js(look)
+            except RuntimeError as error:  # the page before this one has just gone
+                if "navigated" not in str(error):
+                    raise
+        raise RuntimeError(f"{condition}: one page after the other")
 
     def click(self, selector: str, text: str = "") -> None:
         """Click the first element that fits and, if asked, shows the text."""
