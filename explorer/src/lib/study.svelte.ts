@@ -56,6 +56,9 @@ function keep(key: string, text: string): boolean {
   try { localStorage.setItem(key, text); return true; } catch { return false; }
 }
 
+/** What tells one reading from another. */
+const same = (r: Reading): string => JSON.stringify([r.feature, r.sae, r.name, r.note, r.author, r.time]);
+
 class Study {
   overview = $state.raw<Overview | null>(null);
   features = $state.raw<Features | null>(null);
@@ -77,7 +80,10 @@ class Study {
       this.features = new Features(features!, overview!.study.emotions);
       this.overview = overview;
       const notes = await get<NotesFile>('notes', (f) => f.notes);
-      this.readings = [...(notes?.readings ?? []), ...(this.fromFile ? this.here() : [])];
+      // What was noted while the notes were on their way stays.
+      const come = [...(notes?.readings ?? []), ...(this.fromFile ? this.here() : [])];
+      const known = new Set(come.map(same));
+      this.readings = [...come, ...this.readings.filter((r) => !known.has(same(r)))];
     } catch (error) {
       this.trouble = error instanceof Error ? error.message : String(error);
     }
@@ -139,10 +145,9 @@ class Study {
       this.readings = (await ask<NotesFile>('notes')).readings;
       return `${added} added, ${known} known already.`;
     }
-    const id = (r: Reading) => JSON.stringify([r.feature, r.sae, r.name, r.note, r.author, r.time]);
-    const known = new Set(this.readings.map(id));
+    const known = new Set(this.readings.map(same));
     const good = given.readings.filter((r) => Number.isInteger(r.feature) && r.sae === this.overview!.study.sae && typeof r.name === 'string' && typeof r.note === 'string');
-    const fresh = good.filter((r) => !known.has(id(r)));
+    const fresh = good.filter((r) => !known.has(same(r)));
     keep(this.shelf, JSON.stringify([...this.here(), ...fresh]));
     this.readings = [...this.readings, ...fresh].sort((a, b) => a.time.localeCompare(b.time));
     const foreign = given.readings.length - good.length;
