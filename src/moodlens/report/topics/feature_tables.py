@@ -39,6 +39,11 @@ def all_features(subject: Subject, features: "pl.DataFrame", _: Selection) -> Bl
         caption = f"Emotion features by emotion, stable ones first, then by AUROC on train and validation texts{rest}"
         table = _feature_table(subject, caption, shown, emotion=True)
         yield Fold(f"All {every.height:,} emotion features", (table,))
+        first = every["feature"][0]
+        yield Paragraph(
+            "Each with what fires it weakly, what it misses and what it does to a text of yours: `moodlens explore DIR`. As one file "
+            f"beside this one, `moodlens explore DIR --export DIR/page.html`, F{first} is `page.html#feature/{first}`."
+        )
 
 
 def emotion_by_emotion(subject: Subject, features: "pl.DataFrame", selection: Selection) -> Blocks:
