@@ -10,7 +10,7 @@ UNTRAINED = {
     "concepts": {"concepts_per_emotion": {"a": 6, "b": 6}},
     "interpretability": {"interpretable_per_emotion": {"a": 10, "b": 10}},
     "causality": {"causal_per_emotion": {"a": 10, "b": 10}},
-    "stability": {"stable_share": 0.85},
+    "stability": {"stable_share": 0.85, "n_claimed": 24},
 }
 
 
@@ -19,6 +19,14 @@ def test_what_untrained_dictionaries_reach_too_says_nothing(name):
     verdict, by = judged(untrained=untrained(**UNTRAINED[name]))
     assert [key for key, criterion in by.items() if criterion.state == "uninformative"] == [name]
     assert verdict.go is (name not in MUST)
+
+
+def test_one_claim_that_comes_back_is_no_stable_dictionary():
+    verdict, by = judged(untrained=untrained(stable_share=1.0, n_claimed=1))
+    assert by["stability"].passed
+    assert verdict.go
+    shown = {control.name: control.value for control in by["stability"].controls}
+    assert shown["untrained rows dictionaries"] == pytest.approx(1 / 24)
 
 
 def test_without_a_core_one_untrained_dictionary_is_the_control():

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.stability import FamilyAgreement
+from moodlens.study.records.untrained import Claims
 from moodlens.validate.criterion import Criterion, Measured, Reading, at_least, controls, fewest, percent
 from moodlens.validate.stability import StableFeatures
 from moodlens.validate.strengths import STRENGTHS
@@ -150,10 +151,17 @@ def _stability(m: Measured, s: VerdictSettings) -> Reading | str | None:
     chance: dict[str, float | None] = {"random differences of data rows": m.stability.summary.null_mean}
     if m.stability.summary.subset_share is not None:
         chance["random subsets of single SAEs"] = m.stability.summary.subset_share
+
+    def as_many(claims: Claims) -> float | None:
+        # One claim that happens to come back is no share of a hundred: of as many claims as the study has, what is
+        # not there does not come back.
+        few = min(1.0, claims.n_claimed / max(stable.n_emotion_features, 1))
+        return None if claims.stable_share is None else few * claims.stable_share
+
     return at_least(
         s.min_stable_share,
         stable.stable_share or 0.0,
-        chance | m.learned_nothing(lambda claims: claims.stable_share),
+        chance | m.learned_nothing(as_many),
         note=note,
         ci=stable.ci,
     )
