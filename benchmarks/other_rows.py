@@ -21,7 +21,6 @@ import moodlens
 from moodlens.features.concepts import concept_features
 from moodlens.features.select import select_features
 from moodlens.sae import cores, encode_rows
-from moodlens.sae.consensus import claimable
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.sae import CoreSettings
 from moodlens.stats.contrast import unit_rows
@@ -71,21 +70,21 @@ def measure(x: np.ndarray, rows: Rows, settings: CoreSettings, features: Feature
         name: tuple(range(100 * i, 100 * i + settings.members)) for i, name in enumerate(("one", "other"))
     }
     one, other = cores.find_cores(x[train], x[val], seeds, settings, size).values()
-    core = claimable(one.sae)
-    codes = encode_rows(core, x)
+    claimable = slice(one.sae.core_size)
+    codes = encode_rows(one.sae, x)[:, claimable]
     found = {
         "d_in": x.shape[1],
         "d_sae": size,
-        "core": core.d_sae,
+        "core": codes.shape[1],
         "active": float((codes[train] > 0).sum(1).mean()),
     }
-    if not core.d_sae or not other.sae.d_sae:
+    if not codes.shape[1] or not other.sae.d_sae:
         return found | {"claimed": 0, "seconds": time.perf_counter() - began}
     selected = select_features(codes, rows, features, seed=0)
     claimed = selected.table["emotion_feature"].to_numpy().astype(bool)
     inside = concept_features(selected.table, codes, x, rows, features, seed=0).table
-    W, W_other = (unit_rows(sae.W_dec.detach().numpy()) for sae in (core, other.sae))
-    cosine = W[claimed] @ W_other.T
+    W, W_other = (unit_rows(sae.W_dec.detach().numpy()) for sae in (one.sae, other.sae))
+    cosine = W[claimable][claimed] @ W_other.T
     twin, again = cosine.argmax(axis=1), encode_rows(other.sae, x[train])
     mine = codes[train][:, claimed]
     alike = [np.corrcoef(mine[:, i], again[:, j])[0, 1] for i, j in enumerate(twin)]

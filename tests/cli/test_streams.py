@@ -147,6 +147,8 @@ def command(**_):
             os.kill(os.getpid(), number)
         signal.pause()
 
+# Whoever runs the tests under nohup has handed down that a hang-up is ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 sys.modules["moodlens.cli.app"].app = command
 main()
 """
