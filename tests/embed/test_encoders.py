@@ -10,7 +10,7 @@ import torch
 
 from helpers.tiny_t5 import TINY, t5_weights, write_checkpoint
 from moodlens.core import BadInput, cpu
-from moodlens.embed import encode_segments, encoder, get_encoder, packed
+from moodlens.embed import encoder, get_encoder, packed
 from moodlens.embed.encoder import Encoder
 
 
@@ -223,13 +223,6 @@ def test_progress_counts_texts(either, texts):
     assert {call[2] for call in calls} == {len(texts)}
 
 
-def test_segments_know_their_text(minilm):
-    long = "The piano is soft and slow and very far away. A woman sings about rain. Then the drums come in."
-    x, owner = encode_segments(minilm, ["Sad song.", long])
-    assert owner.tolist() == [0, 1, 1, 1]
-    np.testing.assert_allclose(x[2], minilm.encode(["A woman sings about rain."])[0], atol=1e-5)
-
-
 @pytest.mark.parametrize(("native", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_bfloat16_only_where_it_is_native(native, dtype, monkeypatch, tiny_t5):
     monkeypatch.setattr(encoder, "has_fast_bfloat16", lambda: native)
@@ -302,9 +295,6 @@ def test_info_names_the_weights(minilm, tiny, tiny_t5):
 def test_bad_texts_are_named(minilm, texts, says):
     with pytest.raises(BadInput, match=says):
         minilm.encode(texts)
-    if "half" not in texts[1]:
-        with pytest.raises(BadInput, match=says):
-            encode_segments(minilm, texts)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from .encoders import get_encoder as get_encoder
 from .precomputed import Precomputed as Precomputed
 from .precomputed import read_precomputed as read_precomputed
 from .precomputed import write_precomputed as write_precomputed
-from .segments import encode_segments as encode_segments
 from .segments import segments as segments
 from .store import EmbeddingStore as EmbeddingStore
 from .tokens import Tokens as Tokens

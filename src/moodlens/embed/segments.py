@@ -6,16 +6,7 @@ not the prose that trained sentence splitters know, and a rule can be read and t
 
 import re
 from bisect import bisect_left
-from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-from moodlens.core import Progress
-
-if TYPE_CHECKING:
-    from moodlens.embed.encoder import Encoder
 
 SHORT_TEXT = 8
 """Words; a text no longer than this is one segment whatever its punctuation."""
@@ -63,26 +54,6 @@ def segments(text: str) -> list[str]:
         return [" ".join(words)] if words else []
     sentences = [sentence.split() for line in _lines(text) for sentence in _sentences(line)]
     return [piece for sentence in _join_short(sentences) for piece in _clauses(sentence)]
-
-
-def encode_segments(
-    encoder: "Encoder", texts: Sequence[str], *, progress: Progress | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Embed long texts sentence by sentence.
-
-    Returns:
-        x: (n_segments, d_in) float32.
-        owner: (n_segments,) int64, the row of ``texts`` each segment is from; never decreasing, every row at least once.
-
-    Raises:
-        BadInput: a text is not a string or is blank.
-    """
-    from moodlens.embed.reading import check_texts
-
-    check_texts(texts)  # names the row of the text, which a segment could not
-    parts = [segments(text) for text in texts]
-    owner = np.repeat(np.arange(len(texts)), [len(part) for part in parts])
-    return encoder.encode([piece for part in parts for piece in part], progress=progress), owner
 
 
 def _lines(text: str) -> list[str]:

@@ -144,14 +144,6 @@ def encode_rows(
 
 
 @torch.no_grad()
-def pre_activation_rows(
-    sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 512
-) -> np.ndarray:
-    """Pre-activations ``(n, d_sae)`` float32, of either sign; arguments and errors as of :func:`encode_rows`."""
-    part = sae if features is None else _part(sae, features)
-    return _by_chunks(part, part.pre_activations, x, chunk)
-
-
 def _part(sae: SAE, features: np.ndarray) -> SAE:
     """The SAE with these features alone; they are on where they were, unless their number is limited (``topk``)."""
     few = torch.tensor(np.asarray(features).tolist(), dtype=torch.int64, device=sae.W_enc.device)
