@@ -188,3 +188,24 @@ def test_copies_of_a_text_in_an_annotators_group_are_one_observation(seed):
     found = select_features(level[text].astype(np.float32), rows, SETTINGS, seed=seed).summary
     assert found.n_tested > 20
     assert found.n_emotion_features <= 1
+
+
+def test_only_the_core_is_tested_and_the_rest_changes_nothing():
+    rng, codes, rows = _study()
+    for f in (0, 1, 30, 31):  # two of the core, two of the rest
+        fires = (rows.label == f % 4) & (rng.random(len(rows)) < 0.6)
+        codes[:, f] = np.where(fires, 0.5 + rng.random(len(rows)), 0)
+    found = select_features(codes, rows, SETTINGS, seed=1, core_size=20)
+    table = found.table
+    assert {0, 1} <= set(table.filter("emotion_feature")["feature"])
+    assert table["core"].to_list() == [f < 20 for f in range(40)]
+    outside = table.filter(~table["core"])
+    assert not outside["tested"].any()
+    assert not outside["emotion_feature"].any()
+    assert outside["p"].null_count() == outside.height
+    assert outside["auroc_dev"][10] > 0.7  # described all the same
+    assert found.summary.core_size == 20
+    assert found.summary.n_features == 40
+    alone = select_features(codes[:, :20], rows, SETTINGS, seed=1)
+    assert alone.table["q"].equals(table["q"][:20])
+    assert alone.summary.shuffled == found.summary.shuffled

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from helpers.sae_loop import planted_data, used
 from moodlens.core import BadInput
 from moodlens.sae import SAE, encode_rows, load_sae, save_sae, train
-from moodlens.sae.consensus import consensus, empty_core, join
+from moodlens.sae.consensus import _comparable, _partners, consensus, empty_core, join
 from moodlens.sae.training import train_rest
 from moodlens.sae.untrained import untrained
 from moodlens.settings.sae import CoreSettings
@@ -184,3 +184,24 @@ def test_what_cannot_be_joined_or_compared_is_said(seeds):
         join(empty_core(x.mean(0)), topk)
     with pytest.raises(BadInput, match="topk SAEs"):
         consensus([topk, topk], x, **BAR)
+
+
+def test_partners_are_each_others_best_and_no_feature_has_two(seeds):
+    """Where two features of one SAE are nearest to the same one of another, the nearer has it and the other has none."""
+    members, x, _ = seeds
+    rng = np.random.default_rng(4)
+    one = members[0]
+    W = one.W_dec.detach().numpy()
+    twins = W + 0.03 * rng.standard_normal(W.shape)
+    both = np.concatenate([W, twins / np.linalg.norm(twins, axis=1, keepdims=True)]).astype(np.float32)
+    W_both = torch.from_numpy(both)
+    bias = torch.cat([one.b_enc.detach(), one.b_enc.detach()])
+    double = SAE(W_both.T.contiguous(), W_both, bias, one.b_dec.detach(), activation="relu")
+    parts = [
+        _comparable(sae, x, one.b_dec.detach().numpy().astype(np.float64)) for sae in (double, members[1])
+    ]
+    (here, score), (there, back) = _partners(*parts, 0.6)
+    assert (here >= 0).sum() == (there >= 0).sum() >= 20
+    for i in np.flatnonzero(here >= 0):
+        assert there[here[i]] == i
+        assert score[i] == back[here[i]] >= 0.6
