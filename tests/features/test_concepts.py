@@ -7,7 +7,6 @@ import pytest
 from moodlens.features.concepts import concept_features
 from moodlens.features.select import select_features
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.study.rows import Rows
 
 EMOTIONS = ("happy", "sad")
@@ -134,21 +133,3 @@ def test_copies_of_an_annotators_text_are_no_evidence_for_a_concept():
         emotion=pl.lit("sad"), emotion_feature=pl.lit(True)
     )
     assert concept_features(table, codes, codes, rows, SETTINGS, seed=2).summary.n_concept_features <= 1
-
-
-def test_one_false_discovery_rate_holds_for_the_features_of_all_emotions_together():
-    rows = _rows()
-    # One emotion of which all is easily found, one whose features fire for words at random: alone, each has other q.
-    rng = np.random.default_rng(0)
-    _, word = np.unique(rows.group, return_inverse=True)
-    sad = (rng.random((word.max() + 1, 12)) < 0.12)[word] & (rows.label == 1)[:, None]
-    found = _codes(rows, [("happy", concept) for concept in CONCEPTS["happy"]])
-    codes = np.concatenate([found, sad.astype(np.float32)], axis=1)
-    table = _judge(rows, codes).table
-    p, q = (table[name].to_numpy().astype(float) for name in ("concept_p", "concept_q"))
-    np.testing.assert_allclose(q, benjamini_hochberg(p))
-    happy = table["feature"].to_numpy() < 3
-    assert np.isfinite(p[~happy]).any()
-    assert not np.allclose(q[happy], benjamini_hochberg(p[happy]))
-    holds = (q < SETTINGS.q) & (table["concept_selectivity"].to_numpy() > SETTINGS.min_selectivity)
-    assert table["concept_feature"].to_list() == holds.tolist()

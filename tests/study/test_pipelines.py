@@ -68,11 +68,11 @@ class FakeStudy:
     def table(self, schema) -> pl.DataFrame:
         assert schema is SELECTION
         return pl.DataFrame(
-            {"feature": range(40), "core": [f < ATOMS for f in range(40)], "emotion_feature": [f < 3 for f in range(40)]}
+            {"feature": range(40), "core": [f < ATOMS for f in range(40)], "edge": [False] * 40, "emotion_feature": [f < 3 for f in range(40)]}
         )  # fmt: skip
 
 
-CORE = Core(members=4, atoms=ATOMS, member_size=20, member_active=2.5)
+CORE = Core(members=4, atoms=ATOMS, claimable=ATOMS, member_size=20, member_active=2.5)
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def told(monkeypatch):
     monkeypatch.setattr("moodlens.validate.untrained.claims_alone", claims_alone)
     monkeypatch.setattr(controls, "panel", lambda _study: None)
     section = controls.UntrainedSection(
-        core=CoreSettings(members=4, least=0.75), features=FeatureSettings(), names=NameSettings(), causal=CausalSettings(),
+        core=CoreSettings(members=4, least=0.75, claim=0.8), features=FeatureSettings(), names=NameSettings(), causal=CausalSettings(),
         stability=StabilitySettings(),
     )  # fmt: skip
     list(controls.untrained.work(study, section, _quietly))

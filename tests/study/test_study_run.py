@@ -77,7 +77,7 @@ def test_every_file_is_there_with_its_keys(small_study):
     core = read_json(small_study / "core.json")
     assert table["feature"].to_list() == list(range(core["atoms"] + 128))
     selection = read_json(small_study / "selection.json")
-    assert selection["core_size"] == table["core"].sum() == core["atoms"]
+    assert selection["core_size"] == table["core"].sum() == core["claimable"]
     assert not table.filter(~pl.col("core"))["tested"].any()
     assert read_json(small_study / "causal.json")["untrained_per_emotion"] is not None
     stability = pl.read_parquet(small_study / "stability.parquet")
