@@ -11,7 +11,7 @@ PIP    := $(VENV)/bin/pip install --quiet --no-compile --constraint constraints.
 # Modules are compiled when they are first used: compiling all of them takes longer than fetching them, and 340 MB.
 $(VENV)/.study: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) --editable .
+	$(PIP) --editable '.[explore]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.study
