@@ -121,9 +121,12 @@ def test_families_are_compared_with_those_of_each_other_seed(small_study):
     rows = study.rows[dev]
     cosines = []
     for name in study.seed_names:
-        codes = study.codes(name)[dev]
+        claimable = slice(study.sae(name).core_size)
+        codes = study.codes(name)[dev, claimable]
         table = choose_features(codes, rows, settings).rename({"tested": "emotion_feature"})
-        theirs = gather_families(table, Coded(rows, study.x[dev], codes, study.W_dec(name)), settings)
+        theirs = gather_families(
+            table, Coded(rows, study.x[dev], codes, study.W_dec(name)[claimable]), settings
+        )
         pairs = zip(own.families, theirs.families, strict=True)
         cosines.append(
             [_cosine(a.direction(study.W_dec()), b.direction(study.W_dec(name))) for a, b in pairs]
