@@ -234,6 +234,7 @@ import sys, numpy as np
 from moodlens.core import BadInput
 from moodlens.embed import EmbeddingStore
 store = EmbeddingStore.open(sys.argv[1])
+print("open", flush=True)
 sys.stdin.readline()
 try:
     for _ in range(50):
@@ -246,10 +247,16 @@ except BadInput as error:
 def test_two_writers_at_once_leave_a_whole_store(store):
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", TWO, str(store.folder), str(k)], stdin=subprocess.PIPE, text=True
+            [sys.executable, "-c", TWO, str(store.folder), str(k)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for k in (1, 2)
     ]
+    for writer in writers:  # a second one that opens late finds what the first has written, and may add to it
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "open\n"
     for writer in writers:
         assert writer.stdin is not None
         writer.stdin.write("go\n")
