@@ -21,11 +21,11 @@ $(VENV)/.test: $(VENV)/.study
 study: $(VENV)/.study
 	$(VENV)/bin/moodlens run --out $(OUT)
 
+# One thread for each of the two workers: with two, a study made again on a busy machine was seen to differ in its bytes.
 test: $(VENV)/.test browser page-tools
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 # What computes, once more as on a processor without AVX-512: torch, oneDNN, numba and OpenBLAS each have a switch.
-# One thread each: with two, bytes of a study that is made again were seen to differ there, one run in three.
 test-avx2: $(VENV)/.test
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell \
 	NUMBA_CPU_NAME=haswell NUMBA_CPU_FEATURES= \
