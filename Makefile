@@ -21,7 +21,7 @@ $(VENV)/.test: $(VENV)/.study
 study: $(VENV)/.study
 	$(VENV)/bin/moodlens run --out $(OUT)
 
-# One thread for each of the two workers: with two, a study made again on a busy machine was seen to differ in its bytes.
+# One thread for each of the two workers; tests of threads ask for two themselves.
 test: $(VENV)/.test browser page-tools
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 

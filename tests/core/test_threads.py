@@ -5,8 +5,9 @@ import threading
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from moodlens.core.threads import ThreadTeam, one_torch_thread
+from moodlens.core.threads import ThreadTeam, blas_limit, one_torch_thread
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2, 5])
@@ -63,3 +64,43 @@ def test_torch_gets_its_threads_back():
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(1)
+
+
+def blas_threads():
+    return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+
+def test_limits_of_blas_hold_in_whatever_order_threads_enter_and_leave():
+    before = blas_threads()
+    first, second = blas_limit(3), blas_limit(1)
+
+    def elsewhere(step):
+        thread = threading.Thread(target=step)
+        thread.start()
+        thread.join()
+        return blas_threads()
+
+    first.__enter__()
+    assert blas_threads() == {3}
+    assert elsewhere(second.__enter__) == {1}
+    first.__exit__(None, None, None)
+    assert blas_threads() == {1}
+    assert elsewhere(lambda: second.__exit__(None, None, None)) == before
+
+
+def test_a_limit_of_blas_counts_where_another_thread_has_set_one_before():
+    with threadpool_limits(2), blas_limit(1):
+        inside = blas_threads()
+        with blas_limit(4):
+            assert blas_threads() == inside == {1}
+    seen = []
+
+    def other():
+        with blas_limit(1):
+            seen.append(blas_threads())
+
+    with threadpool_limits(2, user_api="blas"):
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        assert (seen, blas_threads()) == ([{1}], {2})

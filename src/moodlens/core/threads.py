@@ -5,9 +5,11 @@ start to end on one thread, and products are cut into the same pieces for any nu
 """
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ class ThreadTeam:
 
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
-        self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
+        self._pool = ThreadPoolExecutor(self.threads - 1, initializer=_alone) if self.threads > 1 else None
 
     def each(self, job: Callable[[int], Any], n: int) -> None:
         """Call ``job(i)`` for ``i`` in ``0..n``; a thread that is done takes the next."""
@@ -60,6 +62,64 @@ class ThreadTeam:
         self.each(lambda part: kernel(*ranges[part], *args), parts)
 
 
+def _alone() -> None:
+    """One torch thread a call in a thread of a team, whatever another stage has set last."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
+
+
+class _BlasLimits:
+    """The limits that are held on numpy's BLAS, whose threads belong to the whole process: the least one counts.
+
+    threadpoolctl alone does not do. Its limits are put back in the order in which blocks end, which is not that of two
+    threads; and from version 3.8 only the first thread to set one has any effect, the others are ignored in silence.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._held, self._before = Lock(), list[int](), dict[str, int]()
+
+    def take(self, n: int) -> None:
+        with self._lock:
+            self._held.append(n)
+            self._apply()
+
+    def release(self, n: int) -> None:
+        with self._lock:
+            self._held.remove(n)
+            self._apply()
+
+    def _apply(self) -> None:
+        from threadpoolctl import ThreadpoolController
+
+        for library in ThreadpoolController().select(user_api="blas").lib_controllers:
+            before = self._before.setdefault(library.filepath, library.num_threads)
+            let_go = getattr(library, "clear_controlling_thread", None)
+            if let_go is not None:
+                let_go(force=True)
+            library.set_num_threads(min(self._held) if self._held else before)
+            if let_go is not None:
+                let_go()
+        if not self._held:
+            self._before.clear()
+
+
+_BLAS = _BlasLimits()
+
+
+@contextmanager
+def blas_limit(n: int) -> Iterator[None]:
+    """Keep numpy's BLAS to ``n`` threads a call, in the whole process, or to fewer where another block asks for fewer.
+
+    Blocks may be entered and left by several threads in any order.
+    """
+    _BLAS.take(n)
+    try:
+        yield
+    finally:
+        _BLAS.release(n)
+
+
 @contextmanager
 def one_torch_thread() -> Iterator[int]:
     """Keep torch to one thread a call, and yield how many it had.
@@ -69,12 +129,11 @@ def one_torch_thread() -> Iterator[int]:
     numpy's BLAS, which is limited too.
     """
     import torch
-    from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with blas_limit(1):
             yield threads
     finally:
         torch.set_num_threads(threads)

@@ -1,8 +1,9 @@
 """Stages side by side, on threads: each starts when what it needs is done, and never more than there are cores for.
 
 Most of a stage is products and loops of numpy, which let go of the interpreter lock. A *wide* stage keeps every core
-busy by itself and runs alone; two of the others run at a time, on half of the cores each. They get no more when they
-are alone: their products are small, and threads that wait for each other after each cost more than they bring.
+busy by itself and runs alone; two of the others run at a time, on half of the cores each and one thread of BLAS. They
+get no more when they are alone: their products are small, threads that wait for each other after each cost more than
+they bring, and what a stage finds must not depend on its company.
 """
 
 import os
@@ -15,6 +16,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from moodlens.core import Progress
+from moodlens.core.threads import blas_limit
 
 MOST = 2
 """Stages at once. More would hold more arrays in memory, and little is left to run beside two."""
@@ -156,15 +158,18 @@ class _Crew:
         return ready[0] if ready else None
 
     def _one(self, task: Task) -> None:
-        if self._n_cores is not None:
-            if task.wide:
-                _take_cores(self._n_cores)
-            else:
-                with self._loading:
-                    for name in _HEAVY:
-                        import_module(name)
-                _take_cores(self._n_cores // MOST)
-        self._do(task.name, self._report)
+        if self._n_cores is None:
+            self._do(task.name, self._report)
+        elif task.wide:
+            _take_cores(self._n_cores)
+            self._do(task.name, self._report)
+        else:
+            with self._loading:
+                for name in _HEAVY:
+                    import_module(name)
+            _take_cores(self._n_cores // MOST)
+            with blas_limit(1):
+                self._do(task.name, self._report)
 
     def _report(self, what: str, done: int, total: int) -> None:
         if any(not isinstance(error, Exception) for error in self.errors):
@@ -182,13 +187,17 @@ class _Crew:
 
 @contextmanager
 def pool() -> Iterator[Callable[..., Iterable[Any]]]:
-    """``map`` for a wide stage: on :data:`MOST` threads that share the cores."""
+    """``map`` for a wide stage: on :data:`MOST` threads that share the cores, with one thread of BLAS."""
     n_cores = cores()
     if n_cores < MOST:
         yield map
         return
     each = n_cores // MOST
-    with ThreadPoolExecutor(MOST, initializer=_take_cores, initargs=(each,)) as threads, _limits(n_cores):
+    with (
+        _limits(n_cores),
+        blas_limit(1),
+        ThreadPoolExecutor(MOST, initializer=_take_cores, initargs=(each,)) as threads,
+    ):
         _take_cores(each)
         yield threads.map
 
@@ -200,10 +209,10 @@ def shared_map(function: Callable[..., Any], *items: Iterable[Any]) -> list[Any]
 
 
 def _take_cores(n: int) -> None:
-    """Let BLAS, OpenMP and torch start ``n`` threads in a call from this thread."""
+    """Let OpenMP and torch start ``n`` threads in a call from this thread."""
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(n)
+    threadpool_limits(n, user_api="openmp")
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(n)
@@ -218,7 +227,7 @@ def _limits(n_cores: int) -> Iterator[None]:
     threads = n_cores if torch is None else torch.get_num_threads()
     sys.setswitchinterval(_SWITCH)
     try:
-        with threadpool_limits(n_cores):
+        with threadpool_limits(n_cores, user_api="openmp"), blas_limit(n_cores):
             try:
                 yield
             finally:

@@ -87,8 +87,8 @@ def train(
         BadInput: rows that are not finite or of the wrong width, no validation rows, settings that do not fit,
             a checkpoint of another run, or a loss that is no longer finite.
     """
-    rows = prepare(x_train, x_val)
     with one_torch_thread() as threads:
+        rows = prepare(x_train, x_val)
         trainer = Trainer(rows, settings, seed, device=device, plain=plain, threads=threads)
         key = trainer.key() if checkpoint is not None else ""
         if checkpoint is not None and Path(checkpoint).exists():
@@ -121,8 +121,8 @@ def train_rest(
 
     :func:`moodlens.sae.consensus.join` makes one SAE of both. Arguments and errors as for :func:`train`.
     """
-    rows = prepare(x_train, x_val, core)
     with one_torch_thread() as threads:
+        rows = prepare(x_train, x_val, core)
         trainer = Trainer(rows, settings, seed, threads=threads)
         return trainer.run(lambda _: progress("epochs", trainer.state.epoch, trainer.epochs))
 
@@ -157,7 +157,8 @@ def train_many(
     """
     if not jobs:
         raise BadInput("train_many: no jobs given")
-    rows = prepare(x_train, x_val)
+    with one_torch_thread():
+        rows = prepare(x_train, x_val)
     for settings, _ in jobs:
         settings.resolve(rows.data.rows, rows.d_in)
     results, stop = dict[int, Trained](), Event()
