@@ -1,4 +1,4 @@
-"""Time one clip at musicgen-small's true size, with random weights: nothing is downloaded.
+"""Time clips at musicgen-small's true size, alone and in batches, with random weights: nothing is downloaded.
 
 The weights decide what is heard, not how long it takes. Sizes are those of facebook/musicgen-small (T5-base, a
 24-layer decoder of width 1024, EnCodec at 32 kHz with 4 codebooks).
@@ -6,7 +6,6 @@ The weights decide what is heard, not how long it takes. Sizes are those of face
 
 import argparse
 import json
-import platform
 import time
 
 import numpy as np
@@ -21,6 +20,7 @@ from transformers import (
 )
 
 from moodlens.steer import MusicGen, Sampling, Steering
+from moodlens.steer.generator import Job
 
 
 def small(dtype: torch.dtype, device: str) -> MusicGen:
@@ -63,43 +63,56 @@ def small(dtype: torch.dtype, device: str) -> MusicGen:
     return MusicGen(model, tokenizer, "musicgen-small, random weights", "random")
 
 
+def job(musicgen: MusicGen, i: int) -> Job:
+    """The i-th clip: two prompts, every third clip plain, the others in a direction and an amount of their own."""
+    prompt = ("instrumental music", "instrumental")[i % 2]
+    vector = np.random.default_rng(i).standard_normal(musicgen.d_in).astype(np.float32)
+    steering = None if i % 3 == 2 else Steering(vector / np.linalg.norm(vector), (1.4, -1.4)[i % 2])
+    return Job(prompt, seed=i, steering=steering)
+
+
 def main() -> None:
-    """Print the time of one clip."""
+    """Print the time of a clip, alone and in batches."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="length of the clip")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of a clip")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[1], help="clips in one call; several are compared"
+    )
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    start = time.perf_counter()
     musicgen = small(getattr(torch, options.dtype), options.device)
-    built = time.perf_counter() - start
-    vector = np.full(musicgen.d_in, musicgen.d_in**-0.5, dtype=np.float32)
-    musicgen.generate("instrumental music", seconds=0.2, seed=0)  # first-call costs
-    start, cpu = time.perf_counter(), time.process_time()
-    audio = musicgen.generate(
-        "instrumental music",
-        seconds=options.seconds,
-        seed=0,
-        steering=Steering(vector, 1.4),
-        sampling=Sampling(),
-    )
-    took, cpu = time.perf_counter() - start, time.process_time() - cpu
+    jobs = [job(musicgen, i) for i in range(max(options.batch))]
+    musicgen.batch(jobs[:2], seconds=0.2, sampling=Sampling())  # first-call costs
+    took, firsts = [], []
+    for size in options.batch:
+        start, cpu = time.perf_counter(), time.process_time()
+        clips = musicgen.batch(jobs[:size], seconds=options.seconds, sampling=Sampling())
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+        firsts.append(clips[0])
+        took.append({"batch": size, "wall_s_per_clip": wall / size, "cpu_s_per_clip": cpu / size})
     facts = {
-        "seconds_of_audio": audio.shape[-1] / musicgen.sampling_rate,
-        "wall_seconds": round(took, 1),
-        "cpu_seconds": round(cpu, 1),
-        "build_seconds": round(built, 1),
+        "seconds_of_audio": firsts[0].shape[-1] / musicgen.sampling_rate,
+        "clips": [{name: round(value, 2) for name, value in each.items()} for each in took],
+        "times_faster": round(took[0]["cpu_s_per_clip"] / took[-1]["cpu_s_per_clip"], 2),
+        "clips_per_minute": round(60 / took[-1]["wall_s_per_clip"], 2),
+        "first_clip_same_bytes": all(np.array_equal(clip, firsts[0]) for clip in firsts),
         "parameters_million": round(sum(p.numel() for p in musicgen.model.parameters()) / 1e6, 1),
         "dtype": options.dtype,
         "device": options.device,
         "threads": options.threads,
         "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
+        "machine": best_cpu(),
     }
     print(json.dumps(facts) if options.json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+
+
+def best_cpu() -> str:
+    """What the processor can, as torch names it."""
+    return torch.backends.cpu.get_cpu_capability() if torch.backends.cpu else "unknown"
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 
 from helpers.clips import wav_samples
 from helpers.steer_study import EMOTIONS, mark_finished, tiny_study
-from moodlens.core import BadInput, file_sha256, read_json
+from moodlens.core import BadInput, digest, file_sha256, read_json
 from moodlens.settings.steer import DirectionSettings, SteerSettings
 from moodlens.steer.build import study_directions
 from moodlens.steer.clips import measure_loudness, read_clip
@@ -48,9 +48,15 @@ def done(few, musicgen, tmp_path_factory):
 
 
 def hashes(out: Path) -> dict[str, str]:
-    """Every file but the clock's."""
+    """Every file but the clock's; of a clip's facts all but with how many others it was made."""
     files = sorted(path for path in out.rglob("*") if path.is_file() and path.name != "progress.json")
-    return {str(path.relative_to(out)): file_sha256(path) for path in files}
+    return {str(path.relative_to(out)): _hash(path) for path in files}
+
+
+def _hash(path: Path) -> str:
+    if path.parent.name == "clips" and path.suffix == ".json":
+        return digest({name: value for name, value in read_json(path).items() if name != "batch"})
+    return file_sha256(path)
 
 
 def clips_of(out: Path) -> list[ClipFacts]:
@@ -213,9 +219,9 @@ def test_progress_and_the_estimate_of_time_left(few, musicgen, tmp_path):
         if (tmp_path / "progress.json").is_file():
             left.append(read_json(tmp_path / "progress.json")["seconds_left"])
 
-    settings = SMALL.model_copy(update={"seeds": (0,), "prompts": ("music",)})
+    settings = SMALL.model_copy(update={"seeds": (0,), "prompts": ("music",), "batch": 3})
     run_steer(few, tmp_path, settings, progress, model=musicgen)
-    assert told == [("clips", n, EACH) for n in range(EACH + 1)]
+    assert told == [("clips", n, EACH) for n in (0, 3, 6, EACH)]  # batch by batch
     last = read_json(tmp_path / "progress.json")
     assert last["seconds_left"] == 0
     assert last["done"] == last["total"] == EACH
@@ -243,9 +249,9 @@ run_steer(source, out, settings, stop, model=model)
 
 
 def test_a_killed_run_continues_to_the_same_bytes(few, checkpoint, tmp_path):
-    """SIGKILL in the middle of a run in another process, then again from here; compared with a run left alone."""
+    """SIGKILL after the first batch in another process, then again from here; compared with a run left alone."""
     save_directions(few, tmp_path / "directions")
-    settings = SMALL.model_copy(update={"seeds": (0,), "seconds": 0.5})
+    settings = SMALL.model_copy(update={"seeds": (0,), "seconds": 0.5, "batch": 3})
     args = [
         str(tmp_path / "directions"),
         str(checkpoint),
@@ -261,7 +267,7 @@ def test_a_killed_run_continues_to_the_same_bytes(few, checkpoint, tmp_path):
     )
     assert child.stdout is not None
     with child.stdout:
-        assert [int(child.stdout.readline()) for _ in range(4)] == [0, 1, 2, 3]
+        assert [int(child.stdout.readline()) for _ in range(2)] == [0, 3]
         os.kill(child.pid, signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     there = len(list((tmp_path / "killed" / "clips").glob("*.json")))
@@ -269,10 +275,13 @@ def test_a_killed_run_continues_to_the_same_bytes(few, checkpoint, tmp_path):
     assert not (tmp_path / "killed" / "run.json").exists()  # a run is what is whole
     model = MusicGen.load(str(checkpoint))
     assert run_steer(few, tmp_path / "killed", settings, model=model).made == 2 * EACH - there
-    assert run_steer(few, tmp_path / "whole", settings, model=model).made == 2 * EACH
+    whole = settings.model_copy(update={"batch": 16})
+    assert run_steer(few, tmp_path / "whole", whole, model=model).made == 2 * EACH
     # A kill may leave the temporary file of a write that never ended; nothing reads those.
     killed = {name: h for name, h in hashes(tmp_path / "killed").items() if not name.endswith(".tmp")}
-    assert killed == hashes(tmp_path / "whole")
+    expected = hashes(tmp_path / "whole")
+    assert killed.pop("run.json") != expected.pop("run.json")  # it says the batch that was asked for
+    assert killed == expected
 
 
 # -- from a study folder -------------------------------------------------------------------------------------------------

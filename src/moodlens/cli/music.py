@@ -24,6 +24,7 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
     "model": ("--model", str),
     "dtype": ("--dtype", str),
     "device": ("--device", str),
+    "batch": ("--batch", str),
     "prompts": ("--prompts", Path),
     "emotions": ("--emotion", list[str]),
     "methods": ("--method", list[str]),

@@ -65,6 +65,10 @@ class SteerSettings(Frozen):
         default="float32", description="what the model computes in"
     )
     device: str = Field(default="auto", description="auto (CUDA if there is one), cpu, cuda ...")
+    batch: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        default="auto",
+        description="clips made in one call: a number, or auto (what fits into memory); it changes the time alone",
+    )
     prompts: tuple[str, ...] = Field(
         default=NEUTRAL_PROMPTS, min_length=1, description="texts that are steered"
     )

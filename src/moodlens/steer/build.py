@@ -21,7 +21,7 @@ from moodlens.validate.readouts import DenseBaselines
 
 if TYPE_CHECKING:
     from moodlens.sae.model import SAE
-    from moodlens.steer.musicgen import MusicGen
+    from moodlens.steer.generator import Generator
     from moodlens.study.families import Families
 
 N_ANCHORS = 8
@@ -215,7 +215,7 @@ def _mixtures(directions: Directions, mixtures: Sequence[Mixture]) -> list[Direc
 
 
 def prompt_differences(
-    directions: Directions, model: "MusicGen", prompts: Sequence[str], emotions: Sequence[str], edit: str
+    directions: Directions, model: "Generator", prompts: Sequence[str], emotions: Sequence[str], edit: str
 ) -> Directions:
     """The set with one direction more for each prompt and emotion: from the prompt to the prompt with the emotion in it.
 

@@ -59,7 +59,7 @@ def write_clip(
     """Write ``KEY.wav``, then ``KEY.json``: a clip without its JSON is not there yet.
 
     Args:
-        facts: ``amount``, ``how`` and ``encoder`` of :class:`ClipFacts`.
+        facts: ``amount``, ``how``, ``encoder`` and ``batch`` of :class:`ClipFacts`.
     """
     write_wav(folder / f"{key}.wav", audio, rate)
     clip = ClipFacts(

@@ -14,7 +14,7 @@ states and empties that cache whenever the factor changes.
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -194,6 +194,24 @@ def scheduled(
         hidden: ``(B, T, d_in)`` unsteered states.
         factor: ``(frames,)`` of ``steering.amount``; the last one holds on.
     """
+
+    def states_at(now: np.ndarray) -> tuple[Tensor, Tensor]:
+        return halves(hidden, mask, vector, steering, amount=float(now[0]) * steering.amount, guided=guided)
+
+    with following(model, states_at, np.asarray(factor)[:, None]):
+        yield
+
+
+@contextlib.contextmanager
+def following(
+    model: Any, states_at: Callable[[np.ndarray], tuple[Tensor, Tensor]], factor: np.ndarray
+) -> Iterator[None]:
+    """:func:`scheduled` for any number of rows.
+
+    Args:
+        states_at: states and mask, as :func:`halves` gives them, under the factors ``(B,)`` of a moment.
+        factor: ``(frames, B)``; the last one holds on.
+    """
     from transformers.cache_utils import DynamicCache
 
     current: dict[str, Any] = {"factor": None, "states": None}
@@ -201,10 +219,9 @@ def scheduled(
     def hook(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         cache = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5.24
         position = 0 if cache is None else int(cache.get_seq_length())
-        now = float(factor[min(position, len(factor) - 1)])
-        if now != current["factor"]:
-            moved, full = halves(hidden, mask, vector, steering, amount=now * steering.amount, guided=guided)
-            current["states"] = project(model, moved, full)
+        now = factor[min(position, len(factor) - 1)]
+        if current["factor"] is None or not np.array_equal(now, current["factor"]):
+            current["states"] = project(model, *states_at(now))
             if cache is not None and position > 0:
                 cache.cross_attention_cache = DynamicCache()
                 cache.is_updated = dict.fromkeys(cache.is_updated, False)

@@ -4,7 +4,7 @@ Where a direction enters is in :mod:`moodlens.steer.conditioning`.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -13,18 +13,17 @@ from torch import Tensor
 
 from moodlens.core import BadInput
 from moodlens.embed.sources import pick_device
+from moodlens.steer.batched import generate_rows, rows_that_fit
 from moodlens.steer.checkpoints import loading
 from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
 from moodlens.steer.conditioning import explicit, factors, hooked, private_seed, project, scheduled
+from moodlens.steer.generator import Job, NoNumbers, one_line
 from moodlens.study.records.steer import Checkpoint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import MusicgenForConditionalGeneration
-
-
-_NO_NUMBERS = "its predictions are no longer numbers; steer with a smaller coefficient, or in float32"
 
 
 class MusicGen:
@@ -143,9 +142,9 @@ class MusicGen:
     ) -> np.ndarray:
         """One clip, ``(channels, samples)`` float32, as the codec decodes it: nothing is normalised.
 
-        One prompt at a time, on purpose: rows of a batch share their random draws, so a clip would depend on its
-        neighbours. The global random states are put back afterwards. An amount of 0 is plain ``generate``, whatever
-        else the steering says.
+        This is transformers' own ``generate``; :meth:`batch` makes many clips at once, each the same as here. The
+        global random states are put back afterwards. An amount of 0 is plain ``generate``, whatever else the steering
+        says.
 
         Args:
             seed: of the draws, set immediately before them. Clips of one seed share their random numbers at every
@@ -163,7 +162,7 @@ class MusicGen:
         inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
         how = contextlib.nullcontext()
         if steering is not None and not steering.nothing:
-            vector, guided = self._vector(steering.vector), sampling.guidance > 1
+            vector, guided = self.vector(steering.vector), sampling.guidance > 1
             if steering.schedule is not None:
                 inputs = explicit(self.model, ids, mask, vector, steering, amount=0.0, guided=guided)
                 factor = factors(steering.schedule, n_frames, self.frame_rate)
@@ -174,11 +173,10 @@ class MusicGen:
                 inputs = explicit(self.model, ids, mask, vector, steering, amount=amount, guided=guided)
             else:
                 how = hooked(self.model, vector, steering)
-        with _one_line(self.name), how, private_seed(seed, self.model.device):
+        with one_line(self.name), how, private_seed(seed, self.model.device):
             audio = self.model.generate(
                 **inputs,
-                # The codebooks run one frame behind each other, so the last needs n_codebooks / channels - 1 more steps.
-                max_new_tokens=n_frames + self.n_codebooks // self.channels - 1,
+                max_new_tokens=self.steps(n_frames),
                 do_sample=True,
                 guidance_scale=sampling.guidance,
                 temperature=sampling.temperature,
@@ -186,8 +184,26 @@ class MusicGen:
             )
             clip = audio[0].float().cpu().numpy()
         if not np.isfinite(clip).all():
-            raise BadInput(f"{self.name}: {_NO_NUMBERS}")
+            raise NoNumbers(self.name)
         return clip
+
+    def batch(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
+        """The clips of ``jobs`` from one call; of one job, :meth:`generate`. Raises as it, and OutOfMemory."""
+        if len(jobs) == 1:
+            job = jobs[0]
+            clip = self.generate(
+                job.text, seconds=seconds, seed=job.seed, steering=job.steering, sampling=sampling
+            )
+            return [clip]
+        return generate_rows(self, jobs, seconds=seconds, sampling=sampling)
+
+    def rows_that_fit(self, seconds: float, *, guided: bool) -> int:
+        """Clips that one call may make on this machine."""
+        return rows_that_fit(self, seconds, guided=guided)
+
+    def steps(self, n_frames: int) -> int:
+        """Steps of the decoder: each codebook runs one frame behind the one before it, left and right together."""
+        return n_frames + self.n_codebooks // self.channels - 1
 
     def frames(self, seconds: float) -> int:
         """Code frames of a clip.
@@ -202,7 +218,12 @@ class MusicGen:
             raise BadInput(f"seconds: {seconds:g} is outside {low:.2g} to {high:.3g}")
         return n_frames
 
-    def _vector(self, vector: np.ndarray) -> Tensor:
+    def vector(self, vector: np.ndarray) -> Tensor:
+        """A direction where the model can add it.
+
+        Raises:
+            BadInput: it has another width.
+        """
         if vector.shape != (self.d_in,):
             raise BadInput(
                 f"direction of shape {vector.shape} cannot steer {self.name}, whose text is {self.d_in} wide"
@@ -267,21 +288,6 @@ class MusicGen:
         )
         mask = torch.zeros(1, 1, dtype=torch.long, device=codes.device)
         return place_logits(self.model, states, mask, codes)
-
-
-@contextlib.contextmanager
-def _one_line(name: str) -> Iterator[None]:
-    """What torch raises where a step is too long or a clip too large, as one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "probability tensor" in str(error):
-            raise BadInput(f"{name}: {_NO_NUMBERS}") from error
-        if isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error):
-            raise BadInput(
-                f"{name}: out of memory; use shorter clips, a smaller model or half precision"
-            ) from error
-        raise
 
 
 # -- teacher forcing: what MusicGen would have said at every place of a clip that is given, without sampling -------------

@@ -3,9 +3,10 @@
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,10 +16,12 @@ from moodlens.settings.steer import SteerSettings
 from moodlens.steer.build import prompt_differences, study_directions
 from moodlens.steer.clips import ClipSpec, clip_key, read_clip, write_clip
 from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
+from moodlens.steer.generator import Job, NoNumbers, make_clips
 from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
+    from moodlens.steer.generator import Generator
     from moodlens.steer.musicgen import MusicGen
 
 DIRECTIONS = "directions"
@@ -121,7 +124,7 @@ def run_steer(
     settings: SteerSettings | None = None,
     progress: Progress = silent,
     *,
-    model: "MusicGen | None" = None,
+    model: "Generator | None" = None,
 ) -> SteerOutcome:
     """Generate every clip of an experiment into ``out``; run again to continue or extend it.
 
@@ -162,15 +165,14 @@ def run_steer(
     todo = [i for i, key in enumerate(keys) if read_clip(clips, key) is None]
     done, start = len(keys) - len(todo), time.perf_counter()
     progress("clips", done, len(keys))
-    for n, i in enumerate(todo, 1):
-        _make(model, specs[i], keys[i], directions, how, clips)
+    for made in _make(model, [(specs[i], keys[i]) for i in todo], directions, how, settings.batch, clips):
         spent = time.perf_counter() - start
-        progress("clips", done + n, len(keys))
+        progress("clips", done + made, len(keys))
         SteerProgress(
-            done=done + n,
+            done=done + made,
             total=len(keys),
-            seconds_per_clip=round(spent / n, 2),
-            seconds_left=round(spent / n * (len(todo) - n), 2),
+            seconds_per_clip=round(spent / made, 2),
+            seconds_left=round(spent / made * (len(todo) - made), 2),
         ).write(out)
     each = (time.perf_counter() - start) / len(todo) if todo else None
     notes = directions.notes
@@ -233,7 +235,7 @@ def _finish(out: Path, directions: Directions, run: SteerRun) -> None:
     run.write(out)
 
 
-def _how(settings: SteerSettings, model: "MusicGen") -> How:
+def _how(settings: SteerSettings, model: "Generator") -> How:
     names = ("seconds", "guidance", "temperature", "top_k", "renorm", "null", "schedule")
     return How(**{name: getattr(settings, name) for name in names}, **model.info().model_dump())
 
@@ -245,25 +247,44 @@ def _key(spec: ClipSpec, vectors: dict[str, np.ndarray], unit: float, how: How) 
     return clip_key(spec, vectors[spec.direction], (spec.coefficient or 0.0) * unit, how)
 
 
-def _make(model: "MusicGen", spec: ClipSpec, key: str, directions: Directions, how: How, clips: Path) -> None:
-    from moodlens.steer.conditioning import Sampling, Steering
+def _make(
+    model: "Generator",
+    todo: Sequence[tuple[ClipSpec, str]],
+    directions: Directions,
+    how: How,
+    batch: int | Literal["auto"],
+    clips: Path,
+) -> Iterator[int]:
+    """Generate and write clips; how many are there, after each batch. A batch that is cut short leaves nothing."""
+    from moodlens.steer.conditioning import Sampling
 
-    steering, amount = None, 0.0
-    if spec.direction is not None:
-        amount = float(spec.coefficient or 0.0) * directions.unit
-        steering = Steering(
-            directions[spec.direction].vector, amount, renorm=how.renorm, null=how.null, schedule=how.schedule
-        )
+    jobs = [_job(spec, directions, how) for spec, _ in todo]
+    sampling = Sampling(how.guidance, how.temperature, how.top_k)
+    made = make_clips(model, jobs, seconds=how.seconds, sampling=sampling, batch=batch)
     try:
-        audio = model.generate(
-            spec.text,
-            seconds=how.seconds,
-            seed=spec.seed,
-            steering=steering,
-            sampling=Sampling(how.guidance, how.temperature, how.top_k),
-        )
-    except BadInput as error:
+        for now, sounds in made:
+            for i, audio in zip(now, sounds, strict=True):
+                spec, key = todo[i]
+                steering = jobs[i].steering
+                facts = {
+                    "amount": 0.0 if steering is None else steering.amount,
+                    "how": how,
+                    "batch": len(now),
+                }
+                encoder = directions.provenance.encoder
+                write_clip(clips, key, audio, model.sampling_rate, spec, encoder=encoder, **facts)
+            yield now.stop
+    except NoNumbers as error:
+        spec = next(spec for (spec, _), job in zip(todo, jobs, strict=True) if job is error.job)
         which = "" if spec.direction is None else f", {spec.direction} at coefficient {spec.coefficient:g}"
         raise BadInput(f"clip of {spec.text!r}{which}: {error}") from error
-    facts = {"amount": amount, "how": how, "encoder": directions.provenance.encoder}
-    write_clip(clips, key, audio, model.sampling_rate, spec, **facts)
+
+
+def _job(spec: ClipSpec, directions: Directions, how: How) -> Job:
+    from moodlens.steer.conditioning import Steering
+
+    if spec.direction is None:
+        return Job(spec.text, spec.seed)
+    vector, amount = directions[spec.direction].vector, float(spec.coefficient or 0.0) * directions.unit
+    steering = Steering(vector, amount, renorm=how.renorm, null=how.null, schedule=how.schedule)
+    return Job(spec.text, spec.seed, steering)

@@ -61,6 +61,9 @@ class ClipFacts(Part):
     amount: float = Field(description="length added along the direction, in the embedding's units")
     how: How = Field(description="checkpoint and sampling")
     encoder: str = Field(description="encoder that the directions were made with")
+    batch: int = Field(
+        default=1, description="clips made in the same call; it decides none of this one's tokens"
+    )
     loudness: Loudness = Field(description="of the raw samples")
     sampling_rate: int = Field(description="Hz")
     samples: int = Field(description="samples a channel")
