@@ -82,8 +82,8 @@ def test_too_few_rows_leave_no_core(rows):
     found = cores.find_cores(train, val, seeds(), QUICK, 0)
     assert {one.sae.d_sae for one in found.values()} == {0}
     facts = cores.describe(found, cores.plan_core(CoreSettings(), 100, 24), CoreSettings(), train, val)
-    assert facts["atoms"] == 0
-    assert "too few" in facts["remark"]
+    assert facts.atoms == 0
+    assert "too few" in facts.remark
 
 
 def test_the_effective_rank_counts_equal_variances():

@@ -6,7 +6,6 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from moodlens.core.compiled import keeps_kernels
 from moodlens.core.cpu import capability, has_fast_bfloat16
@@ -28,7 +27,7 @@ EXTRAS = {"explore": "fastapi", "audio": "librosa", "saelens": "sae_lens", "ray"
 GIB = 2**30
 
 
-def examine() -> tuple[dict[str, Any], list[str]]:
+def examine() -> tuple[dict[str, object], list[str]]:
     """Look around without touching the network; returns the findings and lines for people."""
     import torch
 

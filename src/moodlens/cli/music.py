@@ -38,6 +38,9 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
 }
 """Settings of a steering run that have an option of their own: its name and type. Lists are given option by option."""
 
+Flags = dict[str, Any]
+"""What was given of :data:`FLAGS`; None where nothing was."""
+
 CAN_BE_NONE = ("methods", "controls")
 
 ClapName = Annotated[
@@ -85,7 +88,7 @@ def steer(
     source: Annotated[
         Path, typer.Argument(metavar="DIR", help="A study folder, or a folder of saved directions.")
     ],
-    flags: dict[str, Any],
+    flags: Flags,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Where the clips go; none: DIR/steer, for the report."),

@@ -1,7 +1,7 @@
 """What people see: one JSON object, or readable lines; progress bars on a terminal only."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ from moodlens.core.lines import describe
 from moodlens.core.progress import Progress, silent
 
 
-def emit(value: dict[str, Any], as_json: bool, lines: list[str] | None = None) -> None:
+def emit(value: Mapping[str, object], as_json: bool, lines: list[str] | None = None) -> None:
     """Print ``value`` as one JSON object, or ``lines`` (default: its top-level entries) for people."""
     if as_json:
         say_json(value)

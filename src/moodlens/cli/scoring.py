@@ -1,5 +1,6 @@
 """What `moodlens score` prints."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ WIDTH = 60
 """Letters of a text that are shown."""
 
 
-def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> dict[str, Any]:
+def score_value(scored: Scored, emotions: tuple[str, ...], out: Path | None) -> Mapping[str, object]:
     """``n``, the AUROCs (with labels), and one entry per text with its family scores (unless they went to a file)."""
     result = scored.result
     value: dict[str, Any] = result.model_dump(exclude={"auroc"}) | {"auroc": None}

@@ -1,14 +1,15 @@
 """Results as lines of text for people: aligned entries and tables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 
-def describe(value: dict[str, Any], indent: str = "") -> list[str]:
+def describe(value: Mapping[str, object], indent: str = "") -> list[str]:
     """``{"a": 1.23456, "b": {"c": 2}}`` as aligned lines."""
     width = max((len(str(key)) for key in value), default=0)
     lines = []
     for key, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, Mapping):
             lines += [f"{indent}{key}:", *describe(item, indent + "  ")]
         else:
             lines.append(f"{indent}{key!s:<{width}}  {number(item)}")

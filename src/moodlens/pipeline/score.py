@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -251,7 +251,7 @@ def auroc_lines(name: str, result: HeldOut | TransferSet, emotions: tuple[str, .
     ]
 
 
-def records(frame: pl.DataFrame) -> list[dict[str, Any]]:
+def records(frame: pl.DataFrame) -> list[dict[str, object]]:
     """Rows as dicts with NaN as null."""
     return [
         {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}

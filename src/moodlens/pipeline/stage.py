@@ -24,7 +24,7 @@ from moodlens.settings.study import Settings
 from moodlens.study.state import StageRecord, Stamp, stamp
 from moodlens.study.study import Study
 
-Summary = tuple[dict[str, Any], list[str]]
+Summary = tuple[Mapping[str, object], list[str]]
 """What a verb prints: one JSON object, and lines for people."""
 Work = Callable[[Study, Any, Progress], Iterable[str]]
 

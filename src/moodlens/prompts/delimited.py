@@ -10,13 +10,15 @@ import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from moodlens.core import BadInput
 from moodlens.settings.labels import label_key
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-_QUOTING: tuple[dict[str, Any], ...] = ({}, {"escapechar": "\\"}, {"quoting": csv.QUOTE_NONE})
+Quoting = Mapping[Literal["escapechar", "quoting"], Any]
+"""Arguments of ``csv.reader``."""
+_QUOTING: tuple[Quoting, ...] = ({}, {"escapechar": "\\"}, {"quoting": csv.QUOTE_NONE})
 """RFC 4180; quotes escaped by a backslash; quotes that are characters like any other."""
 _HEAD = 20
 """Lines of titles and comments that may stand above the names of the columns."""
@@ -96,7 +98,7 @@ def _header(lines: list[str], asked: Collection[str]) -> tuple[str, int, list[st
 
 
 def _rows(
-    lines: list[str], begin: int, names: list[str], last: int, delimiter: str, quoting: dict[str, Any]
+    lines: list[str], begin: int, names: list[str], last: int, delimiter: str, quoting: Quoting
 ) -> Iterator[Row]:
     """Rows that hold anything; all reach to the place ``last`` and none beyond the names."""
     reader = csv.reader(lines[begin:], delimiter=delimiter, skipinitialspace=True, strict=True, **quoting)

@@ -1,6 +1,6 @@
 """What a report is about: a study, the settings it was run with, and what of it can be read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -52,13 +52,13 @@ class Subject:
         return self.settings.control != "none"
 
     @cached_property
-    def encoder(self) -> dict[str, Any]:
+    def encoder(self) -> Mapping[str, object]:
         """What made the embeddings: encoder, revision, pooling, dtype, d_in."""
         embedded = (self.path / "embeddings" / "manifest.json").is_file()
         return self.study.encoder_info if embedded else {"encoder": self.settings.encoder.id}
 
     @cached_property
-    def provenance(self) -> dict[str, Any]:
+    def provenance(self) -> Mapping[str, object]:
         """The versions that the study was run with."""
         path = self.path / "study.yaml"
         return read_yaml(path).get("provenance") or {} if path.is_file() else {}

@@ -7,7 +7,7 @@ from.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -217,37 +217,55 @@ def untrained_rest(control: Untrained, x_train: np.ndarray, settings: SAESetting
     return rest
 
 
+@dataclass(frozen=True)
+class Facts:
+    """Of a core; the record :class:`moodlens.study.records.sae.Core` says what each means."""
+
+    members: int
+    member_size: int
+    atoms: int
+    claimable: int
+    pipelines: Mapping[str, int]
+    effective_rank: float
+    rows_a_feature: float | None
+    remark: str | None
+    member_active: float | None = None
+    member_explained_variance: float | None = None
+    found: tuple[int, ...] = ()
+    explained_variance: float | None = None
+    active: float | None = None
+
+
 def describe(
     found: Mapping[str, Core], plan: Plan, settings: CoreSettings, x_train: np.ndarray, x_test: np.ndarray
-) -> dict[str, Any]:
-    """What ``core.json`` says (:class:`moodlens.study.records.sae.Core`)."""
+) -> Facts:
+    """What ``core.json`` says."""
     main = next(iter(found.values()))
     sae = main.sae
-    facts: dict[str, Any] = {
-        "members": settings.members,
-        "member_size": plan.d_sae,
-        "atoms": sae.d_sae,
-        "claimable": sae.core_size,
-        "pipelines": {name: one.sae.d_sae for name, one in found.items()},
-        "effective_rank": effective_rank(x_train),
-        "rows_a_feature": len(x_train) / plan.d_sae if plan.d_sae else None,
-        "remark": plan.remark,
-    }
+    facts = Facts(
+        members=settings.members,
+        member_size=plan.d_sae,
+        atoms=sae.d_sae,
+        claimable=sae.core_size,
+        pipelines={name: one.sae.d_sae for name, one in found.items()},
+        effective_rank=effective_rank(x_train),
+        rows_a_feature=len(x_train) / plan.d_sae if plan.d_sae else None,
+        remark=plan.remark,
+    )
     if not main.members:
         return facts
-    if not sae.d_sae:
-        facts["remark"] = (
-            f"{settings.members} SAEs of {plan.d_sae} features agree on none: no feature may be claimed"
-        )
+    none = f"{settings.members} SAEs of {plan.d_sae} features agree on none: no feature may be claimed"
     mean = x_train.mean(0, dtype=np.float64)
     member = reconstruction_metrics(main.members[0], x_test, mean)
-    return facts | {
-        "member_active": active_features(main.members[0], compared_rows(x_train)),
-        "member_explained_variance": member["explained_variance"],
-        "found": np.bincount(main.consensus.found, minlength=settings.members + 1).tolist(),
-        "explained_variance": explained_variance(x_test, decode_rows(sae, encode_rows(sae, x_test)), mean),
-        "active": active_features(sae, x_test),
-    }
+    return replace(
+        facts,
+        remark=facts.remark if sae.d_sae else none,
+        member_active=active_features(main.members[0], compared_rows(x_train)),
+        member_explained_variance=member["explained_variance"],
+        found=tuple(np.bincount(main.consensus.found, minlength=settings.members + 1).tolist()),
+        explained_variance=explained_variance(x_test, decode_rows(sae, encode_rows(sae, x_test)), mean),
+        active=active_features(sae, x_test),
+    )
 
 
 def effective_rank(x: np.ndarray) -> float:

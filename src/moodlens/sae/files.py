@@ -6,10 +6,12 @@ SAELens keeps as it is.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -26,7 +28,7 @@ SAE_LENS_VERSION = "6.18.0"  # the layout's version; without one SAELens throws 
 ARCHITECTURES: dict[Activation, str] = {"relu": "standard", "topk": "topk", "jumprelu": "jumprelu"}
 
 
-def save_sae(sae: SAE, dir: Path | str, metadata: dict[str, Any] | None = None) -> None:
+def save_sae(sae: SAE, dir: Path | str, metadata: Mapping[str, JsonValue] | None = None) -> None:
     """Write ``sae`` to the folder ``dir``; ``metadata`` is added to the SAE's own.
 
     Put ``encoder_id`` into the metadata: :func:`load_sae` checks it.
@@ -87,7 +89,9 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
             f"{dir}: trained on embeddings of {trained_on!r}, not of {encoder_id!r}: use that encoder"
         )
     activation = _activation(config, dir / CONFIG)
-    tensors = _weights(dir / WEIGHTS, metadata.pop("weights_sha256", None), config, activation)
+    sha256, core_size = metadata.pop("weights_sha256", None), metadata.pop("core_size", None)
+    tensors = _weights(dir / WEIGHTS, sha256, config, core_size, activation)
+    core_size = config["d_sae"] if core_size is None else core_size
     if config.get("apply_b_dec_to_input") is False:
         tensors["b_enc"] = tensors["b_enc"] + tensors["b_dec"] @ tensors["W_enc"]
     if config.get("rescale_acts_by_decoder_norm") is True:
@@ -98,7 +102,6 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
             "W_dec": tensors["W_dec"] / norm.clamp_min(torch.finfo(torch.float32).tiny)[:, None],
         }
     settings = metadata.pop("moodlens_settings", None)
-    core_size = metadata.pop("core_size", config["d_sae"])
     if type(core_size) is not int or not 0 <= core_size <= config["d_sae"]:
         raise BadInput(
             f"{dir / CONFIG}: core_size = {core_size!r} must be a number of its {config['d_sae']} features"
@@ -117,7 +120,7 @@ def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
     return sae
 
 
-def _activation(config: dict[str, Any], path: Path) -> Activation:
+def _activation(config: Mapping[str, object], path: Path) -> Activation:
     names: dict[Any, Activation] = {name: activation for activation, name in ARCHITECTURES.items()}
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or architecture not in names:
@@ -133,7 +136,7 @@ def _activation(config: dict[str, Any], path: Path) -> Activation:
 
 
 def _weights(
-    path: Path, sha256: str | None, config: dict[str, Any], activation: Activation
+    path: Path, sha256: str | None, config: Mapping[str, object], core_size: object, activation: Activation
 ) -> dict[str, Tensor]:
     if not path.is_file():
         raise BadInput(f"{path}: no such file")
@@ -151,9 +154,7 @@ def _weights(
         wanted["threshold"] = (d_sae,)
     if set(tensors) != set(wanted):
         raise BadInput(f"{path}: holds {sorted(tensors)}, expected {sorted(wanted)}")
-    core_of_nothing = (
-        d_in and config.get("metadata", {}).get("core_size") == 0
-    )  # what seeds without agreement share
+    core_of_nothing = d_in and core_size == 0  # what seeds without agreement share
     for name, shape in wanted.items():
         tensor = tensors[name]
         if tuple(tensor.shape) != shape or (tensor.numel() == 0 and not core_of_nothing):

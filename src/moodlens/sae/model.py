@@ -1,10 +1,11 @@
 """The sparse autoencoder as it is used: raw embeddings in, codes out; and how it comes of weights in training."""
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from moodlens.core import BadInput
@@ -52,7 +53,7 @@ class SAE(nn.Module):
         threshold: Tensor | None = None,
         k: int | None = None,
         settings: SAESettings | None = None,
-        metadata: dict[str, Any] | None = None,
+        metadata: Mapping[str, JsonValue] | None = None,
     ) -> None:
         super().__init__()
         d_in, d_sae = W_enc.shape
@@ -78,7 +79,7 @@ class SAE(nn.Module):
         self.activation: Activation = activation
         self.k = k
         self.settings = settings
-        self.metadata: dict[str, Any] = dict(metadata or {})
+        self.metadata: dict[str, JsonValue] = dict(metadata or {})
         self.core_size = d_sae
 
     @property

@@ -38,10 +38,10 @@ def formats() -> dict[str, type[Record] | TableSchema]:
     return dict(sorted(known.items()))
 
 
-def json_schemas() -> dict[str, Any]:
+def json_schemas() -> dict[str, dict[str, object]]:
     """File -> JSON schema of a record, or the columns of a table with type, unit and meaning."""
 
-    def schema(what: type[Record] | TableSchema) -> dict[str, Any]:
+    def schema(what: type[Record] | TableSchema) -> dict[str, object]:
         if isinstance(what, TableSchema):
             columns = {name: vars(column) for name, column in what.columns.items()}
             return {"stage": what.stage, "columns": columns}

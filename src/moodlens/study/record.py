@@ -94,7 +94,7 @@ class TableSchema:
     columns: Mapping[str, Column]
     """By name. A name that ends in ``*`` stands for every column that begins so."""
 
-    def dtypes(self) -> dict[str, Any]:
+    def dtypes(self) -> "dict[str, type[pl.DataType]]":
         """Column -> polars type, of the columns that have a name of their own."""
         import polars as pl
 

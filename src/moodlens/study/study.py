@@ -237,10 +237,10 @@ class Study:
         """Features ``[0, core_size)`` of the study's SAE may be claimed; all of them where there is no core."""
         return self.sae().core_size
 
-    def sae_metadata(self, name: str = MAIN) -> dict[str, Any]:
-        """What cfg.json says of an SAE beside its weights, once they were checked against it."""
+    def sae_sha256(self, name: str = MAIN) -> str:
+        """Of an SAE's weights, as cfg.json has it and they were checked against."""
         self.sae(name)
-        return read_json(self.path / "sae" / name / "cfg.json").get("metadata", {})
+        return read_json(self.path / "sae" / name / "cfg.json").get("metadata", {}).get("weights_sha256", "")
 
     def W_dec(self, name: str = MAIN) -> np.ndarray:
         """Decoder rows of an SAE, ``(d_sae, d_in)`` float32."""
@@ -313,4 +313,4 @@ class Study:
     @property
     def sae_key(self) -> str:
         """Name and weights of the study's SAE: a reading of another SAE's feature 7 is of another feature."""
-        return f"{MAIN}@{self.sae_metadata().get('weights_sha256', '')[:12]}"
+        return f"{MAIN}@{self.sae_sha256()[:12]}"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from pydantic import JsonValue
+
 from moodlens.core import BadInput, Progress, silent
 from moodlens.settings.names import NamerSettings
 
@@ -25,7 +27,7 @@ def ask_json(
     *,
     where: str,
     sleep: Callable[[float], None] = time.sleep,
-) -> dict[str, Any]:
+) -> dict[str, JsonValue]:
     """The JSON object that the model answers with.
 
     Args:

@@ -206,5 +206,5 @@ def _accuracy(
         raise BadInput(
             f"{namer.url}: feature {feature}: the answer holds no list of numbers; try another model"
         )
-    said = np.isin(np.arange(1, len(texts) + 1), answer)
+    said = np.array([i in answer for i in range(1, len(texts) + 1)])
     return float((said == truth).mean())

@@ -1,7 +1,7 @@
 """The stages of the embeddings: making them, and whether emotion is in them at all."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -153,13 +153,13 @@ def phase0_lines(phase0: Phase0) -> Summary:
     return value, [head, *describe(parts), note]
 
 
-def _short(value: dict[str, Any]) -> dict[str, Any]:
+def _short(value: Mapping[str, object]) -> dict[str, object]:
     """The entries that fit on a line: no matrices."""
     kept = {}
     for key, item in value.items():
-        if isinstance(item, list) and (len(item) > 8 or any(isinstance(i, (list, dict)) for i in item)):
+        if isinstance(item, list) and (len(item) > 8 or any(isinstance(i, (list, Mapping)) for i in item)):
             continue
-        kept[key] = _short(item) if isinstance(item, dict) else item
+        kept[key] = _short(item) if isinstance(item, Mapping) else item
     return kept
 
 

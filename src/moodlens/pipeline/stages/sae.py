@@ -134,7 +134,7 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
     return [study.write(chosen), study.write_table(SWEEP, frame)]
 
 
-def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection) -> dict[str, Any]:
+def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection) -> dict[str, object]:
     from moodlens.sae.model import encode_rows
     from moodlens.stats.ranks import firing_rates, selectivity
 
@@ -269,8 +269,8 @@ def _with_core(
         files += _save(study, name, one.sae, None, None) if name != MAIN else []
     for i, one in enumerate([one for one in found.values() if one.members][:2]):
         files += _save(study, f"narrow-{i + 1}", one.members[0], one.first, one.seeds[0])
-    record = cores.describe(found, plan, core, train, test)
-    return [*files, study.write(Core.model_validate(record))]
+    facts = cores.describe(found, plan, core, train, test)
+    return [*files, study.write(Core(**vars(facts)))]
 
 
 def _save(study: Study, name: str, sae: SAE, trained: Trained | None, seed: int | None) -> list[str]:

@@ -1,6 +1,7 @@
 """The features one by one: tables of the best, what a person or the machine calls them, and what they fire on."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,7 +84,7 @@ _COLUMNS = (
 def _feature_table(subject: Subject, caption: str, top: "pl.DataFrame", *, emotion: bool = False) -> Table:
     """Features in the order of ``top``; columns nobody has measured yet are left out."""
     present = [c for c in _COLUMNS if c[0] in top.columns and top[c[0]].null_count() < top.height]
-    names = [feature_name(subject, row) for row in top.iter_rows(named=True)]
+    names = [feature_name(subject, row) for row in FeatureRow.each(top)]
     head = ["Feature", *(["Emotion"] if emotion else []), *(["Name"] if any(names) else [])]
     rows = []
     for row, name in zip(top.iter_rows(named=True), names, strict=True):
@@ -113,13 +114,30 @@ def top_features(subject: Subject, table: "pl.DataFrame", per_emotion: int) -> "
     return pl.concat([ranked.filter(pl.col("emotion") == e).head(per_emotion) for e in subject.emotions])
 
 
-def feature_name(subject: Subject, row: dict[str, Any]) -> str:
+@dataclass(frozen=True)
+class FeatureRow:
+    """What a table of features says of one in words."""
+
+    feature: int
+    name: str | None = None
+    name_score: float | None = None
+    name_control: float | None = None
+    fired_by: str | None = None
+
+    @classmethod
+    def each(cls, table: "pl.DataFrame") -> "Iterator[FeatureRow]":
+        """Of every row; columns that were not measured are None."""
+        known = [column.name for column in fields(cls) if column.name in table.columns]
+        yield from (cls(**row) for row in table.select(known).iter_rows(named=True))
+
+
+def feature_name(subject: Subject, row: FeatureRow) -> str:
     """What a person read in the feature, else the name the machine gave it; empty where there is neither."""
-    reading = subject.readings.get(row["feature"])
+    reading = subject.readings.get(row.feature)
     if reading is not None and reading.name:
         doubt = "" if reading.clarity == "clear" else f", {reading.clarity}"
         return f"{cut(reading.name, 80)} (read by a person{doubt})"
-    return cut(row.get("name") or "", 80)
+    return cut(row.name or "", 80)
 
 
 @needs(ROWS, CODES, absent="what the features fire on")
@@ -131,8 +149,8 @@ def fires_on(subject: Subject, emotion: int, top: "pl.DataFrame", rows: Rows, co
     yield Paragraph("What they fire on, among test and held-out texts that had no part in choosing them:")
     # Texts the feature was not chosen on: what it does there is evidence.
     unseen = rows.where("test", "held_out", kinds=None)
-    for row in top.iter_rows(named=True):
-        feature = row["feature"]
+    for row in FeatureRow.each(top):
+        feature = row.feature
         shown = top_texts(codes[unseen, feature], rows[unseen], emotion, seed=feature, n=PROMPTS_SHOWN)
         name = feature_name(subject, row)
         yield Fold(
@@ -141,7 +159,7 @@ def fires_on(subject: Subject, emotion: int, top: "pl.DataFrame", rows: Rows, co
         )
 
 
-def _prompt_blocks(subject: Subject, shown: TopTexts, row: dict[str, Any]) -> Iterator[Block]:
+def _prompt_blocks(subject: Subject, shown: TopTexts, row: FeatureRow) -> Iterator[Block]:
     notes = tuple(_name_evidence(subject, row))
     if notes:
         yield Bullets(notes)
@@ -161,16 +179,16 @@ def _prompt_blocks(subject: Subject, shown: TopTexts, row: dict[str, Any]) -> It
     )
 
 
-def _name_evidence(subject: Subject, row: dict[str, Any]) -> Iterator[str]:
-    if row.get("name") and row.get("name_score") is not None:
+def _name_evidence(subject: Subject, row: FeatureRow) -> Iterator[str]:
+    if row.name and row.name_score is not None:
         yield (
-            f"The machine's name: {cut(row['name'], 80)}. Of two unseen texts of its emotion, the one that fires the feature "
-            f"reads more like it in {percent(row['name_score'])} of pairs; names of other features reach "
-            f"{percent(row['name_control'])}."
+            f"The machine's name: {cut(row.name, 80)}. Of two unseen texts of its emotion, the one that fires the feature "
+            f"reads more like it in {percent(row.name_score)} of pairs; names of other features reach "
+            f"{percent(row.name_control)}."
         )
-    if row.get("fired_by"):
-        yield f"Words that carry most of its score there: {cut(row['fired_by'], 120)}."
-    reading = subject.readings.get(row["feature"])
+    if row.fired_by:
+        yield f"Words that carry most of its score there: {cut(row.fired_by, 120)}."
+    reading = subject.readings.get(row.feature)
     if reading is not None:
         by = f" by {cut(reading.author, 60)}" if reading.author else ""
         note = f" Note: {cut(reading.note)}" if reading.note else ""

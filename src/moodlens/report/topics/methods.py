@@ -198,7 +198,7 @@ def reproducibility(subject: Subject) -> Blocks:
         "encoder revision": subject.encoder.get("revision"),
     }
     if subject.get(SAE_MAIN) is not None:
-        facts["SAE weights, SHA-256"] = subject.study.sae_metadata().get("weights_sha256")
+        facts["SAE weights, SHA-256"] = subject.study.sae_sha256() or None
     rows = [(name, NONE if value is None else cut(value)) for name, value in facts.items()]
     rows += [(cut(name), cut(version)) for name, version in subject.provenance.items() if version is not None]
     yield Table("Versions and seeds", ("What", "Value"), tuple(rows))
