@@ -1,6 +1,10 @@
 """Loops that are shared out: everything once, errors raised, limits given back."""
 
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +108,30 @@ def test_a_limit_of_blas_counts_where_another_thread_has_set_one_before():
         thread.start()
         thread.join()
         assert (seen, blas_threads()) == ([{1}], {2})
+
+
+FIRST_PRODUCT = """
+import os, torch
+from moodlens.core.threads import single_threads
+a, b = torch.ones(700, 800), torch.ones(800, 600)
+torch.set_num_threads(1)
+def product():
+    before = len(os.listdir("/proc/self/task"))
+    a @ b
+    return len(os.listdir("/proc/self/task")) - before
+with single_threads(1) as pool:
+    print(pool.submit(product).result())
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_the_first_product_in_a_new_thread_starts_no_others():
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_PRODUCT],
+        env=os.environ | {"OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert int(done.stdout) == 0

@@ -20,7 +20,7 @@ class ThreadTeam:
 
     def __init__(self, threads: int) -> None:
         self.threads = max(1, threads)
-        self._pool = ThreadPoolExecutor(self.threads - 1, initializer=_alone) if self.threads > 1 else None
+        self._pool = single_threads(self.threads - 1) if self.threads > 1 else None
 
     def each(self, job: Callable[[int], Any], n: int) -> None:
         """Call ``job(i)`` for ``i`` in ``0..n``; a thread that is done takes the next."""
@@ -62,8 +62,16 @@ class ThreadTeam:
         self.each(lambda part: kernel(*ranges[part], *args), parts)
 
 
+def single_threads(n: int) -> ThreadPoolExecutor:
+    """A pool of ``n`` threads in which torch keeps to one thread a call.
+
+    It must be said in each: a new thread takes what any thread has set last, and its first product, before torch has
+    looked, as many threads as the process may have.
+    """
+    return ThreadPoolExecutor(n, initializer=_alone)
+
+
 def _alone() -> None:
-    """One torch thread a call in a thread of a team, whatever another stage has set last."""
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)

@@ -7,7 +7,7 @@ is shared out among more is cut into the same pieces for any number of them.
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from moodlens.core import BadInput, Progress, digest, silent
-from moodlens.core.threads import one_torch_thread
+from moodlens.core.threads import one_torch_thread, single_threads
 from moodlens.sae.files import load_state, save_state
 from moodlens.sae.history import Epoch, OnEpoch
 from moodlens.sae.left import Left
@@ -178,7 +178,7 @@ def train_many(
             (range(whole), 1),
             (range(whole, len(jobs)), threads // max(1, len(jobs) - whole)),
         ):
-            pool = ThreadPoolExecutor(threads // each)
+            pool = single_threads(threads // each)
             try:
                 running = {pool.submit(train_one, job, each): job for job in members}
                 for done in as_completed(running):
