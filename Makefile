@@ -15,7 +15,7 @@ $(VENV)/.study: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.study
-	$(PIP) --editable '.[dev,audio,saelens,explore]'
+	$(PIP) --editable '.[dev,audio,diffusion,saelens,explore]'
 	touch $@
 
 study: $(VENV)/.study

@@ -34,6 +34,8 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
     "seeds": ("--seed", list[int]),
     "seconds": ("--seconds", float),
     "guidance": ("--guidance", float),
+    "steps": ("--steps", int),
+    "melody": ("--melody", str),
     "n_random": ("--n-random", int),
 }
 """Settings of a steering run that have an option of their own: its name and type. Lists are given option by option."""
@@ -51,6 +53,10 @@ Acoustics = Annotated[
     bool, typer.Option("--acoustics/--no-acoustics", help="Tempo, key, loudness, brightness, onsets.")
 ]
 
+Scorers = Annotated[
+    list[str],
+    typer.Option("--scorer", metavar="NAME", help="musicnn, or one of another package; may be repeated."),
+]
 
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA if there is one), cpu, cuda ...")]
 
@@ -99,13 +105,14 @@ def steer(
     ] = None,
     changes: Set = [],  # noqa: B006
     clap: ClapName = None,
+    scorer: Scorers = [],  # noqa: B006
     acoustics: Acoustics = True,
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Score the clips when they are made.")
     ] = True,
     as_json: Json = False,
 ) -> None:
-    """Generate music with the study's features added to MusicGen's conditioning, beside every baseline."""
+    """Generate music with the study's features added to a generator's text conditioning, beside every baseline."""
     from moodlens.judge.results import check_judgeable, judge_run, result_lines, scorers
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.settings.steer import read_steer_settings
@@ -125,7 +132,9 @@ def steer(
     scores = None
     if judge:  # whatever the judge lacks is said before the first clip, not after the last
         check_judgeable(chosen, acoustics=acoustics)
-        scores = scorers(directions.emotions, clap=clap, acoustics=acoustics, device=chosen.device)
+        scores = scorers(
+            directions.emotions, clap=clap, acoustics=acoustics, device=chosen.device, more=scorer
+        )
     with _alone_in(out), progress_bars(as_json) as progress:
         made = run_steer(directions, out, chosen, progress)
         results = None if scores is None else judge_run(out, scores, progress=progress)
@@ -162,6 +171,7 @@ def judge(
         Path, typer.Argument(metavar="DIR", help="A steering run, or any folder of sound files.")
     ],
     clap: ClapName = None,
+    scorer: Scorers = [],  # noqa: B006
     emotion: Annotated[
         list[str],
         typer.Option(
@@ -176,7 +186,7 @@ def judge(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Score clips: acoustics, CLAP. Of a steering run it also writes the result table."""
+    """Score clips: acoustics, CLAP, musicnn. Of a steering run it also writes the result table."""
     from moodlens.judge.clips import is_run
     from moodlens.judge.results import judge_run, result_lines, scorers
     from moodlens.judge.score import score_folder
@@ -190,14 +200,17 @@ def judge(
                 f"{clips}: is a steering run, which has its own emotions and files; leave out {what}"
             )
         with _alone_in(clips), progress_bars(as_json) as progress:
-            scores = scorers(run_directions(clips).emotions, clap=clap, acoustics=acoustics, device=device)
+            emotions = run_directions(clips).emotions
+            scores = scorers(emotions, clap=clap, acoustics=acoustics, device=device, more=scorer)
             results = judge_run(clips, scores, progress=progress)
         emit(results.model_dump(), as_json, result_lines(results))
         return
     if out is not None:
         check_target(out, clips)
     with progress_bars(as_json) as progress:
-        scores = scorers(emotion or EMOTIONS, clap=clap, acoustics=acoustics, of_run=False, device=device)
+        scores = scorers(
+            emotion or EMOTIONS, clap=clap, acoustics=acoustics, of_run=False, device=device, more=scorer
+        )
         frame = score_folder(clips, scores, progress=progress)
     if out is not None:
         write_frame(frame, out)

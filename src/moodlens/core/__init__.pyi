@@ -9,4 +9,6 @@ from .files import write_json as write_json
 from .files import write_table as write_table
 from .progress import Progress as Progress
 from .progress import silent as silent
+from .sound import read_mono as read_mono
+from .sound import read_sound as read_sound
 from .text import read_text as read_text

@@ -58,6 +58,18 @@ class Source:
             raise BadInput(f"{path}: holds no object")
         return config
 
+    def index(self) -> dict[str, Any] | None:
+        """``model_index.json``, which says what a pipeline of several models is made of; None where there is none.
+
+        Raises:
+            BadInput: it holds no object.
+        """
+        path = self._find("model_index.json")
+        index = None if path is None else read_json(path)
+        if index is not None and not isinstance(index, dict):
+            raise BadInput(f"{path}: holds no object")
+        return index
+
     def tokenizer(self) -> "Tokenizer":
         """Its ``tokenizer.json``, which adds the special tokens itself; no padding, no truncation.
 

@@ -1,7 +1,5 @@
 from .acoustics import AcousticScore as AcousticScore
 from .answers import analyse_answers as analyse_answers
-from .audio import read_mono as read_mono
-from .audio import read_sound as read_sound
 from .clap import Clap as Clap
 from .clap import ClapScore as ClapScore
 from .clips import Clip as Clip
@@ -13,6 +11,7 @@ from .hypotheses import HYPOTHESES as HYPOTHESES
 from .hypotheses import judge_shift as judge_shift
 from .listen import ListeningTest as ListeningTest
 from .listen import make_listening_test as make_listening_test
+from .musicnn import MusicnnScore as MusicnnScore
 from .offline import Offline as Offline
 from .offline import OfflineScore as OfflineScore
 from .offline import Reference as Reference

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.judge.audio import resample
+from moodlens.core.sound import resample
 from moodlens.judge.clips import Clip, Values
 from moodlens.steer.clips import rms_dbfs
 

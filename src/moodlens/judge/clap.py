@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.judge.audio import resample
+from moodlens.core.sound import resample
 from moodlens.judge.clips import Clip, Values
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from moodlens.core import BadInput, read_json
-from moodlens.judge.audio import is_sound, read_sound, sound_files
+from moodlens.core.sound import is_sound, read_sound, sound_files
 from moodlens.steer.clips import read_clip
 from moodlens.study.records.steer import CLIPS, Loudness, SteerRun
 

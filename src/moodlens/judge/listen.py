@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, digest
-from moodlens.judge.audio import read_sound
+from moodlens.core.sound import read_sound
 from moodlens.judge.clips import Facts, folder_clips, is_run, run_clips
 from moodlens.settings.judge import ListenSettings
 from moodlens.steer.clips import rms_dbfs

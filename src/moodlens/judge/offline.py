@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
-from moodlens.judge.audio import read_mono, resample
+from moodlens.core.sound import read_mono, resample
 from moodlens.judge.clips import Clip, Values
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
 from moodlens.judge.clips import run_clips
 from moodlens.judge.hypotheses import HYPOTHESES
 from moodlens.judge.score import SCORES, Score, score_folder
+from moodlens.judge.scorers import named_scorers
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
 from moodlens.judge.tables import EDITING, Judge
 from moodlens.settings.judge import ResultSettings
@@ -87,6 +88,7 @@ def scorers(
     acoustics: bool = True,
     of_run: bool = True,
     device: str = "auto",
+    more: Sequence[str] = (),
 ) -> list[Score]:
     """Scores of clips, ready to use: what they lack is said here, before any clip is made.
 
@@ -96,15 +98,16 @@ def scorers(
         acoustics: measure tempo, key, loudness and the like, which needs the extra ``audio``.
         of_run: clips with unsteered ones beside them, which are to be judged.
         device: of CLAP.
+        more: scorers by name, such as ``musicnn``.
 
     Raises:
         BadInput: no score is asked for, none that can read these emotions, a checkpoint is collapsed or absent, or
             librosa is.
     """
     add_clap = "add CLAP (--clap laion/clap-htsat-unfused)"
-    if not acoustics and clap is None:
+    if not acoustics and clap is None and not more:
         raise BadInput(f"nothing to judge by: leave acoustics in, or {add_clap}")
-    if of_run and clap is None and not set(emotions) & set(HYPOTHESES):
+    if of_run and clap is None and not more and not set(emotions) & set(HYPOTHESES):
         raise BadInput(
             f"acoustics: nothing is stated about {', '.join(emotions)} (only about {', '.join(HYPOTHESES)}), so no result "
             f"could be had; {add_clap}"
@@ -120,7 +123,7 @@ def scorers(
         loaded = Clap.load(clap, device=device)
         scores.append(ClapScore(loaded, emotions))
         scores += [PreservationScore(loaded)] if of_run else []
-    return scores
+    return scores + named_scorers(more, emotions, device=device)
 
 
 def check_judgeable(settings: SteerSettings, *, acoustics: bool) -> None:

@@ -43,7 +43,7 @@ def rank_study_features(
     Raises:
         BadInput: no clips, an unknown emotion, no features, or a checkpoint that does not fit.
     """
-    from moodlens.judge.audio import sound_files
+    from moodlens.core.sound import sound_files
     from moodlens.judge.offline import Offline, rank_features, read_references
     from moodlens.steer.build import study_directions
     from moodlens.steer.musicgen import MusicGen

@@ -58,7 +58,8 @@ class SteerSettings(Frozen):
     """Prompts x methods x coefficients x seeds on one checkpoint."""
 
     model: str = Field(
-        default="facebook/musicgen-small", description="MusicGen checkpoint: hub name or folder"
+        default="facebook/musicgen-small",
+        description="generator: hub name or folder of a MusicGen, MusicGen-melody or Stable Audio, or KIND:NAME",
     )
     revision: str | None = Field(default=None, description="hub commit, tag or branch")
     dtype: Literal["float32", "float16", "bfloat16"] = Field(
@@ -96,7 +97,17 @@ class SteerSettings(Frozen):
         default=(0, 1, 2), min_length=1, description="of the draws; one clip each"
     )
     seconds: float = Field(default=8.0, gt=0, le=30, description="length of a clip (s)")
-    guidance: float = Field(default=3.0, ge=1, description="classifier-free guidance scale; 1: none")
+    guidance: float | None = Field(
+        default=None,
+        ge=1,
+        description="classifier-free guidance scale; 1: none; null: the model's own (MusicGen 3, Stable Audio Open 7)",
+    )
+    steps: int | None = Field(
+        default=None, ge=1, description="of denoising, where the model is of that kind; null: the model's own"
+    )
+    melody: str | None = Field(
+        default=None, description="sound file whose melody every clip follows, for MusicGen-melody"
+    )
     temperature: float = Field(default=1.0, gt=0, description="of the sampling softmax")
     top_k: int = Field(default=250, ge=0, description="tokens kept at each draw; 0: all")
     renorm: bool = Field(default=False, description="scale steered tokens back to the norm they had")

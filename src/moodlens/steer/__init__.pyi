@@ -8,6 +8,8 @@ from .directions import load_directions as load_directions
 from .directions import mix as mix
 from .directions import orthogonalise as orthogonalise
 from .directions import save_directions as save_directions
+from .generator import Generator as Generator
+from .generators import load_generator as load_generator
 from .musicgen import MusicGen as MusicGen
 from .run import SteerOutcome as SteerOutcome
 from .run import plan as plan

@@ -134,7 +134,7 @@ def generate_rows(
             input_ids=torch.zeros(len(jobs), rows.length, dtype=torch.long, device=device),  # only counted
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
             attention_mask=mask,
-            max_new_tokens=musicgen.steps(n_frames),
+            max_new_tokens=musicgen.n_steps(n_frames),
             do_sample=False,
             guidance_scale=sampling.guidance,
             logits_processor=_processors(sampling, sampler),
@@ -176,7 +176,7 @@ def rows_that_fit(musicgen: "MusicGen", seconds: float, *, guided: bool) -> int:
     config, device = musicgen.model.config.decoder, musicgen.model.device
     size = torch.empty(0, dtype=musicgen.model.decoder.dtype).element_size()
     # Keys and values of every layer and step. They grow by being copied, one layer at a time: half as much again, at most.
-    steps = musicgen.steps(musicgen.frames(seconds))
+    steps = musicgen.n_steps(musicgen.frames(seconds))
     row = 1.5 * 2 * size * config.num_hidden_layers * config.hidden_size * steps * (2 if guided else 1)
     # The logits of a step in float32, a few times over.
     row += 8 * 4 * musicgen.n_codebooks * config.vocab_size * (2 if guided else 1)

@@ -39,9 +39,13 @@ class ClipSpec:
 def clip_key(spec: ClipSpec, vector: np.ndarray | None, amount: float, how: How) -> str:
     """Hash of everything that decides the clip: the specification, the vector added, and how it is generated.
 
-    The checkpoint counts by its revision, so that a key does not depend on how a path to it is written.
+    The checkpoint counts by its revision, so that a key does not depend on how a path to it is written. What a model does
+    not have does not count, so that clips keep their names when other models come.
     """
     shared = how.model_dump(mode="json", exclude={"model"})
+    shared = {
+        name: value for name, value in shared.items() if value is not None or name not in ("steps", "melody")
+    }
     return digest(FORMAT, asdict(spec), np.zeros(0) if vector is None else vector, amount, shared)[:20]
 
 

@@ -37,11 +37,14 @@ class Sampling:
         guidance: classifier-free guidance scale; 1 turns it off.
         temperature: of the softmax.
         top_k: tokens kept at each draw; 0 keeps all.
+        steps: of denoising, for a diffusion model; None is its own number. Such a model has no tokens, so temperature
+            and top_k are nothing to it.
     """
 
     guidance: float = 3.0
     temperature: float = 1.0
     top_k: int = 250
+    steps: int | None = None
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -44,8 +44,16 @@ class Generator(Protocol):
         revision: the hub's commit, or a digest of the weights.
         d_in: width of the text encoder's states.
         sampling_rate: of the audio, Hz.
+        title: what messages call it.
+        guidance: its own guidance scale, where none is asked for.
+        steps: its own number of denoising steps; None: it has none.
+        melody: digest of the melody that all clips follow; None: none.
     """
 
+    title: ClassVar[str]
+    guidance: float
+    steps: int | None
+    melody: str | None
     name: str
     revision: str
     d_in: int
@@ -61,6 +69,14 @@ class Generator(Protocol):
 
     def frames(self, seconds: float) -> int:
         """Steps of time in a clip. Raises BadInput where it is too short or too long."""
+        ...
+
+    def check(self, steering: "Steering | None") -> None:
+        """Raise BadInput where this model cannot be steered in this way."""
+        ...
+
+    def hear(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Let every clip follow the melody of ``(samples,)``. Raises BadInput where the model follows none."""
         ...
 
     def generate(
@@ -99,6 +115,18 @@ class NoNumbers(BadInput):
     def __init__(self, name: str, job: Job | None = None, before: Sequence[np.ndarray] = ()) -> None:
         super().__init__(f"{name}: {NO_NUMBERS}")
         self.job, self.before = job, list(before)
+
+
+def require_width(title: str, name: str, width: int, d_in: int | None) -> None:
+    """Raise BadInput where directions cannot be of this text encoder: said before the weights are fetched.
+
+    An equal width proves nothing; that is what the anchors are for.
+    """
+    if d_in is not None and width != d_in:
+        raise BadInput(
+            f"{title} {name}: its text encoder is {width} wide, the directions are {d_in} wide: directions of another "
+            f"encoder do not steer it; study {title}'s own"
+        )
 
 
 @contextlib.contextmanager

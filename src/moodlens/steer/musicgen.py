@@ -5,7 +5,7 @@ Where a direction enters is in :mod:`moodlens.steer.conditioning`.
 
 import contextlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -18,12 +18,12 @@ from moodlens.steer.checkpoints import loading
 from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
 from moodlens.steer.conditioning import explicit, factors, hooked, private_seed, project, scheduled
-from moodlens.steer.generator import Job, NoNumbers, one_line
+from moodlens.steer.generator import Job, NoNumbers, one_line, require_width
 from moodlens.study.records.steer import Checkpoint
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from transformers import MusicgenForConditionalGeneration
+    from transformers import PreTrainedModel
 
 
 class MusicGen:
@@ -37,11 +37,16 @@ class MusicGen:
         frame_rate: code frames a second.
         n_codebooks: token streams.
         channels: 1 or 2.
+        guidance: its own guidance scale.
     """
 
-    def __init__(
-        self, model: "MusicgenForConditionalGeneration", tokenizer: "Tokenizer", name: str, revision: str
-    ) -> None:
+    title: ClassVar[str] = "MusicGen"
+    model_type: ClassVar[str] = "musicgen"
+    guidance = 3.0
+    steps = None
+    melody: str | None = None
+
+    def __init__(self, model: "PreTrainedModel", tokenizer: "Tokenizer", name: str, revision: str) -> None:
         # Any: transformers declares every part of a composite model optional.
         self.model: Any = model.eval().requires_grad_(False)
         config: Any = model.config
@@ -73,29 +78,33 @@ class MusicGen:
         Raises:
             BadInput: it cannot be loaded, is not a MusicGen, or its text has another width.
         """
-        from transformers import AutoConfig, MusicgenForConditionalGeneration
+        from transformers import AutoConfig
 
-        class WithWholeCodec(MusicgenForConditionalGeneration):
+        class WithWholeCodec(cls.model_class()):
             # In half precision the codec adds noise (27 dB below the music in bfloat16) and, on a CPU, takes longer.
             _keep_in_fp32_modules_strict = {"audio_encoder"}  # noqa: RUF012
 
         where = pick_device(device)
-        with loading("MusicGen", name, revision) as source:
+        with loading(cls.title, name, revision) as source:
             config = AutoConfig.from_pretrained(source.name, revision=revision or "main")
-            if config.model_type != "musicgen":
-                raise BadInput(f"MusicGen {name}: is a {config.model_type} checkpoint, not a musicgen one")
-            width = config.text_encoder.hidden_size
-            if d_in is not None and width != d_in:
+            if config.model_type != cls.model_type:
                 raise BadInput(
-                    f"MusicGen {name}: its text encoder is {width} wide, the directions are {d_in} wide: directions of "
-                    "another encoder do not steer it; study MusicGen's own, t5:google-t5/t5-base"
+                    f"{cls.title} {name}: is a {config.model_type} checkpoint, not a {cls.model_type} one"
                 )
+            require_width(cls.title, name, config.text_encoder.hidden_size, d_in)
             model: Any = WithWholeCodec.from_pretrained(
                 source.name, revision=revision or "main", dtype=getattr(torch, dtype)
             )
             tokenizer, commit = source.tokenizer(), source.commit()
             model = model.to(where)
         return cls(model, tokenizer, name, commit)
+
+    @staticmethod
+    def model_class() -> Any:
+        """transformers' class."""
+        from transformers import MusicgenForConditionalGeneration
+
+        return MusicgenForConditionalGeneration
 
     def info(self) -> Checkpoint:
         """What decides a clip besides the prompt, the steering and the seed."""
@@ -159,7 +168,7 @@ class MusicGen:
         sampling = sampling or Sampling()
         ids, mask = self.tokens(prompt)
         n_frames = self.frames(seconds)
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask}
+        inputs = self.inputs(ids, mask)
         how = contextlib.nullcontext()
         if steering is not None and not steering.nothing:
             vector, guided = self.vector(steering.vector), sampling.guidance > 1
@@ -176,7 +185,7 @@ class MusicGen:
         with one_line(self.name), how, private_seed(seed, self.model.device):
             audio = self.model.generate(
                 **inputs,
-                max_new_tokens=self.steps(n_frames),
+                max_new_tokens=self.n_steps(n_frames),
                 do_sample=True,
                 guidance_scale=sampling.guidance,
                 temperature=sampling.temperature,
@@ -186,6 +195,21 @@ class MusicGen:
         if not np.isfinite(clip).all():
             raise NoNumbers(self.name)
         return clip
+
+    def inputs(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:
+        """Arguments of ``generate`` for one prompt."""
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def check(self, steering: Steering | None) -> None:
+        """Every way of steering is possible here."""
+
+    def hear(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Not to be had.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput(f"{self.title} {self.name}: follows no melody; that is MusicGen-melody's")
 
     def batch(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
         """The clips of ``jobs`` from one call; of one job, :meth:`generate`. Raises as it, and OutOfMemory."""
@@ -201,7 +225,7 @@ class MusicGen:
         """Clips that one call may make on this machine."""
         return rows_that_fit(self, seconds, guided=guided)
 
-    def steps(self, n_frames: int) -> int:
+    def n_steps(self, n_frames: int) -> int:
         """Steps of the decoder: each codebook runs one frame behind the one before it, left and right together."""
         return n_frames + self.n_codebooks // self.channels - 1
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from moodlens.core import BadInput, Progress, silent
+from moodlens.core import BadInput, Progress, file_sha256, silent
+from moodlens.core.sound import read_sound
 from moodlens.core.text import read_text
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer.build import prompt_differences, study_directions
@@ -22,7 +23,6 @@ from moodlens.study.study import Study
 
 if TYPE_CHECKING:
     from moodlens.steer.generator import Generator
-    from moodlens.steer.musicgen import MusicGen
 
 DIRECTIONS = "directions"
 JUDGED = ("scores.parquet", "results.json")
@@ -152,8 +152,7 @@ def run_steer(
     early = tuple(method for method in settings.methods if method != "prompt_difference")
     plan(settings.model_copy(update={"methods": early}), directions)
     model = model or _load(settings, directions)
-    model.frames(settings.seconds)
-    check_anchors(directions, model.pooled(directions.provenance.anchor_texts), f"MusicGen {model.name}")
+    _prepare(model, settings, directions)
     if "prompt_difference" in settings.methods:
         emotions = settings.emotions or directions.emotions
         directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit)
@@ -205,16 +204,33 @@ def source_directions(source: Study | Directions | Path | str, settings: SteerSe
     return study_directions(source, settings.directions)
 
 
-def _load(settings: SteerSettings, directions: Directions) -> "MusicGen":
-    from moodlens.steer.musicgen import MusicGen
+def _load(settings: SteerSettings, directions: Directions) -> "Generator":
+    from moodlens.steer.generators import load_generator
 
-    return MusicGen.load(
+    return load_generator(
         settings.model,
         dtype=settings.dtype,
         device=settings.device,
         revision=settings.revision,
         d_in=directions.d_in,
     )
+
+
+def _prepare(model: "Generator", settings: SteerSettings, directions: Directions) -> None:
+    """Let the model hear the melody, and raise BadInput where it cannot make these clips, or not with these directions."""
+    from moodlens.steer.conditioning import Steering
+
+    model.frames(settings.seconds)
+    how = Steering(
+        np.zeros(model.d_in, np.float32), 1.0, settings.renorm, settings.null, schedule=settings.schedule
+    )
+    model.check(how)
+    if settings.melody is not None:
+        path = Path(settings.melody).expanduser()
+        audio, rate = read_sound(path)
+        model.hear(audio.mean(axis=0), rate, file_sha256(path))
+    anchors = directions.provenance.anchor_texts
+    check_anchors(directions, model.pooled(anchors), f"{model.title} {model.name}")
 
 
 def run_directions(out: Path | str) -> Directions:
@@ -236,8 +252,14 @@ def _finish(out: Path, directions: Directions, run: SteerRun) -> None:
 
 
 def _how(settings: SteerSettings, model: "Generator") -> How:
-    names = ("seconds", "guidance", "temperature", "top_k", "renorm", "null", "schedule")
-    return How(**{name: getattr(settings, name) for name in names}, **model.info().model_dump())
+    names = ("seconds", "temperature", "top_k", "renorm", "null", "schedule")
+    return How(
+        **{name: getattr(settings, name) for name in names},
+        guidance=model.guidance if settings.guidance is None else settings.guidance,
+        steps=None if model.steps is None else settings.steps or model.steps,
+        melody=model.melody,
+        **model.info().model_dump(),
+    )
 
 
 def _key(spec: ClipSpec, vectors: dict[str, np.ndarray], unit: float, how: How) -> str:
@@ -259,7 +281,7 @@ def _make(
     from moodlens.steer.conditioning import Sampling
 
     jobs = [_job(spec, directions, how) for spec, _ in todo]
-    sampling = Sampling(how.guidance, how.temperature, how.top_k)
+    sampling = Sampling(how.guidance, how.temperature, how.top_k, how.steps)
     made = make_clips(model, jobs, seconds=how.seconds, sampling=sampling, batch=batch)
     try:
         for now, sounds in made:

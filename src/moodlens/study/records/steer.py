@@ -42,6 +42,12 @@ class How(Checkpoint):
     schedule: tuple[tuple[float, float], ...] | None = Field(
         description="(seconds, factor) points of the coefficient; null: constant"
     )
+    steps: int | None = Field(
+        default=None, description="of denoising; null: a model that makes music token by token"
+    )
+    melody: str | None = Field(
+        default=None, description="SHA-256 of the sound whose melody the clip follows; null: none"
+    )
 
 
 class ClipFacts(Part):

@@ -16,8 +16,8 @@ from helpers.clips import put_clip
 soundfile = pytest.importorskip("soundfile", reason="needs the extra moodlens[audio]")
 
 from moodlens.core import BadInput, write_json
+from moodlens.core.sound import read_mono, read_sound, sound_files
 from moodlens.judge.acoustics import AcousticScore, acoustics
-from moodlens.judge.audio import read_mono, read_sound, sound_files
 from moodlens.judge.clips import Clip, read_clips
 from moodlens.judge.score import score_folder
 

@@ -1,0 +1,341 @@
+"""Stable Audio Open and Stable Audio 3, steered through diffusers' pipelines (``pip install "moodlens[diffusion]"``).
+
+A direction goes where it goes in MusicGen: into the text encoder's last hidden state, at every real token. What follows is not
+affine here (a SiLU between two layers), and nothing hides padding: pads are attended to as zeros (Stable Audio Open) or as a
+learned vector (3). So states keep the length to which the pipeline pads them, and the mask always goes with them. Without
+steering the pipeline gets the prompt itself: an amount of 0 is the model as it is.
+
+Clips of one seed share their noise at every step, and no token ever differs: they stay paired from first to last.
+"""
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moodlens.core import BadInput, digest, file_sha256
+from moodlens.embed.sources import pick_device
+from moodlens.steer.checkpoints import loading
+from moodlens.steer.conditioning import Sampling, Steering, added, private_seed
+from moodlens.steer.generator import Job, NoNumbers, one_line, require_width
+from moodlens.study.records.steer import Checkpoint
+
+PARTS = (
+    "text_encoder",
+    "tokenizer",
+    "transformer",
+    "vae",
+    "projection_model",
+    "duration_embedder",
+    "scheduler",
+)
+"""Folders of a pipeline that decide a clip."""
+
+
+class Diffusion(ABC):
+    """What both pipelines share.
+
+    Attributes:
+        title: what messages call the model.
+        guidance: the pipeline's own guidance scale; 1: none.
+        steps: the pipeline's own number of denoising steps.
+    """
+
+    title: ClassVar[str]
+    pipeline: ClassVar[str]
+    guidance: float
+    steps: int
+    melody: str | None = None
+
+    def __init__(self, pipe: Any, name: str, revision: str) -> None:
+        for part in (pipe.text_encoder, pipe.transformer, pipe.vae):
+            part.eval().requires_grad_(False)
+        pipe.set_progress_bar_config(disable=True)
+        self.pipe, self.name, self.revision = pipe, name, revision
+        self.d_in = _width(pipe.text_encoder.config)
+        self.sampling_rate = int(pipe.vae.config.sampling_rate)
+        self.channels = int(pipe.vae.config.audio_channels)
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        *,
+        dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+        device: str = "auto",
+        revision: str | None = None,
+        d_in: int | None = None,
+    ) -> "Diffusion":
+        """Load a pipeline by hub name or from a folder.
+
+        Raises:
+            BadInput: diffusers is missing or too old, it cannot be loaded, or its text has another width.
+        """
+        made = cls._pipeline()
+        where = pick_device(device)
+        with loading(cls.title, name, revision) as source:
+            folder = source.folder
+            if folder is None:
+                folder = Path(made.download(source.hub, revision=revision))
+            pipe = made.from_pretrained(str(folder), dtype=getattr(torch, dtype), local_files_only=True)
+            commit = folder.name if source.folder is None else _weights_digest(folder)
+            require_width(cls.title, name, _width(pipe.text_encoder.config), d_in)
+            pipe = pipe.to(where)
+        return cls(pipe, name, commit)
+
+    @classmethod
+    def _pipeline(cls) -> Any:
+        try:
+            import diffusers
+        except ImportError as error:
+            raise BadInput(f'{cls.title} needs diffusers: pip install "moodlens[diffusion]"') from error
+        made = getattr(diffusers, cls.pipeline, None)
+        if made is None:
+            raise BadInput(
+                f'diffusers {diffusers.__version__} has no {cls.pipeline}: pip install --upgrade "moodlens[diffusion]"'
+            )
+        return made
+
+    def info(self) -> Checkpoint:
+        """What decides a clip besides the prompt, the steering and the seed."""
+        dtype = str(self.pipe.transformer.dtype).removeprefix("torch.")
+        return Checkpoint(
+            model=self.name, revision=self.revision, dtype=dtype, device=self.pipe.transformer.device.type
+        )
+
+    # -- text ------------------------------------------------------------------------------------------------------
+
+    @property
+    def n_tokens(self) -> int:
+        """Length to which a prompt is padded."""
+        return int(self.pipe.tokenizer.model_max_length)
+
+    @torch.no_grad()
+    def states(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """``(1, n_tokens, d_in)`` last hidden states of the text encoder, padded as the pipeline does, and the mask.
+
+        Raises:
+            BadInput: the prompt is blank, unknown to the tokenizer, or longer than the model reads.
+        """
+        tokenizer, device = self.pipe.tokenizer, self.pipe.text_encoder.device
+        if not prompt.strip():
+            raise BadInput("prompt: is blank; every clip needs a text")
+        whole = tokenizer(prompt).input_ids
+        if len(whole) > self.n_tokens:
+            raise BadInput(
+                f"prompt {prompt!r}: has {len(whole)} tokens, of which {self.name} reads {self.n_tokens}"
+            )
+        if not set(tokenizer.convert_ids_to_tokens(whole)) - {"<unk>", "</s>", "<eos>", "<bos>", "\u2581"}:
+            raise BadInput(f"prompt {prompt!r}: {self.name} knows none of it (all of its tokens are <unk>)")
+        given = tokenizer(
+            prompt, padding="max_length", max_length=self.n_tokens, truncation=True, return_tensors="pt"
+        )
+        ids, mask = given.input_ids.to(device), given.attention_mask.to(device)
+        return self.pipe.text_encoder(ids, attention_mask=mask)[0], mask
+
+    def pooled(self, prompts: Sequence[str]) -> np.ndarray:
+        """Mean over real tokens, ``(n, d_in)`` float32."""
+        rows = []
+        for prompt in prompts:
+            hidden, mask = self.states(prompt)
+            rows.append(hidden[0][mask[0].bool()].float().mean(dim=0).cpu().numpy())
+        return np.stack(rows)
+
+    # -- audio -----------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def longest(self) -> float:
+        """Seconds that a clip can have."""
+
+    def frames(self, seconds: float) -> int:
+        """Samples of a clip.
+
+        Raises:
+            BadInput: it is longer than the model makes.
+        """
+        n_samples = int(seconds * self.sampling_rate)
+        if not (n_samples >= 1 and seconds <= self.longest):
+            raise BadInput(
+                f"seconds: {seconds:g} is outside {1 / self.sampling_rate:.2g} to {self.longest:.3g}"
+            )
+        return n_samples
+
+    def generate(
+        self,
+        prompt: str,
+        *,
+        seconds: float,
+        seed: int,
+        steering: Steering | None = None,
+        sampling: Sampling | None = None,
+    ) -> np.ndarray:
+        """One clip, ``(channels, samples)`` float32, as the pipeline gives it.
+
+        Args:
+            sampling: guidance and steps count; there are no tokens, so temperature and top-k do not.
+
+        Raises:
+            BadInput: the prompt, the width, the length or the way of steering will not do.
+        """
+        sampling = sampling or Sampling(guidance=self.guidance)
+        self.frames(seconds)
+        self.check(steering)
+        hidden, mask = self.states(prompt)
+        text: dict[str, Any] = {"prompt": prompt}
+        if steering is not None and not steering.nothing:
+            text = self._steered(hidden, mask, steering, guided=sampling.guidance > 1)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        device = self.pipe.transformer.device
+        with one_line(self.name), private_seed(seed, device), _quiet():
+            audio = self.pipe(
+                **text,
+                **self._length(seconds),
+                num_inference_steps=sampling.steps or self.steps,
+                guidance_scale=sampling.guidance,
+                generator=generator,
+                output_type="pt",
+            ).audios
+        clip = audio[0].float().cpu().numpy()
+        if not np.isfinite(clip).all():
+            raise NoNumbers(self.name)
+        return clip
+
+    def check(self, steering: Steering | None) -> None:
+        """Raise BadInput where this model cannot be steered in this way."""
+        if steering is not None and steering.schedule is not None:
+            raise BadInput(
+                f"{self.title} {self.name}: all of a clip is made at once, so it takes no schedule"
+            )
+
+    def vector(self, vector: np.ndarray) -> Tensor:
+        """A direction where the model can add it.
+
+        Raises:
+            BadInput: it has another width.
+        """
+        if vector.shape != (self.d_in,):
+            raise BadInput(
+                f"direction of shape {vector.shape} cannot steer {self.name}, whose text is {self.d_in} wide"
+            )
+        return torch.as_tensor(vector, dtype=torch.float32, device=self.pipe.text_encoder.device)
+
+    def _steered(self, hidden: Tensor, mask: Tensor, steering: Steering, *, guided: bool) -> dict[str, Any]:
+        """Arguments of the pipeline that bring steered states; the null half is left as it is, or turned."""
+        vector = self.vector(steering.vector)
+        text = {"prompt_embeds": added(hidden, mask, vector, steering.amount, steering.renorm)}
+        text[self.mask_name] = mask
+        if guided and steering.null == "opposite":
+            text["negative_prompt_embeds"] = added(hidden, mask, vector, -steering.amount, steering.renorm)
+            text[f"negative_{self.mask_name}"] = mask
+        return text
+
+    mask_name: ClassVar[str]
+
+    @abstractmethod
+    def _length(self, seconds: float) -> dict[str, Any]:
+        """Arguments of the pipeline that say how long the clip is."""
+
+    def batch(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
+        """The clips of ``jobs``, one by one: what a step costs here is arithmetic, which a batch does not save."""
+        clips = []
+        for job in jobs:
+            try:
+                clips.append(
+                    self.generate(
+                        job.text, seconds=seconds, seed=job.seed, steering=job.steering, sampling=sampling
+                    )
+                )
+            except NoNumbers as error:
+                raise NoNumbers(self.name, job, clips) from error
+        return clips
+
+    def rows_that_fit(self, seconds: float, *, guided: bool) -> int:
+        """One."""
+        return 1
+
+    def hear(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Not to be had.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput(f"{self.title} {self.name}: follows no melody; that is MusicGen-melody's")
+
+
+class StableAudio(Diffusion):
+    """Stable Audio Open 1.0: the very T5-base that MusicGen reads with, in front of a diffusion transformer.
+
+    It always denoises its full length (47 s) and then cuts, so a short clip saves nothing.
+    """
+
+    title = "Stable Audio Open"
+    pipeline = "StableAudioPipeline"
+    mask_name = "attention_mask"
+    guidance, steps = 7.0, 100
+
+    @property
+    def longest(self) -> float:
+        """Seconds of the latents that the transformer was trained on."""
+        return self.pipe.transformer.config.sample_size * self.pipe.vae.hop_length / self.sampling_rate
+
+    def _length(self, seconds: float) -> dict[str, Any]:
+        return {"audio_end_in_s": seconds}
+
+
+class StableAudio3(Diffusion):
+    """Stable Audio 3: reads with T5Gemma, so only directions of that encoder steer it, however wide others are."""
+
+    title = "Stable Audio 3"
+    pipeline = "StableAudio3Pipeline"
+    mask_name = "encoder_attention_mask"
+
+    def __init__(self, pipe: Any, name: str, revision: str) -> None:
+        super().__init__(pipe, name, revision)
+        distilled = bool(pipe.scheduler.config.stochastic_sampling)
+        # As the pipeline does: a distilled model has its guidance built in.
+        self.guidance, self.steps = (1.0, 8) if distilled else (7.0, 100)
+
+    @property
+    def n_tokens(self) -> int:
+        """Length to which a prompt is padded: never more than the checkpoints were trained with."""
+        return min(super().n_tokens, 256)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that the duration's embedding tells apart."""
+        return float(self.pipe.duration_embedder.config.max_val)
+
+    def _length(self, seconds: float) -> dict[str, Any]:
+        return {"duration": seconds}
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """No word of the scheduler's on the terminal."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _width(config: Any) -> int:
+    """Of a T5's states, or of a T5Gemma's, whose encoder has a configuration of its own."""
+    return int(config.d_model if hasattr(config, "d_model") else config.encoder.hidden_size)
+
+
+def _weights_digest(folder: Path) -> str:
+    """Of the files that decide what a pipeline computes."""
+    files = [
+        file
+        for part in PARTS
+        for file in sorted((folder / part).glob("*"))
+        if file.suffix in (".safetensors", ".bin", ".json", ".model", ".txt")
+    ]
+    return "sha256:" + digest([[str(f.relative_to(folder)), file_sha256(f)] for f in files])
