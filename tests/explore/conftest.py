@@ -33,3 +33,15 @@ def own(small_study, tmp_path):
     folder = Path(shutil.copytree(small_study, tmp_path / "copy"))
     explored = Explored(folder)
     return explored, TestClient(explorer_app(explored, PAGE), base_url=BASE)
+
+
+@pytest.fixture(scope="session")
+def heard(tmp_path_factory):
+    """A study whose directions steer a tiny MusicGen, with a steering run in its folder; and the checkpoint."""
+    from helpers.heard_study import heard_study
+    from moodlens.settings.steer import read_steer_settings
+    from moodlens.steer.run import run_steer
+
+    folder, checkpoint = heard_study(tmp_path_factory.mktemp("heard"))
+    run_steer(folder, folder / "steer", read_steer_settings(folder))
+    return folder, checkpoint

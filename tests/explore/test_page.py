@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import threading
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,16 +12,14 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `explore`")
 
-import uvicorn
-
 from helpers.browser import find_chromium
-from helpers.explorer_page import Page
+from helpers.explorer_page import Page, serving
 from moodlens.explore.answers import NoteQuestion
 from moodlens.explore.explored import Explored
 from moodlens.explore.export import write_page
 from moodlens.explore.notes import add_note
 from moodlens.explore.page import built_page
-from moodlens.explore.server import explorer_app, listen
+from moodlens.explore.server import explorer_app
 from moodlens.study.notes import Notes
 
 HOSTILE = '<img src=x onerror="window.ran=1"></script><script>window.ran=1</script>{@html 1}\u202e'
@@ -54,14 +51,8 @@ def table(folder):
 @pytest.fixture(scope="module")
 def served(folder, small_study):
     """The address of a server of the study, beside another."""
-    app = explorer_app(Explored(folder), built_page(), other=Explored(small_study))
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, ws="none"))  # type: ignore[arg-type]
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
-    server.should_exit = True
-    thread.join(30)
+    with serving(explorer_app(Explored(folder), built_page(), other=Explored(small_study))) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -104,3 +104,20 @@ def test_a_file_that_a_killed_writer_left_empty_holds_no_reading(tmp_path):
     assert Notes(path).all() == []
     Notes(path).add(3, sae="main", name="bells", clarity="clear")
     assert [reading.name for reading in Notes(path).all()] == ["bells"]
+
+
+def test_one_of_two_writers_is_killed_and_nothing_that_was_confirmed_is_lost(tmp_path):
+    path = tmp_path / "notes.db"
+    killed, other = _writer(path, "ada", 100_000), _writer(path, "bob", 60)
+    assert killed.stdout is not None
+    confirmed = [int(killed.stdout.readline()) for _ in range(15)]
+    os.kill(killed.pid, signal.SIGKILL)
+    confirmed += [int(line) for line in killed.stdout.read().splitlines() if line]
+    killed.wait(timeout=60)
+    said = [int(line) for line in other.communicate(timeout=120)[0].splitlines()]
+    assert other.returncode == 0
+    assert said == list(range(60))
+    kept = {author: [r.feature for r in Notes(path).all() if r.author == author] for author in ("ada", "bob")}
+    assert kept["bob"] == said
+    assert kept["ada"][: len(confirmed)] == confirmed
+    assert len(kept["ada"]) <= len(confirmed) + 1

@@ -1,6 +1,9 @@
 """The explorer's page in a real browser that reaches nothing but this machine, watched for faults and requests."""
 
+import contextlib
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +15,31 @@ WAIT = 30
 READY = "document.querySelector('main h1') && !document.querySelector('main [role=status]')?.innerText.startsWith('Reading')"
 
 
-class Page:
-    """One page; every fault and every request of its life is kept."""
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """The address of a server of an application, as `moodlens explore` runs it."""
+    import uvicorn
 
-    def __init__(self, program: str, folder: Path):
+    from moodlens.explore.server import listen
+
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+class Page:
+    """One page; every fault and every request of its life is kept. ``more`` are flags of the browser."""
+
+    def __init__(self, program: str, folder: Path, *more: str):
         self.downloads = folder / "downloads"
         self.downloads.mkdir()
-        self._browser = Browser(program, folder / "profile", ALONE)
+        self._browser = Browser(program, folder / "profile", ALONE, *more)
         self._browser.call("Log.enable")
         self._browser.call(
             "Browser.setDownloadBehavior",

@@ -44,6 +44,7 @@ export interface Overview {
   families: { emotion: string; features: number[]; weights: number[]; held_out: Estimate | null; held_out_control: Maybe }[];
   transfer: null | { name: string; n: number; auroc: Record<string, Record<string, Estimate | number | null>> }[];
   steer: null | { unit: number; unit_note: string; max_coefficient: number };
+  generator: GeneratorFacts | null;
   limits: { text: number };
   missing: Record<string, string>;
   left_out: string[];
@@ -113,6 +114,19 @@ export interface SteerAnswer {
   coefficient: number; unit: number; amount: number; grid: number[]; emotions: { emotion: string; readouts: Readout[] }[];
   n_rows: number; n_groups: number; note: string;
 }
+
+export interface GeneratorFacts {
+  model: string; device: string; dtype: string; shortest: number; longest: number; prompt: number; waiting: number; kept: number; prompts: string[];
+}
+export type GenerateQuestion = { parts: Part[]; coefficient: number; prompt: string; seed: number; seconds: number; guidance: number };
+export interface MadeClip {
+  which: 'original' | 'steered' | 'random'; audio: string; settings: string; direction: string | null; coefficient: number; peak: Maybe; lufs: Maybe;
+}
+export interface ClipSet {
+  id: number; state: 'waiting' | 'working' | 'done' | 'cancelled' | 'failed'; ahead: number; share: number; seconds_spent: number;
+  seconds_left: Maybe; error: string | null; direction: string; question: GenerateQuestion; clips: MadeClip[];
+}
+export interface ClipSets { sets: ClipSet[] }
 
 export interface Blind { score: Maybe; score_all: Maybe; control: Maybe; program_score: Maybe; n: Maybe }
 export interface Reading {

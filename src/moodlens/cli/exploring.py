@@ -2,6 +2,7 @@
 
 import os
 import sys
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,14 @@ import typer
 
 from moodlens.cli.options import Json, app
 from moodlens.cli.output import emit, progress_bars
+
+
+class Dtype(StrEnum):
+    """As in the settings of steering."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
 
 
 @app.command()
@@ -22,6 +31,18 @@ def explore(
     compare: Annotated[
         Path | None, typer.Option("--compare", metavar="DIR", help="A study to lay beside it.")
     ] = None,
+    generator: Annotated[
+        str | None,
+        typer.Option(
+            "--generator",
+            metavar="MODEL",
+            help="Make clips in the page with this MusicGen: hub name or folder. Its text encoder must be the study's.",
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option("--device", help="Of the generator: auto (CUDA if there is one), cpu, cuda ...")
+    ] = "auto",
+    dtype: Annotated[Dtype, typer.Option("--dtype", help="What the generator computes in.")] = Dtype.float32,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 is any that is free.")
@@ -53,6 +74,8 @@ def explore(
         raise BadInput(
             "moodlens explore: a served page needs FastAPI: pip install 'moodlens[explore]' (--export FILE works without)"
         )
+    if export is not None and generator is not None:
+        raise BadInput("--generator: an exported file makes no clips; leave it out, or leave out --export")
     html = built_page()
     explored = Explored(study)
     other = None if compare is None else Explored(compare)
@@ -74,9 +97,15 @@ def explore(
     from moodlens.explore.server import explorer_app, listen, serve, warm
 
     listener = listen(host, port)
+    studio = None
+    if generator is not None:
+        from moodlens.explore.generator import load_generator
+        from moodlens.explore.studio import Studio
+
+        studio = Studio(explored, load_generator(explored, generator, device=device, dtype=dtype.value))
     shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{listener.getsockname()[1]}/"
-    application = explorer_app(explored, html, other=other, hosts=(host, *allow_host))
+    application = explorer_app(explored, html, other=other, studio=studio, hosts=(host, *allow_host))
     emit({"url": url, "study": str(study)}, as_json, [f"{study}: {url} (Ctrl-C ends it)"])
     sys.stdout.flush()
     warm(explored)
@@ -84,7 +113,11 @@ def explore(
         import webbrowser
 
         webbrowser.open(url)
-    serve(application, listener)
+    try:
+        serve(application, listener)
+    finally:
+        if studio is not None:
+            studio.close()
 
 
 def _has_screen() -> bool:

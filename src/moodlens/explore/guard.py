@@ -22,8 +22,8 @@ BODY = 262_144
 NOTES_BODY = 8_388_608
 """Bytes of a file of notes."""
 AT_ONCE = 8
-"""Requests that compute; more are turned away."""
-_COMPUTE = ("/api/text", "/api/steer", "/api/feature/", "/api/blind", "/api/compare", "/api/generate")
+"""Requests that compute; more are turned away. Clips are not made in a request: they have a queue of their own."""
+_COMPUTE = ("/api/text", "/api/steer", "/api/feature/", "/api/blind", "/api/compare")
 _HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",

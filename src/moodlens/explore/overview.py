@@ -8,6 +8,7 @@ from moodlens.core.version import __version__
 from moodlens.explore.answers import TEXT
 from moodlens.explore.explored import Explored, short
 from moodlens.explore.feature import concept_cells
+from moodlens.explore.generate_records import GeneratorFacts
 from moodlens.explore.planes import circumplex, study_map
 from moodlens.explore.records import (
     About,
@@ -36,13 +37,15 @@ _HEAT = "share of the test texts of each concept in which a claimed feature fire
 DENSE = 0.5
 
 
-def overview(explored: Explored, *, compare: bool = False, generate: bool = False) -> Overview:
+def overview(
+    explored: Explored, *, compare: bool = False, generator: GeneratorFacts | None = None
+) -> Overview:
     """Everything on the study as a whole, as a served page shows it.
 
     Args:
         explored: the study.
         compare: another study stands beside it.
-        generate: clips can be made.
+        generator: what makes clips, where something does.
     """
     study = explored.study
     transfer = study.read(Transfer) if explored.has("transfer") else None
@@ -50,8 +53,8 @@ def overview(explored: Explored, *, compare: bool = False, generate: bool = Fals
     missing = dict(explored.missing)
     if not study.path.joinpath("steer").is_dir():
         missing["clips"] = f"moodlens steer {study.path.name}"
-    if not generate:
-        missing["generator"] = f"moodlens explore {study.path.name} --generator MODEL"
+    if generator is None:
+        missing["generator"] = no_generator(explored)
     sweep = study.table(SWEEP) if explored.has("sweep") else SWEEP.empty()
     if not sweep.height:
         missing["sweep"] = f"moodlens sweep {study.path.name} with a `sweep:` in study.yaml"
@@ -63,7 +66,7 @@ def overview(explored: Explored, *, compare: bool = False, generate: bool = Fals
             notes=True,
             blind=explored.has("names"),
             compare=compare,
-            generate=generate,
+            generate=generator is not None,
         ),
         verdict=study.verdict if explored.has("verdict") else None,
         counts=_counts(explored),
@@ -79,9 +82,15 @@ def overview(explored: Explored, *, compare: bool = False, generate: bool = Fals
             for one in transfer.sets
         ),
         steer=SteerFacts(unit=short(steer_unit(explored)) or 0.0, unit_note=UNIT_NOTE, max_coefficient=MOST),
+        generator=generator,
         limits=Limits(text=TEXT),
         missing=missing,
     )
+
+
+def no_generator(explored: Explored) -> str:
+    """The command that brings one."""
+    return f"moodlens explore {explored.study.path.name} --generator MODEL"
 
 
 def prompts(explored: Explored) -> Prompts:

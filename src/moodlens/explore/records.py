@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from moodlens.explore.generate_records import GeneratorFacts
 from moodlens.study.record import Part
 from moodlens.study.records.estimates import Aurocs, Ci, Estimate
 from moodlens.study.records.verdict import Verdict
@@ -197,6 +198,7 @@ class Overview(Part):
     families: tuple[FamilyPart, ...]
     transfer: tuple[OtherTexts, ...] | None
     steer: SteerFacts | None
+    generator: GeneratorFacts | None
     limits: Limits
     missing: dict[str, str] = Field(description="part -> the verb that makes it")
     left_out: tuple[str, ...] = ()

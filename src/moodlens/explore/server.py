@@ -20,19 +20,21 @@ from moodlens.explore.clips import audio_file, clip_runs
 from moodlens.explore.compare import compare
 from moodlens.explore.explored import Explored
 from moodlens.explore.feature import feature_page
+from moodlens.explore.generate_records import GenerateQuestion
 from moodlens.explore.guard import App, Guard
 from moodlens.explore.notes import add_note, import_notes, notes_file
-from moodlens.explore.overview import overview, prompts
+from moodlens.explore.overview import no_generator, overview, prompts
 from moodlens.explore.page import policy
 from moodlens.explore.steer import steer_answer, warm_steer
+from moodlens.explore.studio import Busy, Studio
 from moodlens.explore.table import feature_table
 from moodlens.explore.text import read_text, warm_text
 
 EMPTY = 204
 
 
-def _json(record: BaseModel) -> Response:
-    return Response(record.model_dump_json(), media_type="application/json")
+def _json(record: BaseModel, status: int = 200) -> Response:
+    return Response(record.model_dump_json(), status, media_type="application/json")
 
 
 def _error(status: int, why: str) -> JSONResponse:
@@ -40,7 +42,12 @@ def _error(status: int, why: str) -> JSONResponse:
 
 
 def explorer_app(
-    explored: Explored, html: str, *, other: Explored | None = None, hosts: tuple[str, ...] = ()
+    explored: Explored,
+    html: str,
+    *,
+    other: Explored | None = None,
+    studio: Studio | None = None,
+    hosts: tuple[str, ...] = (),
 ) -> App:
     """The application: the page at ``/``, answers below ``/api/``.
 
@@ -48,12 +55,14 @@ def explorer_app(
         explored: the study.
         html: the built page.
         other: a study to compare with.
+        studio: what makes clips; None: nothing does.
         hosts: names that it may be called by, besides those of this machine.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     _errors(app)
-    _reading(app, explored, html, other)
+    _reading(app, explored, html, other, studio)
     _asking(app, explored)
+    _generating(app, explored, studio)
     return Guard(app, policy(html, served=True), hosts)
 
 
@@ -73,8 +82,12 @@ def _errors(app: FastAPI) -> None:
         return _error(error.status_code, "nothing is here" if error.status_code == 404 else str(error.detail))
 
 
-def _reading(app: FastAPI, explored: Explored, html: str, other: Explored | None) -> None:
+def _reading(
+    app: FastAPI, explored: Explored, html: str, other: Explored | None, studio: Studio | None
+) -> None:
     """What is there to look at. Files are found by what the study lists, never by a path that was asked for."""
+
+    facts = None if studio is None else studio.facts
 
     def kept(name: str, make: Callable[[], BaseModel]) -> Response:
         text = explored.once(f"json {name}", lambda: make().model_dump_json())
@@ -90,7 +103,7 @@ def _reading(app: FastAPI, explored: Explored, html: str, other: Explored | None
 
     @app.get("/api/overview")
     def _overview() -> Response:
-        return kept("overview", lambda: overview(explored, compare=other is not None))
+        return kept("overview", lambda: overview(explored, compare=other is not None, generator=facts))
 
     @app.get("/api/features")
     def _features() -> Response:
@@ -168,6 +181,48 @@ def _asking(app: FastAPI, explored: Explored) -> None:
     @app.post("/api/blind")
     def _blind(question: NoteQuestion) -> Response:
         return _json(blind_result(explored, question))
+
+
+def _generating(app: FastAPI, explored: Explored, studio: Studio | None) -> None:
+    """Clips that are made while somebody waits."""
+
+    def need() -> Studio:
+        if studio is None:
+            raise HTTPException(503, f"no generator is loaded: {no_generator(explored)}")
+        return studio
+
+    def found(make: Callable[[], Response]) -> Response:
+        try:
+            return make()
+        except BadInput as error:
+            return _error(404, str(error))
+
+    @app.get("/api/generate")
+    def _sets() -> Response:
+        return _json(need().sets())
+
+    @app.post("/api/generate")
+    def _ask(question: GenerateQuestion) -> Response:
+        try:
+            return _json(need().ask(question), 202)
+        except Busy as error:
+            return _error(429, str(error))
+
+    @app.get("/api/generate/{number}")
+    def _look(number: int) -> Response:
+        return found(lambda: _json(need().look(number)))
+
+    @app.post("/api/generate/{number}/cancel")
+    def _cancel(number: int) -> Response:
+        return found(lambda: _json(need().cancel(number)))
+
+    @app.get("/api/generate/{number}/{which}.wav")
+    def _sound(number: int, which: str) -> Response:
+        return found(lambda: FileResponse(need().sound(number, which), media_type="audio/wav"))
+
+    @app.get("/api/generate/{number}/{which}.json")
+    def _settings(number: int, which: str) -> Response:
+        return found(lambda: _json(need().settings(number, which)))
 
 
 def warm(explored: Explored) -> threading.Thread:

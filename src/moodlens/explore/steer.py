@@ -119,6 +119,12 @@ def _random(explored: Explored) -> np.ndarray:
     return random_directions(RANDOM, explored.study.x.shape[1], rng)
 
 
+def random_control(explored: Explored, seed: int) -> tuple[int, np.ndarray]:
+    """The random direction that stands beside clips of a seed: its number and (d_in,) float32 of length 1."""
+    number = seed % RANDOM
+    return number, unit_vector(_random(explored)[number], f"random direction {number}")
+
+
 def _unclaimed(explored: Explored) -> np.ndarray:
     """(m, d_in) decoder rows of live features that nobody claims."""
     alive = np.diff(explored.codes.indptr) > 0

@@ -127,7 +127,7 @@ def build_directions(
         notes.append("no SAE in this study: no SAE directions")
     else:
         items += _sae_directions(dictionary, emotions, x_fit, settings, notes)
-    anchors = _anchors(rows)
+    anchors = anchor_rows(rows)
     prov = Provenance(
         encoder,
         revision,
@@ -185,7 +185,7 @@ def _sae_directions(
     return items
 
 
-def _anchors(rows: Rows) -> np.ndarray:
+def anchor_rows(rows: Rows) -> np.ndarray:
     """Rows spread over the study, distinct in text.
 
     Raises:
