@@ -110,7 +110,7 @@ def test_three_clips_of_one_seed_are_those_that_musicgen_makes(heard, heard_expl
     done = ended(lambda: studio.look(answer.json()["id"]))
     assert (done.state, done.share, done.error) == ("done", 1.0, None)
     assert [clip.which for clip in done.clips] == ["original", "steered", "random"]
-    assert done.direction == "difference in means sad"
+    assert done.direction == "difference in means, sad"
     model, sounds = MusicGen.load(heard[1], device="cpu"), {}
     for clip in done.clips:
         told = made.get(f"/{clip.audio}")

@@ -247,5 +247,19 @@ def test_a_study_is_its_own_twin(explored):
     assert result.null_p95 < 1
 
 
+def test_a_criterion_that_only_one_study_was_judged_by_does_not_differ(explored, own):
+    folder = own[0].study.path
+    for name in ("verdict", "report"):
+        (folder / ".stages" / f"{name}.json").unlink()
+    result = compare(explored, Explored(folder))
+    assert result.b.go is None
+    assert all(one.a is not None and one.b is None and not one.differs for one in result.criteria)
+
+
+def test_a_study_of_an_encoder_without_a_generator_says_so(whole):
+    assert whole.steer is not None
+    assert "minilm" in (whole.steer.no_music or "")
+
+
 def test_no_clips_without_a_steering_run(explored):
     assert clip_runs(explored).runs == ()

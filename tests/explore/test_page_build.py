@@ -18,6 +18,25 @@ from helpers.explorer_page import Page
 EXPLORER = Path(__file__).resolve().parents[2] / "explorer"
 N_FEATURES = 8192
 
+SEARCH = """(async () => {
+  const field = document.querySelector('input[type=search]'), out = [];
+  for (const text of ['g', 'gr', 'gri', 'grie', 'grief', 'grief auroc>0.5', '']) {
+    const begin = performance.now();
+    field.value = text;
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+    out.push(performance.now() - begin);
+  }
+  for (const head of [...document.querySelectorAll('th button')].slice(0, 6)) {
+    const begin = performance.now();
+    head.click();
+    await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
+    out.push(performance.now() - begin);
+  }
+  return out.sort((a, b) => a - b)[out.length >> 1];
+})()"""
+"""Milliseconds until a letter typed or a column sorted is on the screen, the median."""
+
 
 def built() -> str:
     return files("moodlens.explore").joinpath("page.html").read_text(encoding="utf-8")
@@ -94,30 +113,21 @@ def large(small_study, tmp_path_factory):
 
 
 def test_a_large_study_is_soon_there_and_searched_at_every_letter(large, tmp_path):
-    """Half a second and 30 to 60 ms on an idle machine; the limits allow for company."""
+    """Half a second and 30 to 60 ms on an idle machine; of some tries the best counts, as the machine has company."""
     program = find_chromium()
     if program is None:
         pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
     page = Page(program, tmp_path)
     page.base = large
     try:
-        page.go("#features?show=all&dead=1&dense=1", "document.querySelector('tr[data-place] a')")
-        assert page.js("performance.now()") < 15_000
+        loaded = []
+        for _ in range(5):
+            page.go("#features?show=all&dead=1&dense=1", "document.querySelector('tr[data-place] a')")
+            loaded.append(page.js("performance.now()"))
+        assert min(loaded) < 1500, loaded
         assert f"{N_FEATURES:,} rows" in page.text()
         assert page.js("document.querySelectorAll('tr[data-place]').length") < 100
-        times = page.js(
-            """(async () => {
-              const field = document.querySelector('input[type=search]'), out = [];
-              for (const text of ['g', 'gr', 'gri', 'grie', 'grief', 'grief auroc>0.5', '']) {
-                const begin = performance.now();
-                field.value = text;
-                field.dispatchEvent(new Event('input', {bubbles: true}));
-                await new Promise((done) => requestAnimationFrame(() => setTimeout(done, 0)));
-                out.push(performance.now() - begin);
-              }
-              return out.sort((a, b) => a - b);
-            })()"""
-        )
-        assert times[len(times) // 2] < 1000, times
+        medians = [page.js(SEARCH) for _ in range(3)]
+        assert min(medians) < 100, medians
     finally:
         page.close()

@@ -79,6 +79,8 @@ class Study {
       this.allPrompts = (await file)?.prompts ?? null;
       this.features = new Features(features!, overview!.study.emotions);
       this.overview = overview;
+      // What the first letter of a search would wait for.
+      (globalThis.requestIdleCallback ?? setTimeout)(() => this.features?.searched);
       const notes = await get<NotesFile>('notes', (f) => f.notes);
       // What was noted while the notes were on their way stays.
       const come = [...(notes?.readings ?? []), ...(this.fromFile ? this.here() : [])];

@@ -43,7 +43,7 @@ export interface Overview {
   };
   families: { emotion: string; features: number[]; weights: number[]; held_out: Estimate | null; held_out_control: Maybe }[];
   transfer: null | { name: string; n: number; auroc: Record<string, Record<string, Estimate | number | null>> }[];
-  steer: null | { unit: number; unit_note: string; max_coefficient: number };
+  steer: null | { unit: number; unit_note: string; max_coefficient: number; no_music: string | null };
   generator: GeneratorFacts | null;
   limits: { text: number };
   missing: Record<string, string>;

@@ -80,7 +80,7 @@ def _criteria(first: Explored, second: Explored) -> tuple[ComparedCriterion, ...
                 threshold=told.threshold,
                 a=_judged(a),
                 b=_judged(b),
-                differs=a is None or b is None or a.state != b.state,
+                differs=a is not None and b is not None and a.state != b.state,
             )
         )
     return tuple(out)

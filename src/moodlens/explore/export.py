@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -107,15 +108,16 @@ def write_page(
     claimed = _claimed_pages(explored, progress)
     briefs = Briefs(explored)
     beside = None if other is None else compare(explored, other)
-    text = ""
+    page = b""
     for step in STEPS:
-        text = with_data(html, packed(_content(explored, claimed, briefs, beside, step).model_dump_json()))
-        if len(text) <= limit * MB:
+        content = _content(explored, claimed, briefs, beside, step)
+        page = with_data(html, packed(content.model_dump_json())).encode()
+        if len(page) <= limit * MB:
             with atomic_write(path) as tmp:
-                tmp.write_text(text, encoding="utf-8")
-            return Exported(path, len(text), step.words)
+                tmp.write_bytes(page)
+            return Exported(path, len(page), step.words)
     raise BadInput(
-        f"{path}: the claimed features alone take {len(text) / MB:.1f} MB; allow more with --limit {len(text) / MB:.0f}"
+        f"{path}: the claimed features alone take {len(page) / MB:.1f} MB; allow more with --limit {ceil(len(page) / MB)}"
     )
 
 

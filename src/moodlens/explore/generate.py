@@ -16,6 +16,7 @@ from moodlens.steer.clips import ClipSpec, clip_key
 from moodlens.study.records.steer import Checkpoint, How
 
 _TEMPERATURE, _TOP_K = 1.0, 250
+_KINDS = {"family": "family of", "difference_in_means": "difference in means,"}
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def in_words(question: SteerQuestion) -> str:
         if isinstance(part, FeatureDirection):
             name = f"F{part.feature}"
         else:
-            name = f"{part.kind.replace('_', ' ').replace('family', 'family of')} {part.emotion}"
+            name = f"{_KINDS[part.kind]} {part.emotion}"
         said.append(name if part.weight == 1 else f"{part.weight:g} {name}")
     return " + ".join(said)
 

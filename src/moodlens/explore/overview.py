@@ -35,6 +35,8 @@ from moodlens.study.records.untrained import Untrained
 
 _HEAT = "share of the test texts of each concept in which a claimed feature fires; features by emotion and concept"
 DENSE = 0.5
+BUNDLED = "minilm"
+"""The encoder that comes along, which no generator reads with."""
 
 
 def overview(
@@ -57,7 +59,7 @@ def overview(
         missing["generator"] = no_generator(explored)
     sweep = study.table(SWEEP) if explored.has("sweep") else SWEEP.empty()
     if not sweep.height:
-        missing["sweep"] = f"moodlens sweep {study.path.name} with a `sweep:` in study.yaml"
+        missing["sweep"] = f"moodlens sweep {study.path.name}"
     return Overview(
         study=_about(explored),
         can=Can(
@@ -81,10 +83,22 @@ def overview(
             OtherTexts(name=one.name, n=one.n, n_groups=one.n_groups, n_seen=one.n_seen, auroc=one.auroc)
             for one in transfer.sets
         ),
-        steer=SteerFacts(unit=short(steer_unit(explored)) or 0.0, unit_note=UNIT_NOTE, max_coefficient=MOST),
+        steer=_steering(explored),
         generator=generator,
         limits=Limits(text=TEXT),
         missing=missing,
+    )
+
+
+def _steering(explored: Explored) -> SteerFacts:
+    encoder, why = str(explored.study.encoder_info["encoder"]), None
+    if encoder == BUNDLED:
+        why = (
+            f"{encoder} is the text encoder of no generator, so these directions move readouts and no music: study "
+            "MusicGen's own, t5:google-t5/t5-base"
+        )
+    return SteerFacts(
+        unit=short(steer_unit(explored)) or 0.0, unit_note=UNIT_NOTE, max_coefficient=MOST, no_music=why
     )
 
 

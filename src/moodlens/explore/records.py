@@ -173,6 +173,7 @@ class SteerFacts(Part):
     unit: float = Field(description="embedding units that coefficient 1 adds")
     unit_note: str
     max_coefficient: float
+    no_music: str | None = Field(description="why no generator can be steered; null where one can")
 
 
 class Limits(Part):

@@ -254,6 +254,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
+        listener.listen(128)  # who follows the address before all is ready waits, and is not refused
     except (OSError, UnicodeError, OverflowError) as error:
         raise BadInput(
             f"{host}:{port}: cannot be listened on: {error}; choose another with --host and --port"
