@@ -10,6 +10,9 @@ import urllib.request
 import pytest
 
 from moodlens.cli.program import call
+from moodlens.core import BadInput
+from moodlens.explore import Explored, write_page
+from moodlens.explore.page import built_page
 
 from .conftest import PAGE  # noqa: F401 - skips where the extra is absent
 
@@ -71,12 +74,13 @@ def test_a_file_is_as_small_as_asked_and_says_what_it_leaves_out(refused, small_
     told = json.loads(capfd.readouterr().out)
     assert (told["left_out"], told["bytes"]) == (None, whole.stat().st_size)
     assert told["bytes"] < 4e6
-    limit = told["bytes"] / 1e6 - 0.02
-    path = tmp_path / "less.html"
-    assert call(["explore", str(small_study), "--export", str(path), "--json", "--limit", str(limit)]) == 0
-    told = json.loads(capfd.readouterr().out)
-    assert told["bytes"] == path.stat().st_size <= limit * 1e6
-    assert "features that may not be claimed" in told["left_out"]
+    size = told["bytes"]
     refused(small_study, "--export", tmp_path, say=("is a folder",))
-    refused(small_study, "--export", path, "--limit", "0.5", say=("allow more with --limit",))
-    assert path.stat().st_size == told["bytes"]  # as it was
+    assert whole.stat().st_size == size
+    explored, less = Explored(small_study), tmp_path / "less.html"
+    done = write_page(explored, less, built_page(), limit=size / 1e6 - 0.005)
+    assert done.size == less.stat().st_size <= size - 5_000
+    assert "features that may not be claimed" in done.left_out
+    with pytest.raises(BadInput, match="allow more with --limit 1$"):
+        write_page(explored, less, built_page(), limit=0.1)
+    assert less.stat().st_size == done.size  # as it was
