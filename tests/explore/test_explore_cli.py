@@ -41,18 +41,18 @@ def test_a_server_with_a_generator_answers_and_goes_without_a_trace(heard, tmp_p
     try:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        with urllib.request.urlopen(told["url"] + "api/overview", timeout=60) as answer:
+        with urllib.request.urlopen(told["url"] + "api/overview", timeout=300) as answer:
             assert json.load(answer)["generator"]["model"] == "tiny-musicgen"
         asked = {"parts": [{"kind": "difference_in_means", "emotion": "sad"}], "coefficient": 1}
         body = json.dumps(asked | {"prompt": "a tune", "seconds": 9}).encode()
         request = urllib.request.Request(
             told["url"] + "api/generate", body, {"content-type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             assert answer.status == 202
         assert list(tmp_path.glob("moodlens-clips-*"))
         process.send_signal(signal.SIGINT)  # while a clip is in work
-        process.wait(60)
+        process.wait(300)
     finally:
         process.kill()
         process.wait()
@@ -81,6 +81,6 @@ def test_a_file_is_as_small_as_asked_and_says_what_it_leaves_out(refused, small_
     done = write_page(explored, less, built_page(), limit=size / 1e6 - 0.005)
     assert done.size == less.stat().st_size <= size - 5_000
     assert "features that may not be claimed" in done.left_out
-    with pytest.raises(BadInput, match="allow more with --limit 1$"):
+    with pytest.raises(BadInput, match="allow more with --limit 1"):
         write_page(explored, less, built_page(), limit=0.1)
     assert less.stat().st_size == done.size  # as it was
