@@ -20,8 +20,8 @@ Step = Callable[[float], None]
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
-class Generator(Protocol):
-    """A model that makes clips of a text, steered or not."""
+class WatchedGenerator(Protocol):
+    """A text-to-music model that makes clips step by step, so that somebody who waits sees how far it is and may leave."""
 
     @property
     def rate(self) -> int:
@@ -64,7 +64,7 @@ class Generator(Protocol):
         ...
 
 
-class OfMusicGen:
+class WatchedMusicGen:
     """MusicGen."""
 
     def __init__(self, model: "MusicGen"):
@@ -75,14 +75,14 @@ class OfMusicGen:
         self.info, self.pooled = model.info, model.pooled
 
     def check(self, prompt: str, seconds: float) -> None:
-        """See :class:`Generator`."""
+        """See :class:`WatchedGenerator`."""
         self._model.tokens(prompt)
         self._model.frames(seconds)
 
     def make(
         self, text: str, seed: int, how: How, vector: np.ndarray | None, amount: float, step: Step
     ) -> np.ndarray:
-        """See :class:`Generator`."""
+        """See :class:`WatchedGenerator`."""
         from moodlens.steer.conditioning import Sampling, Steering
 
         steering = None
@@ -117,7 +117,7 @@ class OfMusicGen:
 
 def load_generator(
     explored: Explored, name: str, *, device: str = "auto", dtype: Dtype = "float32"
-) -> Generator:
+) -> WatchedGenerator:
     """A generator that the study's directions steer.
 
     Args:
@@ -146,7 +146,7 @@ def load_generator(
     return generator
 
 
-def open_generator(name: str, *, device: str, dtype: Dtype, d_in: int | None = None) -> Generator:
+def open_generator(name: str, *, device: str, dtype: Dtype, d_in: int | None = None) -> WatchedGenerator:
     """A generator by hub name or folder.
 
     Raises:
@@ -154,4 +154,4 @@ def open_generator(name: str, *, device: str, dtype: Dtype, d_in: int | None = N
     """
     from moodlens.steer.musicgen import MusicGen
 
-    return OfMusicGen(MusicGen.load(name, device=device, dtype=dtype, d_in=d_in))
+    return WatchedMusicGen(MusicGen.load(name, device=device, dtype=dtype, d_in=d_in))

@@ -25,7 +25,7 @@ from moodlens.explore.generate_records import (
     MadeClip,
     Which,
 )
-from moodlens.explore.generator import Generator
+from moodlens.explore.generator import WatchedGenerator
 from moodlens.explore.steer import steer_unit
 from moodlens.settings.steer import NEUTRAL_PROMPTS
 from moodlens.steer.clips import write_clip
@@ -77,7 +77,7 @@ class Studio:
     def __init__(
         self,
         explored: Explored,
-        generator: Generator,
+        generator: WatchedGenerator,
         *,
         waiting: int = WAITING,
         kept: int = KEPT,
