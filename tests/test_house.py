@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent / "src" / "moodlens"
 ROOMS = (
-    "core", "settings", "stats", "prompts", "embed", "sae", "study", "features", "validate", "steer", "judge",
+    "core", "settings", "engine", "stats", "prompts", "embed", "sae", "study", "features", "validate", "steer", "judge",
     "report", "pipeline", "explore", "cli",
 )  # fmt: skip
 """In order: a room knows those before it."""

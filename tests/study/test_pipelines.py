@@ -1,5 +1,6 @@
 """What a stage hands to the pipelines, trained or not: seeds of their own, the rows they may see, sizes that are alike."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -41,6 +42,7 @@ class FakeStudy:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
+        self.path = self.home = Path("nowhere")
         self.seed, self.rows = 3, _rows()
         self.x = rng.standard_normal((N, D_IN)).astype(np.float32)
         self._codes = np.maximum(rng.standard_normal((N, 40)) - 1, 0).astype(np.float32)

@@ -45,6 +45,7 @@ FIRST = {
     "verdict": ("verdict",),
     "transfer": ("transfer",),
     "steer": (),
+    "engine": (),
 }
 """Setting -> the stages that are given it; what reads their files runs again after them."""
 ELSEWHERE = {"namer.key_env", "namer.timeout", "namer.retries", "namer.pause", "namer.parallel"}

@@ -19,6 +19,14 @@ Set = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, e.g. sae.k=16.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do the I-th of N shares of the work and no more, beside the other jobs.",
+    ),
+]
 Out = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="Study folder to make, if DATA is not one.")
 ]

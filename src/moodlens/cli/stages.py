@@ -1,14 +1,17 @@
 """The whole study, and a verb for each stage, made from the stages themselves."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, TextColumn, app
+from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, Shard, TextColumn, app
 from moodlens.cli.output import emit, progress_bars
 from moodlens.cli.streams import say
 from moodlens.pipeline.flow import FLOW
+
+if TYPE_CHECKING:
+    from moodlens.settings.study import Settings
 
 
 @app.callback(invoke_without_command=True)
@@ -90,8 +93,46 @@ def _stage_verb(stage: str, text: str) -> None:
     app.command(name=stage, help=f"{text} Runs what it needs first; skips what has not changed.")(verb)
 
 
+def _shared_verb(stage: str, text: str) -> None:
+    def verb(
+        data: Data,
+        out: Out = None,
+        shard: Shard = None,
+        text_column: TextColumn = None,
+        label_column: LabelColumn = None,
+        group_column: GroupColumn = None,
+        changes: Set = [],  # noqa: B006
+        force: Force = False,
+        as_json: Json = False,
+    ) -> None:
+        columns = text_column, label_column, group_column
+        if shard is None:
+            run_stage(stage, data, out, changes, force, as_json, columns)
+        else:
+            from moodlens.cli.target import study_for
+
+            _run_share(stage, shard, *study_for(data, out, changes, *columns), as_json)
+
+    app.command(name=stage, help=f"{text} Runs what it needs first; skips what has not changed.")(verb)
+
+
+def _run_share(stage: str, shard: str, settings: "Settings", folder: Path, as_json: bool) -> None:
+    from moodlens.pipeline.share import parse_share, run_share
+
+    number, of = parse_share(shard)
+    share = run_share(settings, folder, stage, number, of)
+    if share is None:
+        emit({"stage": stage, "shard": shard, "state": "done"}, as_json, [f"{stage} is done already"])
+        return
+    value = {"stage": stage, "shard": shard, "own": share.own, "ready": share.ready, "units": share.total}
+    after = f"when all jobs have ended: moodlens {stage} {folder}"
+    emit(value, as_json, [f"{stage}, job {number} of {of}: {share}", after])
+
+
 for _name, (_module, _text) in FLOW.items():
-    if _name != "transfer":  # takes texts of its own (moodlens.cli.texts)
+    if _name in ("embed", "sweep", "train"):
+        _shared_verb(_name, _text)
+    elif _name != "transfer":  # takes texts of its own (moodlens.cli.texts)
         _stage_verb(_name, _text)
 
 

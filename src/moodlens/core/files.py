@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 
 _unfinished: set[Path] = set()
+_SELF = secrets.token_hex(3)
+"""Two machines that write into one folder may have processes of the same number."""
 
 
 @contextmanager
@@ -30,7 +33,7 @@ def atomic_write(path: Path | str) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
     # Names may have 255 bytes, and a character up to 4.
-    tmp = target.with_name(f".{target.name[:50]}.{os.getpid()}.tmp")
+    tmp = target.with_name(f".{target.name[:50]}.{os.getpid()}-{_SELF}.tmp")
     _unfinished.add(tmp)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
 """Embedding a corpus into a store, shard by shard, so that a killed run goes on where it stopped."""
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from moodlens.core import BadInput, Progress, digest
 from moodlens.core.progress import silent
 from moodlens.embed.reading import check_texts
-from moodlens.embed.store import EmbeddingStore, StoreDType
+from moodlens.embed.shard import StoreDType, embed_shard, recipe_of
+from moodlens.embed.store import EmbeddingStore
+from moodlens.engine import Done, Executor, Here, Unit
+from moodlens.engine.units import result_path
 from moodlens.stats.equal import nearly_constant
 
 if TYPE_CHECKING:
@@ -65,6 +69,8 @@ def embed_to_store(
     shard_rows: int = 8192,
     dtype: StoreDType = "float16",
     index: "pl.DataFrame | None" = None,
+    executor: Executor | None = None,
+    units: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[EmbeddingStore, EmbedReport]:
     """Embed ``texts`` into a store in ``folder``, or finish what an earlier, killed run began there.
@@ -80,6 +86,8 @@ def embed_to_store(
         shard_rows: rows a shard; a killed run repeats at most this many.
         dtype: as stored.
         index: n rows of ids, texts and labels, written as ``index.parquet`` at the end.
+        executor: who embeds the shards; None: this process. Of no influence on the result.
+        units: where finished shards lie until they are taken into the store, on the same disk; None: ``folder/.units``.
         progress: called with the number of texts done.
 
     Raises:
@@ -105,14 +113,27 @@ def embed_to_store(
     else:
         store = EmbeddingStore.create(folder, encoder.info(), dtype, source=source)
     report("embed", store.rows, len(texts))
-    counts = _Counts()
+    counts, executor, units = _Counts(), executor or Here(), units or folder / ".units"
+    work = _Shards(encoder, texts, shard_rows, dtype, report)
+    made = work.each(executor, store.rows // shard_rows, units)
+
+    def take_next() -> None:
+        unit, done = next(made)
+        store.adopt(result_path(unit, units), (done.facts["rows"], done.facts["d_in"]), done.sha256)
+        result_path(unit, units).with_suffix(".json").unlink(missing_ok=True)
+        report("embed", store.rows, len(texts))
+
     for begin in range(0, len(texts), shard_rows):
-        shard = texts[begin : begin + shard_rows]
-        reading = encoder.read(shard, begin)
-        counts.add(shard, reading, encoder.max_length)
-        if begin >= store.rows:
-            shifted = _shifted(report, begin, len(texts))
-            store.append(encoder.encode(reading, progress=shifted))
+        shard, missing = texts[begin : begin + shard_rows], begin >= store.rows
+        if missing and not executor.here:
+            take_next()  # others are at work on the next while this process reads
+        work.reading = encoder.read(shard, begin)
+        counts.add(shard, work.reading, encoder.max_length)
+        if missing and executor.here:
+            take_next()
+    for _ in made:  # lets go of what it holds
+        pass
+    shutil.rmtree(units, ignore_errors=True)
     if nearly_constant(store):
         raise BadInput(
             f"{folder}: the embeddings of all {len(texts)} texts are equal to rounding, so nothing can be read from them: "
@@ -121,6 +142,62 @@ def embed_to_store(
     if index is not None:
         store.write_index(index)
     return store, counts.report(encoder)
+
+
+def embed_units(
+    encoder: "Encoder",
+    texts: Sequence[str],
+    folder: Path,
+    executor: Executor,
+    *,
+    shard_rows: int,
+    dtype: StoreDType,
+) -> None:
+    """Have shards embedded and leave them in ``folder``, from where :func:`embed_to_store` takes them."""
+    encoder.settle(texts)
+    for _ in _Shards(encoder, texts, shard_rows, dtype, silent).each(executor, 0, folder):
+        pass
+
+
+class _Shards:
+    """The shards of a corpus as units of work."""
+
+    def __init__(
+        self, encoder: "Encoder", texts: Sequence[str], shard_rows: int, dtype: StoreDType, report: Progress
+    ) -> None:
+        self._encoder, self._texts, self._shard_rows, self._dtype = encoder, texts, shard_rows, dtype
+        self._report, self._info = report, encoder.info()
+        self.reading: Reading | None = None
+        """What was read of the shard that comes next: this process need not read it twice."""
+
+    def each(self, executor: Executor, first: int, folder: Path) -> Iterator[tuple[Unit, Done]]:
+        """The units from the ``first`` on and their records, in order."""
+        units = [self._unit(begin, executor.here) for begin in self._begins()[first:]]
+        ready: dict[int, Done] = {}
+        awaited = 0
+        for i, done in executor.each(units, folder):
+            ready[i] = done
+            while awaited in ready:
+                yield units[awaited], ready.pop(awaited)
+                awaited += 1
+
+    def _begins(self) -> range:
+        return range(0, len(self._texts), self._shard_rows)
+
+    def _unit(self, begin: int, here: bool) -> Unit:
+        texts = list(self._texts[begin : begin + self._shard_rows])
+        key = digest("embed 1", self._info, self._dtype, begin, texts)
+        own: dict[str, Any] = {"begin": begin, "dtype": self._dtype}
+        name = f"shard {begin // self._shard_rows}"
+        if here:
+            own |= {"shards": self, "progress": _shifted(self._report, begin, len(self._texts))}
+            return Unit(name, key, _embed_here, own)
+        return Unit(name, key, embed_shard, own | {"encoder": recipe_of(self._encoder), "texts": texts})
+
+
+def _embed_here(path: Path, *, shards: _Shards, **own: Any) -> Mapping[str, Any]:
+    assert shards.reading is not None
+    return embed_shard(path, encoder=shards._encoder, texts=shards.reading, **own)
 
 
 class _Counts:

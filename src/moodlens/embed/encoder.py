@@ -256,10 +256,12 @@ class Encoder:
         batched = [[parts[row] for row in rows] for rows in batches]
         threads = torch.get_num_threads()
         workers = 1 if on_gpu else min(threads, MAX_WORKERS, len(batches))
-        if workers <= 1:
+        # A product that is cut in two may differ in the last bit, so one batch alone is done by one thread, too.
+        each = 1 if threads <= MAX_WORKERS and not on_gpu else threads // max(1, workers)
+        if workers <= 1 and each == threads:
             yield from zip(batches, map(work, batched), strict=True)
             return
-        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(each,))
         try:
             yield from zip(batches, pool.map(work, batched), strict=True)
         finally:

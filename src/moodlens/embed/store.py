@@ -17,24 +17,20 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, file_sha256, read_json, write_json, write_table
+from moodlens.embed.shard import StoreDType, write_shard
 
 if TYPE_CHECKING:
     import polars as pl
-
-StoreDType = Literal["float16", "float32"]
 
 FORMAT, VERSION = "moodlens-embeddings", 1
 _SAFETENSORS = {"float16": "F16", "float32": "F32"}
 _LARGEST_HEADER = 2**16  # bytes; a shard's own takes about 100
 _MOST = 2**40  # rows or columns that a manifest may claim, so that no product of them overflows
-_ROUGH = (
-    0.01  # relative error of a row in float16 past which it is refused; without underflow it is below 0.0005
-)
 
 
 class EmbeddingStore:
@@ -151,38 +147,43 @@ class EmbeddingStore:
         Raises:
             BadInput: wrong shape, wrong encoder, or a value that is NaN, infinite or too large for float16.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import save_file
-
         if info is not None:
             self.require(info)
-        rows = np.asarray(rows)
-        if (
-            rows.ndim != 2
-            or not len(rows)
-            or rows.dtype.kind != "f"
-            or rows.shape[1] != (self.d_in or rows.shape[1])
-        ):
-            raise BadInput(
-                f"{self.folder}: cannot append {rows.dtype} of shape {rows.shape}; expected floats (n, {self.d_in or 'd_in'})"
-            )
-        with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(rows, dtype=self.dtype)
-        self._refuse_what_does_not_fit(rows, stored)
         with self._writing():
-            number = len(self._shards)
-            path = self._path(number)
+            path = self._path(len(self._shards))
             with atomic_write(path) as tmp:
-                try:
-                    save_file({"embeddings": stored}, tmp)
-                except SafetensorError as error:  # how it reports a full disk
-                    raise OSError(str(error)) from error
+                shape = write_shard(tmp, rows, self.dtype, where=str(self.folder), d_in=self.d_in)
                 sha256 = file_sha256(tmp)
-            shards = [*self._shards, {"file": path.name, "rows": len(stored), "sha256": sha256}]
-            changed = {"d_in": stored.shape[1], "rows": self.rows + len(stored), "shards": shards}
-            write_json(self.folder / "manifest.json", self._manifest() | changed)
-            self.d_in, self._shards = stored.shape[1], shards
-            self._count()
+            self._list(shape, sha256)
+
+    def adopt(self, path: Path, shape: tuple[int, int], sha256: str) -> None:
+        """Take in a file of :func:`moodlens.embed.shard.write_shard`, which lies on the same disk, as one further shard.
+
+        Args:
+            path: the file; it is moved.
+            shape: rows and width.
+            sha256: of its bytes.
+
+        Raises:
+            BadInput: another width, or the folder cannot be written.
+        """
+        if shape[1] != (self.d_in or shape[1]):
+            raise BadInput(f"{path}: rows of {shape[1]} numbers, expected {self.d_in}")
+        with self._writing():
+            try:
+                os.replace(path, self._path(len(self._shards)))
+            except OSError as error:
+                raise BadInput(f"{self.folder}: cannot write: {error.strerror}") from error
+            self._list(shape, sha256)
+
+    def _list(self, shape: tuple[int, int], sha256: str) -> None:
+        """Enter a shard that is in its place into the manifest, and so make it count."""
+        file = self._path(len(self._shards)).name
+        shards = [*self._shards, {"file": file, "rows": shape[0], "sha256": sha256}]
+        changed = {"d_in": shape[1], "rows": self.rows + shape[0], "shards": shards}
+        write_json(self.folder / "manifest.json", self._manifest() | changed)
+        self.d_in, self._shards = shape[1], shards
+        self._count()
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
         """The given rows in the given order, (len(rows), d_in) float32; only the pages they lie on are read.
@@ -280,25 +281,6 @@ class EmbeddingStore:
             "source": self.source,
             "shards": self._shards,
         }
-
-    def _refuse_what_does_not_fit(self, rows: np.ndarray, stored: np.ndarray) -> None:
-        finite = np.isfinite(stored)
-        if finite.all():
-            if self.dtype == "float16":
-                error = np.linalg.norm(stored - rows.astype(np.float32), axis=1)
-                small = error > _ROUGH * np.linalg.norm(rows.astype(np.float32), axis=1)
-                if small.any():
-                    raise BadInput(
-                        f"{self.folder}: row {np.argmax(small)} is too small for float16; use float32"
-                    )
-            return
-        row, column = np.argwhere(~finite)[0]
-        value = rows[row, column]
-        if np.isfinite(value):
-            raise BadInput(
-                f"{self.folder}: row {row}, column {column} is {value:g}, too large for float16; use float32"
-            )
-        raise BadInput(f"{self.folder}: row {row}, column {column} is {value}; an embedding must be finite")
 
     def _data_offset(self, number: int) -> int:
         """Where the numbers of a shard begin, after checking its header and size."""

@@ -18,6 +18,7 @@ from moodlens.pipeline.stage import Plan, Stage, dependents, needed, plan
 from moodlens.settings.base import to_yaml
 from moodlens.settings.study import Settings, with_absolute_paths
 from moodlens.study.state import (
+    WORK,
     StageRecord,
     read_states,
     record_path,
@@ -77,7 +78,12 @@ def run(
     try:
         with transaction.locked(out):
             transaction.finish_commit(out)
-            _run_stages(STAGES, settings, out, until, force, progress)
+            try:
+                _run_stages(STAGES, settings, out, until, force, progress)
+            except BaseException:
+                transaction.drop_units(out)
+                raise
+            transaction.drop_units(out, all_of_them=until is None)
     except BaseException:
         if fresh and not read_states(out):
             shutil.rmtree(out, ignore_errors=True)
@@ -211,6 +217,7 @@ def _do(
         )
         write_state(folder, name, record)
         _write_settings(folder, text)
+        shutil.rmtree(home / WORK / name, ignore_errors=True)
 
     run_all(todo, do, progress)
     _write_settings(folder, text)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json, write_json
-from moodlens.study.state import FOLDER, read_states
+from moodlens.study.state import FOLDER, WORK, read_states
 
 NEXT, COMMIT, LOCK, GONE = ".next", ".commit", ".lock", "gone.json"
 WORTH_KEEPING = 10.0
 """Seconds of finished stages for which a failed run leaves a folder."""
-_OUTSIDE = (NEXT, COMMIT, LOCK, "steer", "notes.db", "notes.db-wal", "notes.db-shm")
+_OUTSIDE = (NEXT, COMMIT, LOCK, WORK, "steer", "notes.db", "notes.db-wal", "notes.db-shm")
 """Not written by stages, so no part of a transaction."""
 
 
@@ -86,6 +86,15 @@ def abandon(home: Path) -> None:
     made = [state for name, state in read_states(work).items() if before.get(name) != state.began]
     if sum(state.seconds for state in made) <= WORTH_KEEPING:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def drop_units(home: Path, *, all_of_them: bool = False) -> None:
+    """Forget finished units of stages that are not finished, unless they took long: then the next run uses them."""
+    from moodlens.engine.units import seconds_in
+
+    folder = home / WORK
+    if folder.is_dir() and (all_of_them or sum(map(seconds_in, folder.iterdir())) <= WORTH_KEEPING):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def commit(home: Path) -> None:

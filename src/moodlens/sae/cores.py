@@ -111,6 +111,7 @@ def find_cores(
     d_sae: int,
     *,
     control: Untrained | None = None,
+    train: Callable[..., list[Trained]] = train_many,
     each: Callable[..., Iterable[Any]] = map,
     progress: Progress = silent,
 ) -> dict[str, Core]:
@@ -123,6 +124,7 @@ def find_cores(
         settings: of the core.
         d_sae: features of a member, from :func:`plan_core`; 0: every core is empty.
         control: members that learned nothing instead, of the sparsity that one trained member has.
+        train: trains members, as :func:`moodlens.sae.training.train_many` does.
         each: ``map``, or one that calls the function on several threads.
         progress: called as ``progress("saes", done, total)``.
 
@@ -132,14 +134,13 @@ def find_cores(
     if d_sae == 0:
         nothing = Consensus(empty_core(x_train.mean(0, dtype=np.float64)), np.zeros(0, np.int64), ())
         return {name: Core(nothing, own, (), None) for name, own in seeds.items()}
-    narrow = member_settings(settings, d_sae)
+    jobs = member_jobs(seeds, settings, d_sae, control)
     flat = [seed for pipeline in seeds.values() for seed in pipeline]
     few = compared_rows(x_train)
+    trained = train(x_train, x_val, jobs, progress=progress)
     if control is None:
-        trained = train_many(x_train, x_val, [(narrow, seed) for seed in flat], progress=progress)
         members = [one.sae for one in trained]
     else:
-        trained = train_many(x_train, x_val, [(narrow, flat[0])], progress=progress)
         active = active_features(trained[0].sae, few)
         members = list(
             each(lambda seed: untrained(control, x_train, d_sae=d_sae, active=active, seed=seed), flat)
@@ -159,6 +160,15 @@ def find_cores(
         first = trained[part.start] if control is None else None
         cores[name] = Core(found, of_pipeline, tuple(members[part]), first)
     return cores
+
+
+def member_jobs(
+    seeds: Mapping[str, tuple[int, ...]], settings: CoreSettings, d_sae: int, control: Untrained | None
+) -> list[tuple[SAESettings, int]]:
+    """Settings and seeds of the SAEs that :func:`find_cores` has trained."""
+    narrow = member_settings(settings, d_sae)
+    flat = [seed for pipeline in seeds.values() for seed in pipeline]
+    return [(narrow, seed) for seed in (flat if control is None else flat[:1])] if d_sae else []
 
 
 def untrained_core(

@@ -6,12 +6,11 @@ is shared out among more is cut into the same pieces for any number of them.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,25 +35,12 @@ from moodlens.sae.state import (
     reinitialise,
 )
 from moodlens.sae.steps import Plain, make_stepper
+from moodlens.sae.trained import Trained
 from moodlens.settings.sae import SAESettings
 
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
 CHECKPOINT_SECONDS = 30.0  # least time between two checkpoints
 BATCH = ("batchtopk", "matryoshka")  # sparse over a batch, so they need a calibrated threshold
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A finished SAE and how it came to be."""
-
-    sae: SAE
-    history: list[Epoch]
-    best_epoch: int  # the epoch whose weights these are, counted from 0
-    stopped: Literal["epochs", "patience"]
-    seed: int
-    settings: SAESettings  # resolved
-    standard: Standard  # centring and scale, already folded into the weights
-    seconds: float
 
 
 def train(
@@ -136,6 +122,8 @@ def train_many(
     x_val: np.ndarray | Rows,
     jobs: Sequence[tuple[SAESettings, int]],
     *,
+    kept: Mapping[int, Trained] | None = None,
+    keep: Callable[[int, Trained], None] | None = None,
     progress: Progress = silent,
     device: str = "cpu",
     plain: bool = False,
@@ -149,6 +137,8 @@ def train_many(
     Args:
         x_train, x_val: as for :func:`train`; checked and measured once.
         jobs: what to train.
+        kept: number of a job -> what it gave before; it is not done again.
+        keep: called with the number and the result of each job as it is finished, on the thread that did it.
         progress: called as ``progress("saes", done, total)``.
         device, plain: as for :func:`train`.
 
@@ -161,23 +151,24 @@ def train_many(
         rows = prepare(x_train, x_val)
     for settings, _ in jobs:
         settings.resolve(rows.data.rows, rows.d_in)
-    results, stop = dict[int, Trained](), Event()
+    results, stop = dict(kept or {}), Event()
+    todo = [job for job in range(len(jobs)) if job not in results]
 
     def train_one(job: int, threads: int) -> Trained:
         def after(_: Epoch) -> None:
             if stop.is_set():
                 raise _Stopped
 
-        return Trainer(rows, *jobs[job], device=device, plain=plain, threads=threads).run(after)
+        trained = Trainer(rows, *jobs[job], device=device, plain=plain, threads=threads).run(after)
+        if keep is not None:
+            keep(job, trained)
+        return trained
 
-    progress("saes", 0, len(jobs))
+    progress("saes", len(results), len(jobs))
     with one_torch_thread() as threads:
         threads = threads if device == "cpu" else 1
-        whole = len(jobs) - len(jobs) % threads
-        for members, each in (
-            (range(whole), 1),
-            (range(whole, len(jobs)), threads // max(1, len(jobs) - whole)),
-        ):
+        whole = len(todo) - len(todo) % threads
+        for members, each in ((todo[:whole], 1), (todo[whole:], threads // max(1, len(todo) - whole))):
             pool = single_threads(threads // each)
             try:
                 running = {pool.submit(train_one, job, each): job for job in members}

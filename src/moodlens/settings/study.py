@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moodlens.core.errors import BadInput
 from moodlens.settings.base import Frozen, apply_changes, read_yaml, validate
+from moodlens.settings.engine import EngineSettings
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.labels import check_labels
 from moodlens.settings.names import NamerSettings, NameSettings
@@ -180,6 +181,11 @@ class Settings(Frozen):
         default=(), description="labelled texts the features are judged on and never chosen from"
     )
 
+    engine: EngineSettings = Field(
+        default=EngineSettings(),
+        description="who does the work; of no influence on the result",
+        json_schema_extra={"in_key": False},
+    )
     steer: SteerSettings | None = Field(
         default=None, description="what `moodlens steer` makes of it; none: its defaults"
     )
@@ -215,6 +221,9 @@ def read_study(path: Path | str | None, changes: Sequence[str] = ()) -> Settings
     else:
         values = read_yaml(path)
         values.pop("provenance", None)  # what a finished study adds to its own study.yaml
+        if isinstance(values.get("engine"), str):
+            values["engine"] = {"kind": values["engine"]}
+    changes = [re.sub(r"^\s*engine\s*=\s*(?=\w)", "engine.kind=", change) for change in changes]
     return validate(Settings, apply_changes(values, changes), str(path or "study"), changes)
 
 

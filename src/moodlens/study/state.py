@@ -16,6 +16,8 @@ from moodlens.core.files import file_sha256, read_json, write_json
 from moodlens.study.record import Part
 
 FOLDER = ".stages"
+WORK = ".work"
+"""In the study's own folder: WORK/STAGE holds the finished units of a stage that is not finished."""
 
 
 class Stamp(Part):

@@ -6,19 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import Field
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import digest, plain, read_json
 from moodlens.core.lines import describe
 from moodlens.core.progress import Progress
+from moodlens.engine import Share, executor_of
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.settings.base import Frozen
+from moodlens.settings.engine import EngineSettings
 from moodlens.settings.study import EncoderSettings, PromptSettings, Settings, expand_path
 from moodlens.settings.validation import Phase0Settings
 from moodlens.stats.equal import equal_rows, nearly_constant, parted_rows
 from moodlens.study.records.embed import Embeddings
 from moodlens.study.records.phase0 import Phase0
 from moodlens.study.rows import UNKNOWN, Rows
+from moodlens.study.state import WORK
 from moodlens.study.study import Study
 
 
@@ -27,6 +31,7 @@ class EmbedSection(Frozen):
 
     encoder: EncoderSettings
     prompts: PromptSettings
+    engine: EngineSettings = Field(default=EngineSettings(), json_schema_extra={"in_key": False})
 
 
 def _encoder_files(section: EmbedSection, home: Path) -> list[Path]:
@@ -62,14 +67,14 @@ def embed_summary(study: Study) -> Summary:
 @stage(
     "embed",
     needs=("prompts",),
-    section=lambda s: EmbedSection(encoder=one_name(s.encoder), prompts=s.prompts),
+    section=lambda s: EmbedSection(encoder=one_name(s.encoder), prompts=s.prompts, engine=s.engine),
     inputs=_encoder_files,
     wide=True,
     summary=embed_summary,
 )
 def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[str]:
     """Encode every prompt -> embeddings/, embed.json."""
-    from moodlens.embed.corpus import embed_to_store
+    from moodlens.embed.corpus import embed_to_store, embed_units
     from moodlens.embed.encoders import get_encoder
     from moodlens.embed.precomputed import read_precomputed
     from moodlens.embed.store import EmbeddingStore
@@ -90,9 +95,19 @@ def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[s
         settings, texts = section.encoder, study.rows.texts.tolist()
         encoder = get_encoder(settings.id, dtype=settings.dtype, long_texts=settings.long_texts)
         encoder.settle(texts)
+        executor, units = executor_of(section.engine), study.home / WORK / "embed"
+        if isinstance(section.engine, Share):
+            embed_units(encoder, texts, units, executor, shard_rows=settings.shard_rows, dtype="float32")
         _drop_other(target, encoder.info(), texts, settings.shard_rows)
         store, report = embed_to_store(
-            encoder, texts, target, shard_rows=settings.shard_rows, dtype="float32", progress=progress
+            encoder,
+            texts,
+            target,
+            shard_rows=settings.shard_rows,
+            dtype="float32",
+            executor=executor,
+            units=units,
+            progress=progress,
         )
     equal = equal_rows(store)
     _check_distinct(study, store.array(), equal)

@@ -6,21 +6,26 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import Field
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import digest
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
+from moodlens.engine import executor_of
 from moodlens.pipeline.schedule import shared_map
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.sae import cores
 from moodlens.sae.metrics import baseline_metrics, reconstruction_metrics
 from moodlens.sae.model import SAE
 from moodlens.sae.training import Trained
+from moodlens.sae.units import Source, Units, train_units
 from moodlens.sae.untrained import Untrained
 from moodlens.settings.base import Frozen
+from moodlens.settings.engine import EngineSettings
 from moodlens.settings.sae import CoreSettings, SAESettings
 from moodlens.study.records.sae import SWEEP, Core, Reconstruction, Sweep
+from moodlens.study.state import WORK
 from moodlens.study.study import MAIN, Study
 
 SWEPT = ("architecture", "d_sae", "k", "l1_coefficient", "expansion_factor", "learning_rate", "batch_size")
@@ -40,6 +45,7 @@ class SweepSection(Frozen):
     sweep: dict[str, list[Any]]
     min_firings: int
     min_selectivity: float
+    engine: EngineSettings = Field(default=EngineSettings(), json_schema_extra={"in_key": False})
 
 
 class TrainSection(Frozen):
@@ -48,6 +54,7 @@ class TrainSection(Frozen):
     seeds: int
     core: CoreSettings
     control: str
+    engine: EngineSettings = Field(default=EngineSettings(), json_schema_extra={"in_key": False})
 
     @property
     def untrained(self) -> Untrained | None:
@@ -102,6 +109,7 @@ def train_summary(study: Study) -> Summary:
         sweep=s.sweep,
         min_firings=s.features.min_firings,
         min_selectivity=s.features.min_selectivity,
+        engine=s.engine,
     ),
     wide=True,
     summary=sweep_summary,
@@ -112,7 +120,6 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
     Without a sweep the study's own settings are chosen, and nothing is trained.
     """
     from moodlens.sae.sweep import choose, grid, pareto
-    from moodlens.sae.training import train_many
 
     if not settings.sweep:
         chosen = Sweep(settings=settings.sae, reason="no sweep: the study's own settings", n_tried=0)
@@ -120,7 +127,8 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
     tried = grid(settings.sae, settings.sweep)
     rows = study.rows
     train, val = study.x[rows.where("train", kinds=None)], study.x[rows.where("val", kinds=None)]
-    trained = train_many(train, val, [(one, study.seed) for one in tried], progress=progress)
+    units = _units(study, "sweep", settings.engine)
+    trained = units.train(train, val, [(one, study.seed) for one in tried], progress=progress)
     frame = pl.DataFrame(
         [_sweep_row(study, f"sweep-{i:02d}", one, settings) for i, one in enumerate(trained)],
         schema_overrides=SWEEP.dtypes(),
@@ -132,6 +140,14 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
     )
     chosen = Sweep(settings=tried[best], reason=reason, n_tried=len(tried))
     return [study.write(chosen), study.write_table(SWEEP, frame)]
+
+
+def _units(study: Study, stage: str, engine: EngineSettings, drawn: np.ndarray | None = None) -> Units:
+    """SAEs on the study's train rows, or on those of them that were ``drawn`` (n,), as units of work."""
+    train, val = (study.rows.where(split, kinds=None) for split in ("train", "val"))
+    numbers = train if drawn is None else train[drawn]
+    source = Source((study.path / "embeddings").absolute(), numbers, val, engine.memory)
+    return Units(executor_of(engine), study.home / WORK / stage, source)
 
 
 def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection) -> dict[str, object]:
@@ -167,7 +183,7 @@ def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection
 @stage(
     "train",
     needs=("sweep", "embed", "prompts"),
-    section=lambda s: TrainSection(seeds=s.seeds, core=s.core, control=s.control),
+    section=lambda s: TrainSection(seeds=s.seeds, core=s.core, control=s.control, engine=s.engine),
     wide=True,
     summary=train_summary,
 )
@@ -181,7 +197,6 @@ def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[
     rows = study.rows
     train, val, test = (study.x[rows.where(split, kinds=None)] for split in ("train", "val", "test"))
     chosen = study.read(Sweep).settings
-    shutil.rmtree(study.path / "sae", ignore_errors=True)
     if settings.core.members:
         files = _with_core(study, chosen, settings, (train, val, test), progress)
     else:
@@ -206,12 +221,11 @@ def _alone(
     study: Study, chosen: SAESettings, settings: TrainSection, splits: Splits, progress: Progress
 ) -> list[str]:
     """One SAE, of which every feature may be claimed, and as many of other seeds."""
-    from moodlens.sae.training import train_many
-
     train, val, _ = splits
     if settings.untrained is None:
         seeds = {MAIN: study.seed} | other_seeds(study.seed, settings.seeds)
-        trained = train_many(train, val, [(chosen, seed) for seed in seeds.values()], progress=progress)
+        jobs = [(chosen, seed) for seed in seeds.values()]
+        trained = _units(study, "train", settings.engine).train(train, val, jobs, progress=progress)
         made = {name: (one.sae, one) for name, one in zip(seeds, trained, strict=True)}
     else:
         names = (MAIN, *other_seeds(0, settings.seeds))
@@ -220,6 +234,7 @@ def _alone(
             name: (cores.untrained_rest(settings.untrained, train, chosen, seed), None)
             for name, seed in seeds.items()
         }
+    shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = [file for name, one in made.items() for file in _save(study, name, *one, seeds[name])]
     return [*files, study.write(Core(members=0, atoms=made[MAIN][0].d_sae, claimable=made[MAIN][0].d_sae))]
 
@@ -240,20 +255,27 @@ def _with_core(
             "set batchtopk, matryoshka or l1, or core.members to 0"
         )
 
-    def find(x: np.ndarray, numbers: dict[str, int]) -> dict[str, cores.Core]:
-        seeds = {
+    def seeds_of(numbers: dict[str, int]) -> dict[str, tuple[int, ...]]:
+        return {
             name: tuple(cores.derived(study.seed, cores.MEMBER, n, m) for m in range(core.members))
             for name, n in numbers.items()
         }
-        return cores.find_cores(
-            x, val, seeds, core, plan.d_sae, control=control, each=shared_map, progress=progress
-        )
 
     groups = study.rows.group[study.rows.where("train", kinds=None)]
-    found = find(train, {MAIN: 0} | {f"seed-{i + 1}": i + 1 for i in range(settings.seeds)})
+    same = {MAIN: 0} | {f"seed-{i + 1}": i + 1 for i in range(settings.seeds)}
+    pipelines: list[tuple[np.ndarray | None, dict[str, tuple[int, ...]]]] = [(None, seeds_of(same))]
     for i in range(core.bootstraps):
         drawn = cores.bootstrap(groups, cores.derived(study.seed, cores.DRAW, i))
-        found |= find(train[drawn], {f"bootstrap-{i + 1}": BOOTSTRAPS + i})
+        pipelines.append((drawn, seeds_of({f"bootstrap-{i + 1}": BOOTSTRAPS + i})))
+    units = [_units(study, "train", settings.engine, drawn) for drawn, _ in pipelines]
+    if settings.engine.kind != "local":  # all at once: more than one pipeline's may be at work
+        jobs = [cores.member_jobs(seeds, core, plan.d_sae, control) for _, seeds in pipelines]
+        train_units(list(zip(units, jobs, strict=True)), progress)
+    found: dict[str, cores.Core] = {}
+    for (drawn, seeds), one in zip(pipelines, units, strict=True):
+        x = train if drawn is None else train[drawn]
+        given = {"control": control, "train": one.train, "each": shared_map, "progress": progress}
+        found |= cores.find_cores(x, val, seeds, core, plan.d_sae, **given)
     own, trained = found[MAIN].sae, None
     seed = cores.derived(study.seed, cores.REST, 0)
     wide = cores.rest_settings(chosen, train.shape[1]) if own.d_sae else chosen
@@ -264,6 +286,7 @@ def _with_core(
         rest = cores.untrained_rest(control, train, wide, seed)
     main = join(own, rest) if own.d_sae else rest
     main.core_size = own.core_size
+    shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = _save(study, MAIN, main, trained, seed)
     for name, one in found.items():
         files += _save(study, name, one.sae, None, None) if name != MAIN else []

@@ -1,0 +1,10 @@
+from .choose import executor_of as executor_of
+from .executors import Executor as Executor
+from .executors import Here as Here
+from .executors import Pool as Pool
+from .executors import Share as Share
+from .executors import ShareDone as ShareDone
+from .units import Done as Done
+from .units import Unit as Unit
+from .units import done as done
+from .units import work as work
