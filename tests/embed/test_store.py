@@ -313,3 +313,19 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
     for _ in range(100):
         opened.batch(rng.integers(0, opened.rows, 512))
     assert own_memory() - before < 8
+
+
+def test_pages_of_a_store_are_given_back_and_its_rows_stay_what_they_are(tmp_path, monkeypatch):
+    from moodlens.core import maps
+
+    rows = np.random.default_rng(0).standard_normal((4000, 256)).astype(np.float32)
+    store = EmbeddingStore.create(tmp_path, {"encoder": "none"}, "float32")
+    store.append(rows[:2500])
+    store.append(rows[2500:])
+    monkeypatch.setattr(maps, "HELD", 0)
+    monkeypatch.setattr(maps, "_LOOK", 2**18)
+    draw = np.random.default_rng(1)
+    np.testing.assert_array_equal(store.array(), rows)
+    for _ in range(20):
+        some = draw.integers(0, 4000, 100)
+        np.testing.assert_array_equal(store.batch(some), rows[some])

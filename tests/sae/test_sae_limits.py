@@ -181,3 +181,46 @@ def test_settings_that_do_not_fit_the_rows(small):
         train(*small, quick(d_sae=8, k=9), seed=0)
     with pytest.raises(BadInput, match="must rise and end"):
         train(*small, quick("matryoshka", d_sae=8, k=2, prefixes=(4, 4, 8)), seed=0)
+
+
+def test_a_threshold_that_is_counted_is_the_one_that_is_found_by_sorting(monkeypatch):
+    from moodlens.sae import model
+    from moodlens.sae.rows import ArrayRows
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((500, 8)).astype(np.float32)
+    W_enc = rng.standard_normal((8, 40)).astype(np.float32)
+    parts = W_enc, np.ascontiguousarray(W_enc.T), np.zeros(40, np.float32), np.zeros(8, np.float32)
+    sae = model.SAE(*map(torch.from_numpy, parts), activation="relu")
+    for k in (0.002, 1, 3.3, 19, 25, 40):  # the last two: no more are positive
+        sorting = model.calibrated_threshold(sae, ArrayRows(x), k)
+        with monkeypatch.context() as patch:
+            patch.setattr(model, "MANY", 0)
+            assert model.calibrated_threshold(sae, ArrayRows(x), k) == sorting, k
+    twice = ArrayRows(np.concatenate([x, x]))  # the two numbers that are looked for are one
+    sorting = model.calibrated_threshold(sae, twice, 1.0005)
+    monkeypatch.setattr(model, "MANY", 0)
+    assert model.calibrated_threshold(sae, twice, 1.0005) == sorting
+
+
+def test_what_a_core_leaves_is_the_same_in_memory_and_on_disk(monkeypatch, tmp_path):
+    from moodlens.core import maps
+    from moodlens.sae import left
+    from moodlens.sae.training import train_rest
+    from moodlens.sae.untrained import untrained
+    from moodlens.settings.sae import SAESettings
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    x = np.random.default_rng(1).standard_normal((300, 12)).astype(np.float32)
+    core = untrained("random", x, d_sae=4, active=1, seed=0)
+    settings = SAESettings(d_sae=24, k=3, epochs=2)
+    made = []
+    for held in (left.HELD, 0):
+        monkeypatch.setattr(left, "HELD", held)
+        monkeypatch.setattr(maps, "HELD", held)
+        monkeypatch.setattr(maps, "_LOOK", held)
+        made.append(train_rest(x[:250], x[250:], settings, core, seed=0))
+    assert made[0].history == made[1].history
+    for name, tensor in made[0].sae.state_dict().items():
+        assert torch.equal(tensor, made[1].sae.state_dict()[name]), name
+    assert not list(tmp_path.iterdir())

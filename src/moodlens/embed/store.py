@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, file_sha256, read_json, write_json, write_table
+from moodlens.core.maps import Pages
 from moodlens.embed.shard import StoreDType, write_shard
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class EmbeddingStore:
         self.source: dict[str, Any] | None = manifest["source"]
         self._shards: list[dict[str, Any]] = manifest["shards"]
         self._verify = verify
-        self._maps: dict[int, np.ndarray] = {}
+        self._maps: dict[int, np.memmap] = {}
+        self._pages = Pages()
         self._count()
 
     @classmethod
@@ -209,6 +211,7 @@ class EmbeddingStore:
             part = slice(starts[number], starts[number + 1])
             first = self._ends[number] - self._shards[number]["rows"]
             out[order[part]] = self._map(int(number))[ordered[part] - first]
+        self._read(len(rows), apart=True)
         return out
 
     def array(self) -> np.ndarray:
@@ -216,6 +219,7 @@ class EmbeddingStore:
         out = np.empty((self.rows, self.d_in or 0), dtype=np.float32)
         for number, end in enumerate(self._ends):
             out[end - self._shards[number]["rows"] : end] = self._map(number)
+            self._read(self._shards[number]["rows"], apart=False)
         return out
 
     def verify(self) -> None:
@@ -319,7 +323,11 @@ class EmbeddingStore:
                 f"{path}: its SHA-256 is not the manifest's: it was changed after writing; embed again"
             )
 
-    def _map(self, number: int) -> np.ndarray:
+    def _read(self, rows: int, *, apart: bool) -> None:
+        row_bytes = (self.d_in or 0) * np.dtype(self.dtype).itemsize
+        self._pages.count(rows, row_bytes, self._maps.values(), apart=apart)
+
+    def _map(self, number: int) -> np.memmap:
         if number not in self._maps:
             offset, shard = self._data_offset(number), self._shards[number]
             if self._verify:

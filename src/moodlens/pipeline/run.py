@@ -78,6 +78,7 @@ def run(
     try:
         with transaction.locked(out):
             transaction.finish_commit(out)
+            transaction.clean(out)
             try:
                 _run_stages(STAGES, settings, out, until, force, progress)
             except BaseException:

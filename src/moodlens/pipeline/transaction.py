@@ -88,6 +88,13 @@ def abandon(home: Path) -> None:
         shutil.rmtree(work, ignore_errors=True)
 
 
+def clean(home: Path) -> None:
+    """Remove what killed runs were writing; to be called by the one that holds the folder."""
+    for left in home.rglob(".*.tmp"):
+        if WORK not in left.parts:  # other jobs may be at work there
+            left.unlink(missing_ok=True)
+
+
 def drop_units(home: Path, *, all_of_them: bool = False) -> None:
     """Forget finished units of stages that are not finished, unless they took long: then the next run uses them."""
     from moodlens.engine.units import seconds_in

@@ -1,6 +1,6 @@
 """The sparse autoencoder as it is used: raw embeddings in, codes out; and how it comes of weights in training."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 import numpy as np
@@ -15,6 +15,9 @@ from moodlens.sae.rows import Rows, Standard, chunks
 from moodlens.settings.sae import SAESettings
 
 Activation = Literal["relu", "topk", "jumprelu"]
+
+MANY = 2**24
+"""Active features of all rows together from which on :func:`calibrated_threshold` counts them instead of keeping them."""
 
 
 class SAE(nn.Module):
@@ -231,6 +234,8 @@ def calibrated_threshold(sae: SAE, data: Rows, k: float) -> float:
     between the ``n k``-th largest positive pre-activation and the next, and is 0 if there are no more than ``n k``.
     """
     count = round(data.rows * k)
+    if count > MANY:
+        return _calibrated_by_counting(sae, data, count)
     some = data.batch(np.linspace(0, data.rows - 1, min(data.rows, 256)).astype(np.int64))
     likely = _largest(_pre(sae, some), 2 * round(len(some) * k))
     kept = np.empty(0, dtype=np.float32)
@@ -250,6 +255,40 @@ def calibrated_threshold(sae: SAE, data: Rows, k: float) -> float:
     below, above = float(kept[0]), float(kept[1:].min())
     middle = np.float32((below + above) / 2)
     return float(middle if middle < above else below)
+
+
+def _calibrated_by_counting(sae: SAE, data: Rows, count: int) -> float:
+    """The same number in memory that does not grow with the rows: ranks are counted, and no value is kept.
+
+    Positive float32 numbers are in the order of their bits, so the upper half of the bits is counted first, and then the
+    lower half of those that share their upper half with one of the two numbers that are looked for.
+    """
+    upper = np.zeros(2**16, dtype=np.int64)
+    for bits in _positive_bits(sae, data):
+        upper += np.bincount(bits >> 16, minlength=2**16)
+    if upper.sum() <= count:
+        return 0.0
+    from_above = np.cumsum(upper[::-1])
+    bins = [2**16 - 1 - int(np.searchsorted(from_above, rank)) for rank in (count, count + 1)]
+    lower = {one: np.zeros(2**16, dtype=np.int64) for one in bins}
+    for bits in _positive_bits(sae, data):
+        for one, counts in lower.items():
+            counts += np.bincount(bits[bits >> 16 == one] & 0xFFFF, minlength=2**16)
+    found = []
+    for rank, one in zip((count, count + 1), bins, strict=True):
+        inside = rank - int(upper[one + 1 :].sum())
+        low = 2**16 - 1 - int(np.searchsorted(np.cumsum(lower[one][::-1]), inside))
+        found.append(float(np.array((one << 16) | low, dtype=np.uint32).view(np.float32)))
+    above, below = found
+    middle = np.float32((below + above) / 2)
+    return float(middle if middle < above else below)
+
+
+def _positive_bits(sae: SAE, data: Rows) -> Iterator[np.ndarray]:
+    """The bits, as int64, of every positive pre-activation of the rows."""
+    for _, block in chunks(data):
+        pre = _pre(sae, block)
+        yield pre[pre > 0].view(np.uint32).astype(np.int64)
 
 
 def _pre(sae: SAE, x: np.ndarray) -> np.ndarray:

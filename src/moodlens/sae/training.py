@@ -290,7 +290,7 @@ class Trainer:
         for number, index in enumerate(np.array_split(order, self.steps_per_epoch)):
             now = plan(settings, first + number, self.total)
             added = self.differences(len(index), first + number)
-            target = None if self.left is None else self.left.train[np.sort(index)]
+            target = None if self.left is None else self.left.rows(index)
             result = self.stepper.step(self.data, index, now, dead, Given(added, target))
             self._check(result.loss)
             fired |= result.fired
@@ -341,7 +341,7 @@ class Trainer:
             return 0
         draw = generator(self.seed, ORDER, self.state.epoch + 1)
         index = draw.permutation(self.data.rows)[:REVIVE_SAMPLE]
-        target = None if self.left is None else torch.from_numpy(self.left.train[np.sort(index)])
+        target = None if self.left is None else torch.from_numpy(self.left.rows(index))
         batch = self.batch(index), target
         reborn = reinitialise(self.state, dead, *batch, seed=self.seed, epoch=self.state.epoch)
         return len(reborn)
