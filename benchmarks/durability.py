@@ -10,11 +10,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import yaml
@@ -29,9 +31,9 @@ SMALL = {
     "features": {"n_permutations": 200, "n_shuffles": 5},
     "validation": {
         "phase0": {"n_permutations": 20, "n_shuffles": 2},
-        "causal": {"n_bootstrap": 50},
-        "pairs": {"n_bootstrap": 50},
-        "transfer": {"n_bootstrap": 50},
+        "causal": {"n_bootstrap": 100},
+        "pairs": {"n_bootstrap": 100},
+        "transfer": {"n_bootstrap": 100},
     },
 }
 NUMBERS = (
@@ -60,48 +62,79 @@ def result(folder: Path) -> dict[str, bytes]:
 
 
 def straight(scratch: Path) -> tuple[Path, float]:
-    """A study that nobody disturbed, and how long it took."""
-    began = time.perf_counter()
-    subprocess.run(
-        moodlens("run", str(study(scratch)), "--out", str(scratch / "straight")),
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return scratch / "straight", time.perf_counter() - began
+    """A study that nobody disturbed, and the processor seconds that it took."""
+    path = study(scratch)
+    _, said, used = attempt(path, scratch / "straight", None)
+    assert not said, said
+    return scratch / "straight", used
+
+
+def attempt(path: Path, out: Path, limit: float | None) -> tuple[bool, str, float]:
+    """Run a study in a process of its own, killed after ``limit`` processor seconds.
+
+    Returns:
+        whether it was killed, what it said, and the processor seconds that it took. The process is forked from this one,
+        which has the libraries loaded, so that a moment lies in the study and not in the loading of torch.
+    """
+    from moodlens.core import BadInput
+    from moodlens.pipeline.run import run
+    from moodlens.settings.study import read_study
+
+    said = out.with_suffix(".said")
+    child = os.fork()
+    if child == 0:
+        try:
+            run(read_study(path), out)
+            said.write_text("")
+        except BadInput as error:
+            said.write_text(str(error))
+        except BaseException as error:  # noqa: BLE001
+            said.write_text(f"{type(error).__name__}: {error}")
+        finally:
+            os._exit(0)
+    used = 0.0
+    while True:
+        ended, _ = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return False, said.read_text(), used
+        parts = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+        used = (int(parts[11]) + int(parts[12])) / os.sysconf("SC_CLK_TCK")
+        if limit is not None and used >= limit:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return True, "", used
+        time.sleep(0.002)
 
 
 def kills(arguments: argparse.Namespace, scratch: Path) -> None:
     """Kill runs at random moments. A study is killed several times on its way to the end, each time later in it."""
-    draw, expected = random.Random(arguments.seed), None
+    from moodlens.pipeline.opened import stage_states
+    from moodlens.pipeline.schedule import _HEAVY
+
+    for name in _HEAVY:
+        import_module(name)
+    draw = random.Random(arguments.seed)
     folder, seconds = straight(scratch)
     expected = result(folder)
-    print(json.dumps({"undisturbed_s": round(seconds, 1), "files": sorted(expected)}), flush=True)
-    killed, studies, wrong, faults = 0, 0, [], Counter()
+    print(json.dumps({"undisturbed_cpu_s": round(seconds, 1), "files": sorted(expected)}), flush=True)
+    killed, studies, wrong, moments = 0, 0, [], Counter()
     while killed < arguments.times:
-        folder = scratch / f"killed-{studies}"
-        command = moodlens("run", str(scratch / "small.yaml"), "--out", str(folder))
+        folder, said = scratch / f"killed-{studies}", ""
         while killed < arguments.times:
-            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-            try:
-                process.wait(draw.uniform(0.1, seconds / 2))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                killed += 1
-                done = len(list((folder / ".stages").glob("*.json"))) if folder.exists() else 0
-                faults[done] += 1
-                continue
-            break
-        last = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+            was_killed, said, _ = attempt(scratch / "small.yaml", folder, draw.uniform(0, seconds / 3))
+            if not was_killed:
+                break
+            killed += 1
+            moments[len(list((folder / ".stages").glob("*.json")))] += 1
+        said += attempt(scratch / "small.yaml", folder, None)[1]
         left = [str(path.relative_to(folder)) for path in folder.rglob("*.tmp")]
-        whole = subprocess.run(moodlens("verify", str(folder)), stdout=subprocess.DEVNULL, check=False).returncode  # fmt: skip
-        if last.returncode or whole or left or result(folder) != expected:
-            wrong.append([studies, last.returncode, last.stderr[-300:], whole, left])
+        whole = all(one.state == "done" for one in stage_states(folder, deep=True).values())
+        if said or left or not whole or result(folder) != expected:
+            wrong.append({"study": studies, "said": said, "left": left, "whole": whole})
         print(json.dumps({"kills": killed, "studies": studies + 1, "wrong": wrong}), flush=True)
         shutil.rmtree(folder)
         studies += 1
-    stages = {str(n): faults[n] for n in sorted(faults)}
-    print(json.dumps({"kills": killed, "studies": studies, "by_finished_stages": stages, "wrong": wrong}))
+    print(json.dumps({"kills_after_so_many_stages": {str(n): moments[n] for n in sorted(moments)}}))
 
 
 def flips(arguments: argparse.Namespace, scratch: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-HELD = 2**30
+HELD = 3 * 2**29
 """Bytes of mapped files that a process holds, about, before it gives them back."""
 _LOOK = 2**28
 """Bytes read, at most, between two looks at how much is held."""

@@ -115,7 +115,7 @@ def embed_to_store(
     report("embed", store.rows, len(texts))
     counts, executor, units = _Counts(), executor or Here(), units or folder / ".units"
     work = _Shards(encoder, texts, shard_rows, dtype, report)
-    made = work.each(executor, store.rows // shard_rows, units)
+    made = work.each(executor, -(-store.rows // shard_rows), units)
 
     def take_next() -> None:
         unit, done = next(made)

@@ -120,7 +120,9 @@ def standing(
     """
     record = states.get(stage)
     if record is None:
-        return Standing(stage, "missing", {})
+        own = record_path(folder, stage)
+        broken = {f"{FOLDER}/{own.name}": "not readable"} if own.is_file() else {}
+        return Standing(stage, "damaged" if broken else "missing", broken)
     chain = all(name in states and states[name].key == key for name, key in record.needs.items())
     if not chain or (keys is not None and keys.get(stage, record.key) != record.key):
         return Standing(stage, "outdated", {})
