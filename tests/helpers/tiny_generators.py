@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from helpers.tiny_music import WORDS, tiny_model, tiny_musicgen, word_tokenizer
-from moodlens.steer.diffusion import StableAudio, StableAudio3
 from moodlens.steer.melody import MusicGenMelody
+from moodlens.steer.stable_audio import StableAudio, StableAudio3
 
 WIDTH = 24
 
@@ -109,7 +109,7 @@ def stable_audio_pipe(seed: int = 0):
             cross_attention_input_dim=WIDTH,
         )
         vae = AutoencoderOobleck(
-            encoder_hidden_size=8,
+            encoder_hidden_size=16,
             downsampling_ratios=[2, 4],
             decoder_channels=8,
             decoder_input_channels=8,

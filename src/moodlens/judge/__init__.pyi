@@ -4,6 +4,8 @@ from .clap import Clap as Clap
 from .clap import ClapScore as ClapScore
 from .clips import Clip as Clip
 from .clips import read_clips as read_clips
+from .denoising import Denoising as Denoising
+from .denoising import Sound as Sound
 from .distance import PreservationScore as PreservationScore
 from .distance import embedding_preservation as embedding_preservation
 from .distance import mmd_test as mmd_test

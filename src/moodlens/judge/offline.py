@@ -74,6 +74,14 @@ def read_references(
     return out
 
 
+def gains(change: np.ndarray) -> np.ndarray:
+    """Each column minus the mean of the others, ``(n, n_emotions)``; NaN where there are no others."""
+    n = change.shape[1]
+    if n < 2:
+        return np.full(change.shape, np.nan)
+    return change - (change.sum(axis=1, keepdims=True) - change) / (n - 1)
+
+
 @dataclass(frozen=True)
 class Effects:
     """What directions do, row by row.
@@ -94,11 +102,7 @@ class Effects:
     @property
     def gain(self) -> np.ndarray:
         """``(n, n_emotions)`` change for an emotion's clips minus the mean change for the other emotions' clips."""
-        n = len(self.emotions)
-        if n < 2:
-            return np.full(self.log_likelihood.shape, np.nan)
-        total = self.log_likelihood.sum(axis=1, keepdims=True)
-        return self.log_likelihood - (total - self.log_likelihood) / (n - 1)
+        return gains(self.log_likelihood)
 
 
 class Offline:

@@ -1,4 +1,4 @@
-"""Stable Audio Open and Stable Audio 3, steered through diffusers' pipelines (``pip install "moodlens[diffusion]"``).
+"""Diffusion models, steered through diffusers' pipelines (``pip install "moodlens[diffusion]"``): what they share.
 
 A direction goes where it goes in MusicGen: into the text encoder's last hidden state, at every real token. What follows is not
 affine here (a SiLU between two layers), and nothing hides padding: pads are attended to as zeros (Stable Audio Open) or as a
@@ -241,6 +241,41 @@ class Diffusion(ABC):
     def _length(self, seconds: float) -> dict[str, Any]:
         """Arguments of the pipeline that say how long the clip is."""
 
+    # -- denoising -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, audio: Tensor, seconds: float) -> Tensor:
+        """Latents ``(1, channels, length)`` of ``(1, audio_channels, samples)``, as the transformer is given them."""
+
+    @abstractmethod
+    def noised(self, latents: Tensor, noise: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """Latents with noise at ``time`` (0 none, 1 nothing else), and the velocity that leads back."""
+
+    @abstractmethod
+    def velocity(self, noised: Tensor, time: float, hidden: Tensor, mask: Tensor, seconds: float) -> Tensor:
+        """The transformer's prediction of it, conditional half alone, for text states ``(B, n_tokens, d_in)``."""
+
+    def latents(self, audio: np.ndarray, sampling_rate: int, seconds: float) -> Tensor:
+        """Latents of a clip, ``(1, channels, length)``: what the model would have had to make.
+
+        Args:
+            audio: ``(samples,)`` mono or ``(channels, samples)``.
+            seconds: read from its start; a shorter clip is followed by silence.
+
+        Raises:
+            BadInput: another sampling rate (resample first).
+        """
+        if sampling_rate != self.sampling_rate:
+            raise BadInput(
+                f"audio of {sampling_rate} Hz: {self.name} needs {self.sampling_rate} Hz; resample it first"
+            )
+        audio = np.atleast_2d(audio)[:, : self.frames(seconds)]
+        if len(audio) != self.channels:
+            audio = np.repeat(audio.mean(axis=0, keepdims=True), self.channels, axis=0)
+        given = torch.as_tensor(np.ascontiguousarray(audio), dtype=self.pipe.vae.dtype)[None]
+        with torch.no_grad():
+            return self.encode(given.to(self.pipe.vae.device), seconds)
+
     def batch(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
         """The clips of ``jobs``, one by one: what a step costs here is arithmetic, which a batch does not save."""
         clips = []
@@ -266,53 +301,6 @@ class Diffusion(ABC):
             BadInput: always.
         """
         raise BadInput(f"{self.title} {self.name}: follows no melody; that is MusicGen-melody's")
-
-
-class StableAudio(Diffusion):
-    """Stable Audio Open 1.0: the very T5-base that MusicGen reads with, in front of a diffusion transformer.
-
-    It always denoises its full length (47 s) and then cuts, so a short clip saves nothing.
-    """
-
-    title = "Stable Audio Open"
-    pipeline = "StableAudioPipeline"
-    mask_name = "attention_mask"
-    guidance, steps = 7.0, 100
-
-    @property
-    def longest(self) -> float:
-        """Seconds of the latents that the transformer was trained on."""
-        return self.pipe.transformer.config.sample_size * self.pipe.vae.hop_length / self.sampling_rate
-
-    def _length(self, seconds: float) -> dict[str, Any]:
-        return {"audio_end_in_s": seconds}
-
-
-class StableAudio3(Diffusion):
-    """Stable Audio 3: reads with T5Gemma, so only directions of that encoder steer it, however wide others are."""
-
-    title = "Stable Audio 3"
-    pipeline = "StableAudio3Pipeline"
-    mask_name = "encoder_attention_mask"
-
-    def __init__(self, pipe: Any, name: str, revision: str) -> None:
-        super().__init__(pipe, name, revision)
-        distilled = bool(pipe.scheduler.config.stochastic_sampling)
-        # As the pipeline does: a distilled model has its guidance built in.
-        self.guidance, self.steps = (1.0, 8) if distilled else (7.0, 100)
-
-    @property
-    def n_tokens(self) -> int:
-        """Length to which a prompt is padded: never more than the checkpoints were trained with."""
-        return min(super().n_tokens, 256)
-
-    @property
-    def longest(self) -> float:
-        """Seconds that the duration's embedding tells apart."""
-        return float(self.pipe.duration_embedder.config.max_val)
-
-    def _length(self, seconds: float) -> dict[str, Any]:
-        return {"duration": seconds}
 
 
 @contextlib.contextmanager

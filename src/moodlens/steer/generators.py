@@ -17,8 +17,8 @@ GROUP = "moodlens.generators"
 GENERATORS = {
     "musicgen": "moodlens.steer.musicgen:MusicGen",
     "musicgen-melody": "moodlens.steer.melody:MusicGenMelody",
-    "stable-audio": "moodlens.steer.diffusion:StableAudio",
-    "stable-audio-3": "moodlens.steer.diffusion:StableAudio3",
+    "stable-audio": "moodlens.steer.stable_audio:StableAudio",
+    "stable-audio-3": "moodlens.steer.stable_audio:StableAudio3",
 }
 """Kind -> class."""
 
