@@ -84,7 +84,7 @@ def tiny_melody() -> MusicGenMelody:
 
 
 def stable_audio_pipe(seed: int = 0):
-    """Stable Audio Open: 32 latents of 8 samples at 64 Hz, 4 s."""
+    """Stable Audio Open: 256 latents of 8 samples at 1,000 Hz, 2 s."""
     from diffusers import (
         AutoencoderOobleck,
         CosineDPMSolverMultistepScheduler,
@@ -96,7 +96,7 @@ def stable_audio_pipe(seed: int = 0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         transformer = StableAudioDiTModel(
-            sample_size=32,
+            sample_size=256,
             in_channels=8,
             num_layers=2,
             attention_head_dim=8,
@@ -115,7 +115,7 @@ def stable_audio_pipe(seed: int = 0):
             decoder_input_channels=8,
             audio_channels=2,
             channel_multiples=[1, 2],
-            sampling_rate=64,
+            sampling_rate=1000,
         )
         projection = StableAudioProjectionModel(
             text_encoder_dim=WIDTH, conditioning_dim=WIDTH, min_value=0, max_value=32
