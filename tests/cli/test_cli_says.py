@@ -70,3 +70,9 @@ def test_groups_that_are_given_need_no_hint():
 
     assert "--group-column" in lines(4)
     assert "--group-column" not in lines(2)
+
+
+def test_a_study_without_ratings_says_so(cli, small_study):
+    assert cli("ratings", small_study)[1] == "no text carries a rating (valence_column, arousal_column)\n"
+    assert "go with ratings" not in cli("report", small_study)[1]
+    assert "as people rate them" not in (small_study / "report.md").read_text()

@@ -9,6 +9,7 @@ from helpers.report_study import names_record
 from moodlens.study.records.causal import Causal
 from moodlens.study.records.concepts import ConceptCount, Concepts, EmotionConcepts
 from moodlens.study.records.pairs import Compositionality, Orthogonality, Pairs
+from moodlens.study.records.ratings import RatedClaims, RatedScale, Ratings
 from moodlens.study.records.sae import Reconstruction
 from moodlens.study.records.selection import Selection, Shuffled, ThresholdOnly
 from moodlens.study.records.stability import Stability
@@ -175,6 +176,28 @@ def pairs(together=(1.0, 0.01), independent=(0.95, 0.85), bar=0.3):
     )
 
 
+def rated(high=9, low=7, *, dealt=1.0, untrained=0, core=True):
+    """Ratings of valence with so many features at either end."""
+
+    def claims(high, low):
+        return RatedClaims(
+            n_features=90, n_rated=high + low, per_pole={"valence high": high, "valence low": low}
+        )
+
+    nothing = {"untrained-rows": claims(untrained, untrained), "untrained-random": claims(0, 0)}
+    scale = RatedScale(
+        n_dev=200, n_groups_dev=90, n_test=100, n_groups_test=40, low=2.0, high=8.0, n_tested=30, n_family_wise=9, best=0.2,
+        dense=0.7,
+    )  # fmt: skip
+    shuffled = Shuffled(n_shuffles=20, n_tested_mean=5, counts=(0, 1), mean=0.1, p95=1.0)
+    return Ratings(
+        asked=True, scales={"valence": scale}, claims=claims(high, low), shuffled=shuffled, shuffled_pole_p95=dealt,
+        consensus=nothing if core else {}, alone=dict.fromkeys(nothing, claims(40, 40)), n_permutations=1000, rule="goes with it",
+    )  # fmt: skip
+
+
+NOT_RATED = rated().model_copy(update={"asked": False})
+
 GOOD = Measured(
     EMOTIONS,
     reconstruction=rebuilt(),
@@ -187,6 +210,7 @@ GOOD = Measured(
     transfer=transferred(family_auroc=0.9, control_auroc=0.6, ci=(0.85, 0.95)),
     pairs=pairs(),
     untrained=untrained(),
+    ratings=rated(),
 )
 
 

@@ -27,13 +27,14 @@ FIRST = {
     "sweep": ("sweep",),
     "seeds": ("train",),
     "core": ("train",),
-    "features": ("features", "untrained"),
+    "features": ("ratings", "features", "untrained"),
     "features.min_firings": (
         "sweep",
+        "ratings",
         "features",
         "untrained",
     ),  # the sweep counts what would pass the bare threshold
-    "features.min_selectivity": ("sweep", "features", "untrained"),
+    "features.min_selectivity": ("sweep", "ratings", "features", "untrained"),
     "names": ("names", "untrained"),
     "namer": ("names",),
     "validation.phase0": ("probe",),

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -11,6 +12,7 @@ from helpers.measured import (
     IDS,
     MUST,
     NOT_ASKED,
+    NOT_RATED,
     again,
     caused,
     covering,
@@ -18,6 +20,7 @@ from helpers.measured import (
     judged,
     named,
     pairs,
+    rated,
     rebuilt,
     selected,
     transferred,
@@ -63,6 +66,7 @@ FAILING = {
     "compositionality": {"pairs": pairs(together=(0.5, 0.01))},
     "orthogonality": {"pairs": pairs(independent=(0.7, 0.6))},
     "dead_features": {"reconstruction": rebuilt(held_out={"dead_share": 0.2})},
+    "ratings": {"ratings": rated(low=4)},
 }
 
 
@@ -89,6 +93,7 @@ UNINFORMATIVE = {
     "generalization": {"transfer": transferred(family_auroc=0.9, control_auroc=0.82)},
     "compositionality": {"pairs": pairs(together=(1.0, 0.9))},
     "orthogonality": {"pairs": pairs(independent=(0.98, 0.95))},
+    "ratings": {"ratings": rated(untrained=6)},
 }
 
 
@@ -123,6 +128,54 @@ def test_texts_without_concepts_are_left_out_of_the_decision_and_named():
     assert not judged(concepts=NOT_ASKED, selection=selected(20))[0].go
 
 
+ALONE = Measured(
+    (), reconstruction=GOOD.reconstruction, stability=again(0.9), ratings=rated(), rated=np.ones(24, bool)
+)
+"""A study of ratings alone."""
+ASKED = {"reconstruction", "sparsity", "stability", "ratings", "bootstrap", "dead_features"}
+
+
+def _alone(**changes):
+    verdict = judge("main", replace(ALONE, **changes))
+    return verdict, {criterion.id: criterion for criterion in verdict.criteria}
+
+
+def test_without_labels_ratings_decide_and_what_needs_labels_is_left_out():
+    verdict, by = _alone()
+    assert verdict.go
+    assert {name for name, c in by.items() if c.state != "not asked"} == ASKED
+    assert by["ratings"].must
+    assert verdict.left_out == tuple(
+        f"{name}: no text has a label"
+        for name in ("selectivity", "concepts", "interpretability", "causality")
+    )
+    assert "fewest over the ends of the scales: valence high 9, valence low 7" in by["ratings"].note
+
+
+def test_what_is_left_out_is_no_pass():
+    """Ratings that are not there, or do not hold, are no go however much else passes."""
+    assert not _alone(ratings=NOT_RATED)[0].go
+    assert not _alone(ratings=None)[0].go
+    assert not _alone(ratings=rated(low=4))[0].go
+    assert not _alone(ratings=rated(high=0, low=0, dealt=0.0))[0].go
+    assert not _alone(stability=again(0.5))[0].go
+
+
+def test_only_features_that_go_with_a_rating_are_asked_to_come_back():
+    assert _alone(stability=again(0.5), rated=np.arange(24) < 12)[1]["stability"].passed
+
+
+def test_without_a_core_one_untrained_dictionary_controls_the_ratings():
+    assert _alone(ratings=rated(core=False))[1]["ratings"].state == "uninformative"
+
+
+def test_beside_labels_ratings_decide_nothing():
+    verdict, by = judged(ratings=rated(low=0))
+    assert (by["ratings"].state, by["ratings"].must, verdict.go) == ("failed", False, True)
+    verdict, by = judged(ratings=NOT_RATED)
+    assert (by["ratings"].state, verdict.go, verdict.left_out) == ("not asked", True, ())
+
+
 def test_the_roadmaps_criteria_say_who_meets_them_too():
     said = {criterion.label: criterion for criterion in judged()[0].roadmap}
     assert said["Selectivity"].met
@@ -138,7 +191,7 @@ def test_the_roadmaps_criteria_say_who_meets_them_too():
         ("reconstruction", "reconstruction"), ("sparsity", "reconstruction"), ("dead_features", "reconstruction"),
         ("selectivity", "selection"), ("interpretability", "names"), ("monosemanticity", "names"),
         ("causality", "causal"), ("stability", "stability"), ("generalization", "transfer"), ("concepts", "concepts"), ("transfer", "transfer"),
-        ("compositionality", "pairs"), ("orthogonality", "pairs"),
+        ("compositionality", "pairs"), ("orthogonality", "pairs"), ("ratings", "ratings"),
     ],
 )  # fmt: skip
 def test_what_was_not_measured_does_not_pass(name, part):

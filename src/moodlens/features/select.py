@@ -23,7 +23,7 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.stats.permute import Labelling, permutation_p
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.ranks import activity, auroc, firing_rates, selectivity, smoothed_rates
-from moodlens.stats.units import UnitSums, dense_codes, draw_labels
+from moodlens.stats.units import UnitSums, dense_codes, draw_labels, groups_fired
 from moodlens.study.records.selection import Selection, ThresholdOnly
 from moodlens.study.rows import DEV, KINDS, Rows
 
@@ -229,21 +229,13 @@ def _choose(sums: UnitSums, labels: np.ndarray, n_emotions: int, settings: Featu
     fired = sums.fires > 0
     n_groups = np.zeros(areas.shape)
     for c in range(n_emotions):
-        n_groups[c] = _groups_fired(fired[labels == c], sums.units.strata[labels == c])
+        n_groups[c] = groups_fired(fired[labels == c], sums.units.strata[labels == c])
     tested = (
         (sums.fires.sum(axis=0) >= settings.min_firings)
         & (n_groups[emotion, feature] >= settings.min_groups)
         & (ratio > settings.min_selectivity)
     )
     return _Choice(emotion, areas[emotion, feature], ratio, tested)
-
-
-def _groups_fired(fired: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Groups in which each feature fired; the texts of a mixed group are units but one group."""
-    whole = fired[strata == 0].sum(axis=0)
-    for stratum in np.unique(strata[strata > 0]):
-        whole = whole + fired[strata == stratum].any(axis=0)
-    return whole
 
 
 def _own_selectivity(sums: UnitSums, labelling: Labelling, n_emotions: int) -> np.ndarray:

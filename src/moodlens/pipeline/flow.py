@@ -11,6 +11,7 @@ FLOW: dict[str, tuple[str, str]] = {
     "train": ("sae", "Find the core, train the rest, and find cores of other pipelines."),
     "stability": ("discovery", "Which features come back in other pipelines, which share only the rows?"),
     "features": ("discovery", "Find emotion features: choose on train and val, judge on test."),
+    "ratings": ("ratings", "Which features go with how pleasant or exciting people rated the texts?"),
     "concepts": ("concepts", "Which claimed features also hold a concept inside their emotion?"),
     "untrained": ("untrained", "What would dictionaries that learned nothing claim by the same rules?"),
     "agreement": ("discovery", "Are the families those of other pipelines?"),

@@ -1,6 +1,5 @@
 """Words that people rated for valence and arousal, under a study's emotions: norms.json and circumplex.png, .svg in the study folder."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +12,12 @@ from moodlens.core.progress import Progress, silent
 from moodlens.pipeline.score import study_encoder
 from moodlens.pipeline.transaction import locked
 from moodlens.prompts.cells import read_cells
+from moodlens.prompts.ratings import LEAST, SCALES, known_column, read_number
+from moodlens.stats.ridge import Ridge
 from moodlens.study.records.norms import Correlation, Norms, Place
 from moodlens.study.rows import DEV, NEUTRAL
 from moodlens.study.study import Study
-from moodlens.validate.norms import POSITIONS, Ratings, Ridge, forms_of, word_group
-
-SCALES = ("valence", "arousal")
-KNOWN = {
-    "text": ("word", "words", "text", "caption", "description"),
-    "valence": ("valence", "VAL", "V.Mean.Sum", "V.Mean", "Valence.Mean", "valence_mean", "mean_valence", "VAL_M", "V"),
-    "arousal": ("arousal", "ARO", "AROU", "A.Mean.Sum", "A.Mean", "Arousal.Mean", "arousal_mean", "mean_arousal", "ARO_M", "A"),
-}  # fmt: skip
-"""Role -> the columns that published norms have for it; case makes no difference."""
-LEAST = 20
+from moodlens.validate.norms import POSITIONS, Ratings, forms_of, word_group
 
 
 @dataclass(frozen=True)
@@ -66,7 +58,7 @@ def read_rated(path: Path, asked: dict[str, str | None]) -> Rated:
     for scale in SCALES:
         if scale in columns:
             values[scale] = np.array(
-                [_number(path, columns[scale], i, cell) for i, cell in enumerate(cells[scale], 1)]
+                [read_number(path, columns[scale], i, cell) for i, cell in enumerate(cells[scale], 1)]
             )
     texts = [(text or "").strip() for text in cells["text"]]
     rated = np.any([np.isfinite(of) for of in values.values()], axis=0)
@@ -85,28 +77,7 @@ def _column(path: Path, role: str, asked: str | None) -> str | None:
     if asked is not None:
         read_cells(path, {role: asked})
         return asked
-    for name in KNOWN.get(role, ()):
-        try:
-            read_cells(path, {role: name})
-        except BadInput as error:
-            if "has no column" not in str(error):
-                raise
-        else:
-            return name
-    return None
-
-
-def _number(path: Path, column: str, row: int, cell: str | None) -> float:
-    text = (cell or "").strip()
-    if not text or text.lower() in ("na", "nan", "n/a", "null", "-"):
-        return math.nan
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.inf
-    if not math.isfinite(value):
-        raise BadInput(f"{path}: row {row}: column {column!r}: {text!r} is no number")
-    return value
+    return known_column(path, role)
 
 
 def study_norms(

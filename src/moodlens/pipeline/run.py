@@ -4,7 +4,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -207,7 +207,12 @@ def _do(
         readable = needed(stages, name)
         view = study.limited_to({*readable, name})
         began, start = time.time(), time.perf_counter()
-        files = each.work(view, each.section(settings), progress)
+        if each.labels and not settings.emotions:
+            files: Iterable[str] = ()
+            for left in before.files if before is not None else ():  # by the same study when it had labels
+                (folder / left).unlink(missing_ok=True)
+        else:
+            files = each.work(view, each.section(settings), progress)
         record = StageRecord(
             key=planned.keys[name],
             needs={need: planned.keys[need] for need in sorted(readable)},

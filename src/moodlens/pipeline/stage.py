@@ -44,6 +44,11 @@ class Stage:
     wide: bool
     """Keeps every core busy by itself, so it runs alone. Others run two at a time."""
     summary: Callable[[Study], Summary]
+    labels: bool
+    """Asks of labels, so there is nothing to do in a study of ratings alone."""
+
+
+NO_LABELS = "no text of this study has a label, so this is not asked"
 
 
 def _no_inputs(section: Any, home: Path) -> list[Path]:
@@ -58,11 +63,18 @@ def stage(
     section: Callable[[Settings], BaseModel | None] = lambda settings: None,
     inputs: Callable[[Any, Path], list[Path]] = _no_inputs,
     wide: bool = False,
+    labels: bool = False,
 ) -> Callable[[Work], Stage]:
-    """Declare the decorated function as a stage."""
+    """Declare the decorated function as a stage.
+
+    A stage that asks of ``labels`` leaves no file, and says so, where no text has one.
+    """
+
+    def said(study: Study) -> Summary:
+        return summary(study) if study.emotions or not labels else ({"asked": False}, [NO_LABELS])
 
     def declare(work: Work) -> Stage:
-        return Stage(name, work, needs, section, inputs, wide, summary)
+        return Stage(name, work, needs, section, inputs, wide, said, labels)
 
     return declare
 

@@ -24,6 +24,12 @@ class TableReport(BaseModel):
     )
     n_duplicates: int = Field(description="rows that repeat an earlier text (count)")
     n_merged_groups: int = Field(description="texts that are there more than once, each one group (count)")
+    n_rated: dict[str, int] = Field(
+        default={}, description="column of ratings -> texts that have one (count)"
+    )
+    n_averaged: int = Field(
+        default=0, description="ratings that became the mean of those of the same text (count)"
+    )
     n_numbered: int = Field(
         description="texts that differ from an earlier one in numbers only, not joined (count)"
     )
@@ -38,6 +44,8 @@ class TableReport(BaseModel):
             "without a text left out": self.n_without_text,
             "without a label": self.n_without_label if self.n_without_label < n else 0,
             "neutral": self.n_neutral,
+            **{f"rated ({column})": count for column, count in self.n_rated.items()},
+            "ratings averaged with others of the same text": self.n_averaged,
             f"repeat an earlier text ({self.n_merged_groups} texts, a group each)": self.n_duplicates,
             "differ from an earlier text in numbers only and are not joined": self.n_numbered,
         }

@@ -5,12 +5,14 @@ from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput
+from moodlens.core.labels import SCALES
 from moodlens.prompts.between import agree
 from moodlens.prompts.cells import read_cells, table_name
 from moodlens.prompts.checks import Place, check_emotions, check_ids, refuse_parted, remarks, split_names
 from moodlens.prompts.copies import copy_keys, folded, join_groups, without_numbers
 from moodlens.prompts.grammar import COLUMNS
 from moodlens.prompts.labels import merged_spellings, one_spelling
+from moodlens.prompts.ratings import rating_column, read_ratings
 from moodlens.prompts.report import TableReport
 from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL
 from moodlens.settings.study import Table, expand_path
@@ -80,7 +82,7 @@ def read_prompts(
         name: begins the ids and groups of rows that have none; the file's own by default.
 
     Returns:
-        The frame, and what was dropped, joined and renamed.
+        The frame, with ratings, if there are any, beside the columns of generated prompts, and what was dropped, joined and renamed.
 
     Raises:
         BadInput: the file, a column or a value cannot be used; the message names the place and the cure.
@@ -93,6 +95,8 @@ def read_prompts(
         for key, column in table
         if key.endswith("_column") and column is not None
     }
+    rated = [scale for scale in SCALES if scale in asked]
+    asked |= {scale: rating_column(path, scale, asked[scale]) for scale in rated}
     place = Place(path, asked)
     cells = read_cells(path, asked)
     if cells.frame.is_empty():
@@ -115,6 +119,12 @@ def read_prompts(
     several = pl.col("emotion").drop_nulls().n_unique().over("folded") > 1
     contradictory = rows.filter(several & pl.col("emotion").is_not_null())
     rows = rows.with_columns(emotion=pl.when(~several).then("emotion"))
+    ratings = [
+        pl.Series(scale, read_ratings(path, asked[scale], rows["row"], rows[scale]), dtype=pl.Float64)
+        for scale in rated
+    ]
+    # Several ratings of one text are one observation of it: their mean.
+    averaged = rows.select("key").with_columns(ratings).with_columns(pl.col(rated).mean().over("key"))
     check_emotions(rows, place, emotions, contradictory.height)
     refuse_parted(rows, "group", "groups", place)
     refuse_parted(rows, "split", "splits", place)
@@ -129,6 +139,7 @@ def read_prompts(
         split=pl.col("split").fill_null(""),
         group=pl.Series(groups, dtype=pl.String),
         source=pl.lit(path.name),
+        **{scale: averaged[scale] for scale in rated},
     )
     copies = rows["key"].value_counts()["count"]
     kinds = frame["kind"]
@@ -143,17 +154,21 @@ def read_prompts(
         n_contradictory=contradictory.height,
         n_duplicates=rows.height - len(copies),
         n_merged_groups=int((copies > 1).sum()),
+        n_rated={asked[one.name]: len(one) - one.null_count() for one in ratings},
+        n_averaged=sum(int(((one - averaged[one.name]).abs() > 1e-9).sum()) for one in ratings),
         n_numbered=len(copies) - without_numbers(rows["key"]).n_unique(),
         labels_merged=merged_spellings(spellings),
         remarks=tuple(remarks(rows, contradictory, place)),
     )
-    return frame.select(COLUMNS), report
+    return frame.select(*COLUMNS, *rated), report
 
 
 def _tidy(role: str) -> "pl.Expr":
     """A column without blanks at its ends and without what cannot be seen; null where it says that nothing is there."""
     import polars as pl
 
+    if role in SCALES:  # what is no number is told as it stands
+        return pl.col(role)
     if role == "emotion":  # what its spellings mean is told, and depends on the labels that the study lists
         return pl.col(role).str.strip_chars()
     cell = pl.col(role).str.replace_all(INVISIBLE, "").str.strip_chars()

@@ -50,9 +50,13 @@ class Topic:
     """What the topic is about; given to every part."""
     absent: str = ""
     """What the reader is told was not measured where that is not there."""
+    labels: bool = True
+    """Speaks of labels, so there is nothing to say of ratings alone."""
 
     def section(self, subject: Subject) -> Section | None:
         """What there is to say on the topic; None where that is nothing."""
+        if self.labels and not subject.emotions:
+            return None
         values = [subject.get(need) for need in self.needs]
         missing = _first_missing(self.needs, values)
         if missing is not None:

@@ -22,6 +22,13 @@ class FeatureSettings(Frozen):
         description="firing rate over the mean rate of the other emotions, asked for on test and, for a feature "
         "to be tested at all, on train + val",
     )
+    min_correlation: float = Field(
+        default=0.05,
+        ge=0,
+        lt=1,
+        description="size of the rank correlation with a rating, asked for on test and, for a feature to be tested at all, "
+        "on train + val",
+    )
     min_firings: int = Field(
         default=5, ge=1, description="labelled train + val rows in which a feature must fire to be tested"
     )

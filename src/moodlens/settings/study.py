@@ -43,6 +43,14 @@ class Table(Frozen):
         description="column with train, val, test or held_out, or another usual name of these; empty cells are dealt",
     )
     id_column: str | None = Field(default=None, description="column with a unique id")
+    valence_column: str | None = Field(
+        default=None,
+        description="column with how pleasant the text is, a number in any range; an empty cell: not rated. `valence` also "
+        "finds the names that published norms use",
+    )
+    arousal_column: str | None = Field(
+        default=None, description="column with how exciting the text is; likewise, `arousal`"
+    )
     segments: bool = Field(
         default=False,
         description="one row for each sentence of a text, in one group (unlabelled texts in prompts.tables only; "
@@ -54,7 +62,16 @@ class Table(Frozen):
         # A caption that is sad as a whole has sentences that are not; its label would be wrong on them.
         if self.segments and self.emotion_column is not None:
             raise ValueError("segments: true is for unlabelled texts; leave out emotion_column or segments")
+        if self.segments and self.rated:
+            raise ValueError(
+                "segments: true is for texts without ratings; leave out their columns or segments"
+            )
         return self
+
+    @property
+    def rated(self) -> bool:
+        """Whether a column of ratings is named."""
+        return self.valence_column is not None or self.arousal_column is not None
 
 
 class PromptSettings(Frozen):
@@ -146,7 +163,8 @@ class Settings(Frozen):
         "nothing, of differences of training rows (untrained-rows) or random directions (untrained-random)",
     )
     emotions: tuple[str, ...] = Field(
-        default=("happy", "sad", "calm", "energetic"), description="the labels, in order"
+        default=("happy", "sad", "calm", "energetic"),
+        description="the labels, in order; none ([]) for a study of ratings alone",
     )
     prompts: PromptSettings = PromptSettings()
     encoder: EncoderSettings = EncoderSettings()
@@ -193,10 +211,33 @@ class Settings(Frozen):
     @field_validator("emotions")
     @classmethod
     def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not 2 <= len(value) <= 50 or len(set(value)) != len(value):
-            raise ValueError("give 2 to 50 different labels")
+        if (value and not 2 <= len(value) <= 50) or len(set(value)) != len(value):
+            raise ValueError("give 2 to 50 different labels, or none ([]) for a study of ratings alone")
         check_labels(value)
         return value
+
+    @model_validator(mode="after")
+    def _something_to_look_for(self) -> "Settings":
+        tables = self.prompts.tables
+        rated = any(table.rated for table in tables)
+        labels = self.prompts.generate or self.prompts.precomputed is not None
+        labels = labels or any(table.emotion_column is not None for table in tables)
+        if any(table.rated for table in self.transfer):
+            raise ValueError("transfer tables are judged by their labels; name ratings in prompts.tables")
+        if self.emotions:
+            if rated and not labels:
+                raise ValueError("no text has a label; set emotions: [] to study the ratings alone")
+        elif not rated:
+            raise ValueError(
+                "emotions: [] leaves nothing to look for; name a valence_column or arousal_column in prompts.tables"
+            )
+        elif labels:
+            raise ValueError(
+                "emotions: [] is for ratings alone; set prompts.generate to 0 and leave out emotion_column"
+            )
+        elif self.transfer:
+            raise ValueError("emotions: [] leaves no label to judge transfer tables by; leave them out")
+        return self
 
     @field_validator("sweep")
     @classmethod

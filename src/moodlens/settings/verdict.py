@@ -20,6 +20,11 @@ class VerdictSettings(Frozen):
     min_emotion_features: int = Field(
         default=50, ge=1, description="claimed features: of the core, and an emotion holds on test (count)"
     )
+    min_rated_features: int = Field(
+        default=5,
+        ge=1,
+        description="claimed features of each end of each rated scale, where texts carry ratings (count)",
+    )
     min_concept_features: int = Field(
         default=6, ge=1, description="claimed features of each emotion that hold a concept inside it (count)"
     )

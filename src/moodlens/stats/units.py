@@ -76,6 +76,17 @@ def exchangeable_units(
     return Units(of_row, labels[first], strata, np.bincount(of_row, minlength=len(first)))
 
 
+def groups_fired(fired: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """(d,) groups in which each feature fired, of ``fired (U, d)`` and ``strata (U,)`` of units.
+
+    The texts of a mixed group are units but one group.
+    """
+    whole = fired[strata == 0].sum(axis=0)
+    for stratum in np.unique(strata[strata > 0]):
+        whole = whole + fired[strata == stratum].any(axis=0)
+    return whole
+
+
 def draw_labels(units: Units, n: int, rng: np.random.Generator) -> np.ndarray:
     """Draw ``n`` labellings of the units. Returns (n, U), each row a permutation within every stratum."""
     dtype = np.int8 if units.labels.max(initial=0) < 128 else np.int64

@@ -1,6 +1,6 @@
 """The rows of a study: one object for what stands beside every embedding and every code."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from moodlens.core.errors import BadInput
 from moodlens.core.labels import NEUTRAL as NEUTRAL
+from moodlens.core.labels import SCALES as SCALES
 from moodlens.core.labels import UNKNOWN as UNKNOWN
 
 if TYPE_CHECKING:
@@ -41,8 +42,12 @@ class Rows:
     """(n,) str objects: what the emotion is about; "" where none is known."""
     copy: np.ndarray
     """(n,) int64 codes; rows of one code are copies of one text, and so one observation."""
+    valence: np.ndarray
+    """(n,) float64 ratings in any range; NaN where nobody rated the text."""
+    arousal: np.ndarray
+    """(n,) float64, likewise."""
     emotions: tuple[str, ...]
-    """Names of the labels, in order."""
+    """Names of the labels, in order; none in a study of ratings alone."""
 
     def __post_init__(self) -> None:
         n = len(self.label)
@@ -67,6 +72,7 @@ class Rows:
         texts: Any = None,
         concept: Any = None,
         copy: Any = None,
+        ratings: Mapping[str, Any] | None = None,
     ) -> "Rows":
         """Rows from arrays or single values: without groups each row is its own, kinds follow from the labels.
 
@@ -74,13 +80,14 @@ class Rows:
 
         Args:
             label: ``(n,)`` int.
-            emotions: names of the labels, at least two.
+            emotions: names of the labels, at least two; none in a study of ratings alone.
             group: ``(n,)`` of any type, or None.
             split: ``(n,)`` str, or one for all.
             kind: ``(n,)`` str, or None: plain, neutral, or unlabelled where the label is unknown.
             texts: ``(n,)`` str, or None: empty texts.
             concept: ``(n,)`` str or None, or None: no row has one.
             copy: ``(n,)`` of any type, or None: no row is a copy of another.
+            ratings: scale -> ``(n,)`` numbers, NaN where there is none; a scale that is absent has none.
         """
         label = np.asarray(label, dtype=np.int64)
         n = len(label)
@@ -96,6 +103,10 @@ class Rows:
             kind=kind,
             concept=np.array([""] * n if concept is None else [one or "" for one in concept], dtype=object),
             copy=_codes(copy, n),
+            **{
+                scale: np.asarray((ratings or {}).get(scale, np.full(n, np.nan)), dtype=np.float64)
+                for scale in SCALES
+            },
             emotions=tuple(emotions),
         )
 
@@ -105,6 +116,8 @@ class Rows:
 
         An emotion that is not among ``emotions`` is unknown. Copies are those of :mod:`moodlens.prompts.copies`.
         """
+        import polars as pl
+
         from moodlens.prompts.copies import copy_keys
 
         index = {emotion: i for i, emotion in enumerate(emotions)}
@@ -122,6 +135,11 @@ class Rows:
             texts=frame["text"].to_list(),
             concept=frame["concept"].to_list() if "concept" in frame.columns else None,
             copy=copy_keys(frame["text"]).to_numpy().astype(str),
+            ratings={
+                scale: frame[scale].cast(pl.Float64).fill_null(np.nan).to_numpy()
+                for scale in SCALES
+                if scale in frame.columns
+            },
         )
 
     def __len__(self) -> int:
@@ -161,6 +179,15 @@ class Rows:
         """Numbers of the plain rows in ``splits`` (none: all) that hold an emotion."""
         rows = self.where(*splits)
         return rows[self.label[rows] >= 0]
+
+    def rating(self, scale: str) -> np.ndarray:
+        """(n,) float64 ratings on one of :data:`SCALES`; NaN where there is none."""
+        return getattr(self, scale)
+
+    def rated(self, scale: str, *splits: str) -> np.ndarray:
+        """Numbers of the rows in ``splits`` (none: all) that are rated on ``scale``, labelled or not."""
+        rows = self.where(*splits, kinds=None)
+        return rows[np.isfinite(self.rating(scale)[rows])]
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {(self.label == i).sum()}" for i, name in enumerate(self.emotions))

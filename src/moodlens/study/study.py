@@ -145,7 +145,7 @@ class Study:
         Raises:
             BadInput: it is missing or damaged; the line names the verb that makes it anew.
         """
-        return self.cached(record.file, record.stage, lambda: record.read(self.path))
+        return self.cached(record.file, record.stage, lambda: self._read(record))
 
     def table(self, schema: TableSchema) -> "pl.DataFrame":
         """The table of a stage.
@@ -153,7 +153,20 @@ class Study:
         Raises:
             BadInput: it is missing or damaged; the line names the verb that makes it anew.
         """
-        return self.cached(schema.file, schema.stage, lambda: schema.read(self.path))
+        return self.cached(schema.file, schema.stage, lambda: self._read(schema))
+
+    def _read(self, what: Any) -> Any:
+        if not (self.path / what.file).is_file() and what.stage != "prompts" and not self._has_labels():
+            raise BadInput(
+                f"{self.path}: no text of this study has a label, so there is no {what.file}; see its report, or moodlens "
+                f"ratings {self.path}"
+            )
+        return what.read(self.path)
+
+    def _has_labels(self) -> bool:
+        if not (self.path / Prompts.file).is_file():
+            return True  # what is missing is told by its own name
+        return bool(Prompts.read(self.path).emotions)
 
     def write(self, record: Record) -> str:
         """Write a stage's record; returns its path in the folder."""
@@ -292,7 +305,7 @@ class Study:
         from moodlens.study.records.selection import SELECTION
 
         def joined() -> "pl.DataFrame":
-            frame, states = SELECTION.read(self.path), read_states(self.path)
+            frame, states = self._read(SELECTION), read_states(self.path)
             for schema in (CONCEPTS, NAMES, CAUSAL):
                 readable = self._readable is None or schema.stage in self._readable
                 if readable and standing(self.path, schema.stage, states, self._keys).state == "done":

@@ -179,6 +179,7 @@ CRITERIA = (
         "reconstruction",
         "Reconstruction",
         must=True,
+        labels=False,
         unit="explained variance",
         stage="train",
         threshold=lambda s, m: f"held-out explained variance >= {s.min_explained_variance:g}",
@@ -191,6 +192,7 @@ CRITERIA = (
         "sparsity",
         "Sparsity",
         must=True,
+        labels=False,
         unit="share",
         stage="train",
         threshold=lambda s, m: (
@@ -254,6 +256,7 @@ CRITERIA = (
         "stability",
         "Stability",
         must=True,
+        labels=False,
         unit="share",
         stage="stability",
         threshold=lambda s, m: (

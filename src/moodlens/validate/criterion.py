@@ -12,6 +12,7 @@ from moodlens.study.records.concepts import Concepts
 from moodlens.study.records.estimates import Ci
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Pairs
+from moodlens.study.records.ratings import Ratings
 from moodlens.study.records.sae import Core, Reconstruction
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.stability import Agreement
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 NO_FEATURE = "no feature is claimed"
+NO_LABELS = "no text has a label"
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Measured:
     """Everything the criteria read; None was not measured."""
 
     emotions: tuple[str, ...]
+    """None in a study of ratings alone."""
     reconstruction: Reconstruction | None = None
     core: Core | None = None
     selection: Selection | None = None
@@ -44,10 +47,15 @@ class Measured:
     transfer: Transfer | None = None
     pairs: Pairs | None = None
     untrained: Untrained | None = None
+    ratings: Ratings | None = None
+    rated: np.ndarray | None = None
+    """(d,) bool, features that may be claimed and go with a rating."""
 
     @property
     def strong(self) -> np.ndarray | None:
-        """(d_sae,) bool, claimed features."""
+        """(d_sae,) bool, claimed features; in a study of ratings alone, those that go with one."""
+        if not self.emotions:
+            return self.rated
         return None if self.features is None else self.features["emotion_feature"].to_numpy().astype(bool)
 
     def column(self, name: str) -> np.ndarray | None:
@@ -108,7 +116,7 @@ class Criterion:
     id: str
     label: str
     must: bool
-    """Decides go or no-go; the others strengthen the findings."""
+    """Decides go or no-go; the others strengthen the findings, or decide where there are no labels."""
     unit: Literal["share", "count", "AUROC", "explained variance", "percentile"]
     stage: str
     """The verb that measures it."""
@@ -117,6 +125,8 @@ class Criterion:
     """None: not measured; a text: why it cannot be asked of this study."""
     advice: str
     """What to do when it fails."""
+    labels: bool = True
+    """Asks of labels, so it cannot be asked of ratings alone."""
 
 
 def controls(given: Mapping[str, float | None]) -> tuple[Control, ...]:
@@ -163,6 +173,7 @@ def fewest(
     *,
     also: bool = True,
     more: str = "",
+    over: str = "the emotions",
 ) -> Reading:
     """Counts of every emotion: the smallest must reach ``bar`` and lie beyond the controls.
 
@@ -173,8 +184,9 @@ def fewest(
         bar: the threshold.
         also: whether what else the threshold asks for is met.
         more: further words of the note.
+        over: what ``emotions`` are.
     """
-    note = "fewest over the emotions: " + ", ".join(f"{e} {per.get(e, 0)}" for e in emotions) + more
+    note = f"fewest over {over}: " + ", ".join(f"{e} {per.get(e, 0)}" for e in emotions) + more
     value = min(per.get(e, 0) for e in emotions)
     return at_least(bar, value, given, met=value >= bar and also, note=note)
 

@@ -1,9 +1,20 @@
 """The criteria that decide nothing and strengthen what was found: nice to have."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from moodlens.settings.verdict import VerdictSettings
-from moodlens.validate.criterion import NO_FEATURE, Criterion, Measured, Reading, at_least, controls, percent
+from moodlens.validate.criterion import (
+    NO_FEATURE,
+    Criterion,
+    Measured,
+    Reading,
+    at_least,
+    controls,
+    fewest,
+    percent,
+)
 from moodlens.validate.stability import StableFeatures
 
 
@@ -152,7 +163,41 @@ def _dead_features(m: Measured, s: VerdictSettings) -> Reading | None:
     return Reading(dead, chance, dead < s.max_dead_share, note="silent on every training row")
 
 
+def _ratings(m: Measured, s: VerdictSettings) -> Reading | str | None:
+    if m.ratings is None:
+        return None
+    if not m.ratings.asked:
+        return "no text carries a rating"
+    untrained = m.ratings.consensus or m.ratings.alone
+    chance: dict[str, float | None] = {"ratings dealt anew, 95th percentile": m.ratings.shuffled_pole_p95}
+    chance |= {
+        f"{kind.replace('-', ' ')} dictionaries": max(claims.per_pole.values())
+        for kind, claims in untrained.items()
+    }
+    per = m.ratings.claims.per_pole
+    judges = ", ".join(f"{name} {scale.n_groups_test}" for name, scale in m.ratings.scales.items())
+    more = f"; test groups: {judges}; {m.ratings.rule}"
+    reading = fewest(per, chance, tuple(per), s.min_rated_features, more=more, over="the ends of the scales")
+    if not m.emotions and m.core is not None and m.core.remark is not None:  # why there is no core
+        return replace(reading, advice=f"No core: {m.core.remark}.")
+    return reading
+
+
 STRENGTHS = (
+    Criterion(
+        "ratings",
+        "Ratings",
+        must=False,
+        labels=False,
+        unit="count",
+        stage="ratings",
+        threshold=lambda s, m: (
+            f">= {s.min_rated_features} claimed features that go with each end of each rated scale on test"
+        ),
+        read=_ratings,
+        advice="Too few features go with people's ratings on test groups: rate more texts (the test counts groups), or more "
+        "that differ; see how much a dense reading of the embeddings reaches.",
+    ),
     Criterion(
         "monosemanticity",
         "Monosemanticity",
@@ -167,6 +212,7 @@ STRENGTHS = (
         "bootstrap",
         "Bootstrap stability",
         must=False,
+        labels=False,
         unit="share",
         stage="stability",
         threshold=lambda s, m: (
@@ -239,6 +285,7 @@ STRENGTHS = (
         "dead_features",
         "Dead features",
         must=False,
+        labels=False,
         unit="share",
         stage="train",
         threshold=lambda s, m: f"< {percent(s.max_dead_share)} of features never fire",

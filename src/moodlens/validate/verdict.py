@@ -10,7 +10,7 @@ Thresholds are settings, frozen before anything is measured.
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.verdict import JudgedCriterion, Verdict
 from moodlens.validate.criteria import CRITERIA
-from moodlens.validate.criterion import Criterion, Measured
+from moodlens.validate.criterion import NO_LABELS, Criterion, Measured
 from moodlens.validate.roadmap import roadmap
 
 
@@ -30,8 +30,8 @@ def judge(sae: str, measured: Measured, settings: VerdictSettings | None = None)
     must = [c for c in criteria if c.must]
     asked = [c for c in must if c.state != "not asked"]
     return Verdict(
-        # Without features that hold an emotion there is nothing to go on with, whatever else passes.
-        go=all(c.passed for c in asked) and any(c.id == "selectivity" for c in asked),
+        # Without features that hold an emotion or a rating there is nothing to go on with, whatever else passes.
+        go=all(c.passed for c in asked) and any(c.id in ("selectivity", "ratings") for c in asked),
         left_out=tuple(f"{c.label.lower()}: {c.note}" for c in must if c.state == "not asked"),
         sae=sae,
         criteria=criteria,
@@ -43,7 +43,10 @@ def judge(sae: str, measured: Measured, settings: VerdictSettings | None = None)
 def _judged(criterion: Criterion, measured: Measured, settings: VerdictSettings) -> JudgedCriterion:
     head = {name: getattr(criterion, name) for name in ("id", "label", "must", "unit", "stage")}
     head["threshold"] = criterion.threshold(settings, measured)
-    reading = criterion.read(measured, settings)
+    # Ratings are what a study without labels is about; beside labels they are one more finding.
+    head["must"] = criterion.must or (criterion.id == "ratings" and not measured.emotions)
+    asked = bool(measured.emotions) or not criterion.labels
+    reading = criterion.read(measured, settings) if asked else NO_LABELS
     if reading is None or isinstance(reading, str):
         missing = {"value": None, "ci": None, "controls": (), "passed": False, "uninformative": False}
         return JudgedCriterion(

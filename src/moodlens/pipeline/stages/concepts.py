@@ -39,6 +39,7 @@ def concepts_summary(study: Study) -> Summary:
     needs=("features", "stability", "train", "embed", "prompts"),
     section=lambda s: FeaturesSection(features=s.features),
     summary=concepts_summary,
+    labels=True,
 )
 def concepts(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
     """Judge claimed features among the texts of their own emotion -> concepts.parquet, concepts.json."""

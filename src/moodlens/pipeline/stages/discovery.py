@@ -19,6 +19,7 @@ from moodlens.settings.study import EncoderSettings
 from moodlens.settings.validation import StabilitySettings
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import NAMES, WORDS, Names
+from moodlens.study.records.ratings import RATINGS
 from moodlens.study.records.sae import Core
 from moodlens.study.records.selection import SELECTION, Selection
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
@@ -54,6 +55,13 @@ def judging_rows(study: Study) -> np.ndarray:
     return rows[:: max(1, len(rows) // JUDGES)]
 
 
+def claimed_by_rating(study: Study) -> np.ndarray:
+    """(d_sae,) bool, features that go with a rating on any scale."""
+    rated = np.zeros(study.sae().d_sae, dtype=bool)
+    rated[study.table(RATINGS).filter("rated_feature")["feature"].to_numpy()] = True
+    return rated
+
+
 def stability_summary(study: Study) -> Summary:
     """How many features come back: the claimed ones, once they are chosen, and all that may be claimed."""
     from moodlens.validate.stability import StableFeatures
@@ -62,7 +70,10 @@ def stability_summary(study: Study) -> Summary:
     alive = frame.filter(pl.col("alive"))
     claimed = None
     try:
-        strong = study.require("features").table(SELECTION)["emotion_feature"].to_numpy()
+        if study.emotions:
+            strong = study.require("features").table(SELECTION)["emotion_feature"].to_numpy()
+        else:
+            strong = claimed_by_rating(study.require("ratings"))
         claimed = StableFeatures.of(frame, stability, strong)
     except BadInput:  # not chosen yet, or from other pipelines
         pass
@@ -84,7 +95,11 @@ def stability_summary(study: Study) -> Summary:
         "null_cosine_p95": stability.null_cosine_p95,
         "mean_correlation": float(alive["correlation"].mean() or 0),  # type: ignore[arg-type]
     }
-    head = ["claimed features are not chosen yet: moodlens features DIR"] if claimed is None else []
+    head = (
+        [f"claimed features are not chosen yet: moodlens {'features' if study.emotions else 'ratings'} DIR"]
+        if claimed is None
+        else []
+    )
     return value, [*head, *describe(value)]
 
 
@@ -158,6 +173,7 @@ def features_summary(study: Study) -> Summary:
     needs=("stability", "train", "embed", "prompts"),
     section=lambda s: FeaturesSection(features=s.features),
     summary=features_summary,
+    labels=True,
 )
 def features(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
     """Choose on train + val, judge on test, gather families -> selection.parquet, selection.json, families.json."""
@@ -208,6 +224,7 @@ def agreement_summary(study: Study) -> Summary:
     needs=("features", "train", "embed", "prompts"),
     section=lambda s: FeaturesSection(features=s.features),
     summary=agreement_summary,
+    labels=True,
 )
 def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> Iterable[str]:
     """Find the families of the other pipelines by the same rule, and compare -> agreement.json.
@@ -280,6 +297,7 @@ def names_summary(study: Study) -> Summary:
         precomputed=s.prompts.precomputed is not None,
     ),
     summary=names_summary,
+    labels=True,
 )
 def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[str]:
     """Name the emotion features and test the names on unseen text -> names.parquet, names.json, words.parquet."""

@@ -21,7 +21,7 @@ from moodlens.settings.validation import Phase0Settings
 from moodlens.stats.equal import equal_rows, nearly_constant, parted_rows
 from moodlens.study.records.embed import Embeddings
 from moodlens.study.records.phase0 import Phase0
-from moodlens.study.rows import UNKNOWN, Rows
+from moodlens.study.rows import SCALES, UNKNOWN, Rows
 from moodlens.study.state import WORK
 from moodlens.study.study import Study
 
@@ -125,12 +125,12 @@ def _check_distinct(study: Study, x: np.ndarray, equal: np.ndarray) -> None:
             f"{where}: all {len(x)} rows are equal to rounding, so nothing can be found in them: does the encoder know "
             f"the words of {rows.texts[0][:60]!r}?"
         )
-    labelled = rows.labelled()
-    parted = labelled[parted_rows(equal[labelled], rows.group[labelled])]
+    judged = np.union1d(rows.labelled(), np.concatenate([rows.rated(scale) for scale in SCALES]))
+    parted = judged[parted_rows(equal[judged], rows.group[judged])]
     if len(parted):
         a, b = (int(row) for row in parted[:2])
         raise BadInput(
-            f"{where}: {len(parted)} labelled texts have the same embedding as a text of another group, such as rows {a} "
+            f"{where}: {len(parted)} {'labelled' if rows.emotions else 'rated'} texts have the same embedding as a text of another group, such as rows {a} "
             f"and {b} ({rows.texts[a][:60]!r}, {rows.texts[b][:60]!r}): the encoder cannot tell them apart; give them one "
             "group or drop them"
         )
@@ -183,6 +183,7 @@ def _short(value: Mapping[str, object]) -> dict[str, object]:
     needs=("embed", "prompts"),
     section=lambda s: s.validation.phase0,
     summary=probe_summary,
+    labels=True,
 )
 def probe(study: Study, settings: Phase0Settings, progress: Progress) -> Iterable[str]:
     """Phase 0 over every plain labelled row -> phase0.json."""

@@ -79,6 +79,7 @@ def causal_summary(study: Study) -> Summary:
     needs=("features", "stability", "train", "embed", "prompts"),
     section=lambda s: s.validation.causal,
     summary=causal_summary,
+    labels=True,
 )
 def causal(study: Study, settings: CausalSettings, progress: Progress) -> Iterable[str]:
     """Clamp, transplant and keep features -> interventions.parquet, causal.parquet, causal.json."""
@@ -121,6 +122,7 @@ def pairs_summary(study: Study) -> Summary:
     needs=("features", "stability", "train", "embed", "prompts"),
     section=lambda s: s.validation.pairs,
     summary=pairs_summary,
+    labels=True,
 )
 def pairs(study: Study, settings: PairSettings, progress: Progress) -> Iterable[str]:
     """Families added in pairs, and correlations of pairs of features -> pairs.json, which the verdict reads."""
@@ -165,6 +167,7 @@ def metrics_summary(study: Study) -> Summary:
     needs=("train", "embed", "prompts"),
     section=lambda s: s.validation.metrics,
     summary=metrics_summary,
+    labels=True,
 )
 def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Iterable[str]:
     """The field's own metrics of the SAE, of its core and of an untrained dictionary -> metrics.json."""
@@ -216,6 +219,7 @@ def transfer_summary(study: Study) -> Summary:
     ),
     inputs=_tables,
     summary=transfer_summary,
+    labels=True,
 )
 def transfer(study: Study, settings: TransferSection, progress: Progress) -> Iterable[str]:
     """Held-out words and templates, negations and mixtures, the user's labelled texts -> transfer.json."""

@@ -1,17 +1,21 @@
 """The last stages: the verdict over everything, and the report."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
+from moodlens.pipeline.stages.discovery import claimed_by_rating
+from moodlens.pipeline.stages.ratings import ratings_line
 from moodlens.settings.study import Settings
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.causal import Causal
 from moodlens.study.records.concepts import Concepts
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Pairs
+from moodlens.study.records.ratings import Ratings
 from moodlens.study.records.sae import Core, Reconstruction
 from moodlens.study.records.selection import Selection
 from moodlens.study.records.stability import STABILITY, Agreement, Stability
@@ -21,7 +25,7 @@ from moodlens.study.records.verdict import FEATURES, Verdict
 from moodlens.study.study import MAIN, Study
 
 MEASURED = (
-    "probe", "names", "causal", "transfer", "agreement", "pairs", "concepts", "untrained", "features", "stability", "train",
+    "probe", "names", "causal", "transfer", "agreement", "pairs", "concepts", "untrained", "ratings", "features", "stability", "train",
 )  # fmt: skip
 """What the verdict reads."""
 
@@ -75,17 +79,25 @@ def verdict(study: Study, settings: VerdictSettings, progress: Progress) -> Iter
     from moodlens.validate.stability import Reappearance
     from moodlens.validate.verdict import judge
 
-    features = study.features
+    emotions = study.emotions
     measured = Measured(
-        study.emotions,
+        emotions,
         reconstruction=study.read(Reconstruction),
         core=study.read(Core),
+        stability=Reappearance(study.table(STABILITY), study.read(Stability)),
+        ratings=study.read(Ratings),
+        rated=claimed_by_rating(study),
+    )
+    if not emotions:
+        return [study.write(judge(MAIN, measured, settings))]
+    features = study.features
+    measured = replace(
+        measured,
         selection=study.read(Selection),
         features=features,
         concepts=study.read(Concepts),
         names=study.read(Names),
         causal=study.read(Causal),
-        stability=Reappearance(study.table(STABILITY), study.read(Stability)),
         agreement=study.read(Agreement),
         transfer=study.read(Transfer),
         pairs=study.read(Pairs),
@@ -106,9 +118,11 @@ def run_summary(study: Study) -> Summary:
         "seconds": seconds | {"total": study.elapsed},
     }
     times = ", ".join(f"{name} {took:.0f}" for name, took in seconds.items() if took >= 0.5)
+    ratings = study.read(Ratings)
     lines = [
         *verdict_lines(study, verdict),
         "",
+        *([ratings_line(ratings)] if ratings.asked else []),
         f"report:  {study.path / 'report.html'}",
         f"seconds: {study.elapsed:.0f} ({times})",
     ]

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from moodlens.core.errors import BadInput
+from moodlens.core.labels import SCALES
 from moodlens.core.lines import table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
@@ -79,12 +80,14 @@ def prompts(study: Study, section: PromptsSection, progress: Progress) -> Iterab
         frame, reports = _texts(section)
     else:
         frame = _precomputed_prompts(section)
-    missing = [name for name in PROMPTS.columns if name not in frame.columns]
-    frame = frame.with_columns(pl.lit(None, pl.String).alias(name) for name in missing)
+    types = PROMPTS.dtypes()
+    frame = frame.with_columns(
+        pl.lit(None, dtype).alias(name) for name, dtype in types.items() if name not in frame.columns
+    )
     given = frame["split"]
     frame = assign_splits(frame, fractions=section.prompts.fractions, seed=section.seed)
     if section.control == "shuffle-labels":
-        frame = shuffle_labels(frame, seed=section.seed)
+        frame = shuffle_ratings(shuffle_labels(frame, seed=section.seed), seed=section.seed)
     frame = frame.select(*PROMPTS.columns)
     record = Prompts(
         emotions=section.emotions,
@@ -180,20 +183,32 @@ def shuffle_labels(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     the texts within a group of several. The result looks like a study and holds no emotion: whatever is found in it is an
     artefact.
     """
+    return _dealt(frame, "emotion", ("emotion", "concept"), np.random.default_rng([seed, 0x5FFE]))
+
+
+def shuffle_ratings(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+    """Deal the ratings of each scale anew among what may be exchanged in each split, as :func:`shuffle_labels` does."""
+    for number, scale in enumerate(SCALES):
+        frame = _dealt(frame, scale, (scale,), np.random.default_rng([seed, 0x5FFE, number]))
+    return frame
+
+
+def _dealt(frame: pl.DataFrame, by: str, names: tuple[str, ...], rng: np.random.Generator) -> pl.DataFrame:
+    """The frame with ``names`` dealt anew among the exchangeable units of the values of ``by``, split by split."""
     from moodlens.prompts.copies import copy_keys
     from moodlens.stats.units import dense_codes, exchangeable_units, permuted_units
 
-    rng = np.random.default_rng([seed, 0x5FFE])
-    names = ["emotion", "concept"]
     key = copy_keys(frame["text"])
-    labelled = frame.with_row_index("row").with_columns(copy=key).filter(pl.col("emotion").is_not_null())
+    known = frame.with_row_index("row").with_columns(copy=key).filter(pl.col(by).is_not_null())
     new = {name: frame[name].to_list() for name in names}
-    for part in labelled.sort("row").partition_by("split", maintain_order=True):
-        columns = (part[name].to_numpy().astype(str) for name in ("emotion", "group", "copy"))
+    for part in known.sort("row").partition_by("split", maintain_order=True):
+        columns = (part[name].cast(pl.String).to_numpy().astype(str) for name in (by, "group", "copy"))
         units = exchangeable_units(*(dense_codes(column)[0] for column in columns))
         first = np.unique(units.of_row, return_index=True)[1]
         dealt = first[permuted_units(units, rng)][units.of_row]
         for name in names:
             for row, value in zip(part["row"], part[name].gather(dealt), strict=True):
                 new[name][row] = value
-    return frame.with_columns(pl.Series(name, values, dtype=pl.String) for name, values in new.items())
+    return frame.with_columns(
+        pl.Series(name, values, dtype=frame.schema[name]) for name, values in new.items()
+    )

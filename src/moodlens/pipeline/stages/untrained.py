@@ -1,7 +1,7 @@
 """The stage of the controls that learned nothing: untrained dictionaries through the whole pipeline."""
 
 from collections.abc import Iterable
-from functools import partial
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -19,6 +19,10 @@ from moodlens.study.records.sae import Core
 from moodlens.study.records.selection import SELECTION, Selection
 from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.study import Study
+
+if TYPE_CHECKING:
+    from moodlens.sae.model import SAE
+    from moodlens.sae.untrained import Untrained as Kind
 
 ALONE = 2
 """Number, among the untrained pipelines, of the dictionary that controls the causes of the others."""
@@ -62,6 +66,25 @@ def untrained_summary(study: Study) -> Summary:
     return untrained.model_dump(), [*table(head, rows), "", note]
 
 
+def untrained_consensus(
+    study: Study, kind: "Kind", settings: CoreSettings, pipeline: int = 0
+) -> "SAE | None":
+    """What dictionaries that learned nothing agree on, as many and as large as the study's members; None: no core."""
+    from moodlens.sae.cores import UNTRAINED, derived, untrained_core
+
+    core = study.read(Core)
+    if not (core.members and core.member_size and core.member_active):
+        return None
+    size, active = core.member_size, core.member_active
+    seeds = [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)]
+
+    def make() -> "SAE":
+        train = study.x[study.rows.where("train", kinds=None)]
+        return untrained_core(kind, train, seeds, settings=settings, d_sae=size, active=active)
+
+    return study.cached(f"untrained consensus {kind} {pipeline}", "train", make)
+
+
 @stage(
     "untrained",
     needs=("features", "stability", "train", "embed", "prompts"),
@@ -73,10 +96,11 @@ def untrained_summary(study: Study) -> Summary:
         stability=s.validation.stability,
     ),
     summary=untrained_summary,
+    labels=True,
 )
 def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> Iterable[str]:
     """Untrained dictionaries through consensus, choosing, names, causes and stability -> untrained.json."""
-    from moodlens.sae.cores import UNTRAINED, derived, untrained_core
+    from moodlens.sae.cores import UNTRAINED, derived
     from moodlens.sae.untrained import KINDS
     from moodlens.validate.untrained import Rules, claims_alone, claims_of_core
 
@@ -96,26 +120,20 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
         free,
         untrained_coded(study, "rows", derived(study.seed, UNTRAINED, ALONE)),
     )
-    train = x[rows.where("train", kinds=None)]
     consensus, alone = {}, {}
     for done, kind in enumerate(KINDS):
         progress("untrained dictionaries", 2 * done, 2 * len(KINDS))
         name = f"untrained-{kind}"
-        if core.members and core.member_size and core.member_active:
-            find = partial(
-                untrained_core,
-                kind,
-                train,
-                settings=settings.core,
-                d_sae=core.member_size,
-                active=core.member_active,
-            )
-            first, second = (
-                [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)]
-                for pipeline in range(2)
-            )
+        found = untrained_consensus(study, kind, settings.core)
+        if found is not None:
             consensus[name] = claims_of_core(
-                find(first), lambda find=find, seeds=second: [find(seeds)], x, rules, seed=study.seed
+                found,
+                lambda kind=kind: (
+                    [other] if (other := untrained_consensus(study, kind, settings.core, 1)) else []
+                ),
+                x,
+                rules,
+                seed=study.seed,
             )
         progress("untrained dictionaries", 2 * done + 1, 2 * len(KINDS))
         alone[name] = claims_alone(untrained_coded(study, kind), counts.per_emotion, rules, seed=study.seed)

@@ -13,6 +13,7 @@ from moodlens.report.topics.names import NAMES
 from moodlens.report.topics.opening import NEXT_STEPS, VERDICT
 from moodlens.report.topics.pairs import PAIRS
 from moodlens.report.topics.phase0 import PHASE0
+from moodlens.report.topics.ratings import RATINGS_TOPIC as RATINGS
 from moodlens.report.topics.stability import STABILITY
 from moodlens.report.topics.steering import STEERING
 from moodlens.report.topics.texts import TEXTS
@@ -25,6 +26,7 @@ TOPICS: tuple[Topic, ...] = (
     DICTIONARY,
     SWEEPS,
     FEATURES,
+    RATINGS,
     CONCEPTS,
     NAMES,
     CONTROLS,

@@ -304,6 +304,7 @@ DICTIONARY = Topic(
     (shape, core, reconstruction, training),
     needs=(SAE_MAIN,),
     absent="the sparse autoencoder",
+    labels=False,
 )
 SWEEPS = Topic(
     "sweep",
@@ -311,4 +312,5 @@ SWEEPS = Topic(
     (pareto_front, sweep),
     needs=(SWEEP, Sweep),
     absent="a sweep over settings",
+    labels=False,
 )

@@ -146,6 +146,14 @@ def formulas(subject: Subject) -> Blocks:
         "chosen on train and validation texts, judged on test words and scenes, concepts permuted over groups.",
     )
     yield Method(
+        "Ratings",
+        "",
+        "",
+        "Where texts carry ratings: Spearman's rank correlation of a feature's activation with the rating; its sign is chosen on "
+        "train and validation texts, judged on test texts by permuting ratings over groups, one-sided.",
+        "Spearman 1904",
+    )
+    yield Method(
         "Intervention",
         _row(
             _i("x"), _o("′"), _o("="), _i("x"), _o("+"), _i("dec"), _o("("), _i("h"), _o("′"), _o(")"), _o("−"),
@@ -206,5 +214,5 @@ def reproducibility(subject: Subject) -> Blocks:
     yield Listing(visible(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).rstrip()), "yaml")
 
 
-METHODS = Topic("methods", "Methods", (formulas,))
-REPRODUCIBILITY = Topic("reproducibility", "Reproducibility", (reproducibility,))
+METHODS = Topic("methods", "Methods", (formulas,), labels=False)
+REPRODUCIBILITY = Topic("reproducibility", "Reproducibility", (reproducibility,), labels=False)

@@ -176,5 +176,5 @@ def next_steps(subject: Subject) -> Blocks:
     )
 
 
-VERDICT = Topic("verdict", "Verdict", (criteria,), needs=(Verdict,), absent="the verdict")
-NEXT_STEPS = Topic("next", "What to do next", (next_steps,))
+VERDICT = Topic("verdict", "Verdict", (criteria,), needs=(Verdict,), absent="the verdict", labels=False)
+NEXT_STEPS = Topic("next", "What to do next", (next_steps,), labels=False)

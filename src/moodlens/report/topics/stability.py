@@ -105,4 +105,5 @@ STABILITY = Topic(
     (verdict_says("stability", "bootstrap"), reappearance, agreement),
     needs=(Stability, STABILITY),
     absent="stability over pipelines",
+    labels=False,
 )

@@ -53,4 +53,4 @@ def _remarks(*lines: str) -> Blocks:
         yield Bullets(tuple(f"{cut(line, 1000)}." for line in lines))
 
 
-TEXTS = Topic("texts", "Texts", (counts, reading, embedding), needs=(ROWS,), absent="the texts")
+TEXTS = Topic("texts", "Texts", (counts, reading, embedding), needs=(ROWS,), absent="the texts", labels=False)

@@ -47,5 +47,11 @@ PROMPTS = TableSchema(
             "id of the same prompt without its emotion; of a denied one: of the prompt that says it",
         ),
         "source": Column("String", "", "`grammar`, or the table's file name"),
+        "valence": Column(
+            "Float64",
+            "rating",
+            "how pleasant people find it, in the table's own range; null where nobody rated it",
+        ),
+        "arousal": Column("Float64", "rating", "how exciting people find it; likewise"),
     },
 )

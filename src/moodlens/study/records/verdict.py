@@ -66,7 +66,9 @@ class Verdict(Record):
     file: ClassVar[str] = "verdict.json"
     stage: ClassVar[str] = "verdict"
 
-    go: bool = Field(description="each criterion with `must` that was asked passed, selectivity among them")
+    go: bool = Field(
+        description="each criterion with `must` that was asked passed, selectivity (or, without labels, ratings) among them"
+    )
     left_out: tuple[str, ...] = Field(description="must-criteria that could not be asked, and why")
     sae: str = Field(description="which SAE was judged")
     criteria: tuple[JudgedCriterion, ...]
