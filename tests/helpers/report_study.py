@@ -11,6 +11,7 @@ import yaml
 from moodlens.embed import EmbeddingStore
 from moodlens.features import select_features
 from moodlens.features.families import gather_families
+from moodlens.features.ratings import rated_features, rule
 from moodlens.report.document import Report
 from moodlens.report.subject import Subject
 from moodlens.report.write import compose
@@ -23,12 +24,13 @@ from moodlens.study.records.concepts import ConceptCount, Concepts, EmotionConce
 from moodlens.study.records.names import Names
 from moodlens.study.records.pairs import Compositionality, FamilyPair, Orthogonality, Pairs
 from moodlens.study.records.prompts import PROMPTS, Prompts
+from moodlens.study.records.ratings import RATINGS, RatedClaims, Ratings
 from moodlens.study.records.sae import SWEEP, Core, Reconstruction, Sweep
 from moodlens.study.records.stability import STABILITY, Agreement, FamilyAgreement, Stability
 from moodlens.study.records.transfer import Transfer
 from moodlens.study.records.untrained import Claims, Untrained
 from moodlens.study.records.verdict import FEATURES
-from moodlens.study.rows import Rows
+from moodlens.study.rows import SCALES, Rows
 from moodlens.study.study import Study
 from moodlens.validate.criterion import Measured
 from moodlens.validate.phase0 import phase0
@@ -93,6 +95,18 @@ def history(rng: np.random.Generator, epochs: int = 12) -> list[Epoch]:
     return out
 
 
+def write_ratings(folder: Path, codes: np.ndarray, rows: Rows, settings: Settings) -> None:
+    """What goes with the ratings of the rows, and nothing of what untrained dictionaries would claim."""
+    judged = rated_features(codes, rows, settings.features, seed=0, x=codes)
+    none = RatedClaims(n_features=0, n_rated=0, per_pole=dict.fromkeys(judged.claims.per_pole, 0))
+    kinds = dict.fromkeys(("untrained-rows", "untrained-random"), none)
+    RATINGS.write(folder, judged.table)
+    Ratings(
+        asked=True, scales=judged.scales, claims=judged.claims, shuffled=judged.shuffled, shuffled_pole_p95=1.0,
+        consensus=kinds, alone=kinds, n_permutations=200, rule=rule(settings.features),
+    ).write(folder)  # fmt: skip
+
+
 def make_study(
     folder: Path, emotions: tuple[str, ...] = FOUR, *, d_in: int = 16, groups: int = 14, **changes: Any
 ) -> Path:
@@ -131,6 +145,8 @@ def make_study(
     provenance = {"python": "3.11", "moodlens": "0.1.0", "torch": "2.13.0"}
     values = settings.model_dump(mode="json") | {"provenance": provenance}
     (folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    rated = {scale: 5 + 2 * (labels == i) + rng.normal(size=len(labels)) for i, scale in enumerate(SCALES)}
+    prompts = prompts.with_columns(pl.Series(scale, values) for scale, values in rated.items())
     PROMPTS.write(folder, prompts)
     Prompts(
         emotions=emotions, seed=0, control="none", n=prompts.height, n_groups=int(group.max()) + 1, tables=(),
@@ -194,6 +210,7 @@ def make_study(
     ]
     FEATURES.write(folder, table.with_columns(absent))
     chosen.summary.write(folder)
+    write_ratings(folder, codes, rows_of, settings)
     INTERVENTIONS.write(folder, interventions(rng, emotions))
     stable = Reappearance(
         stability_table(rng, d),
