@@ -43,7 +43,7 @@ def assert_drawn(path) -> None:
 def test_every_figure_is_there_and_shown(rendered):
     names = {path.stem for path in (rendered / "figures").glob("*.png")}
     assert names == {
-        "similarity", "pca", "training", "sweep", "heatmap", "concepts", "distributions", "selectivity-auroc", "shuffled",
+        "similarity", "pca", "training", "sweep", "heatmap", "ratings", "concepts", "distributions", "selectivity-auroc", "shuffled",
         "p-values", "dose-response-probe", "dose-response-centroid", "moves-probe", "moves-centroid", "stability",
         "held-out", "transfer-1",
     }  # fmt: skip
