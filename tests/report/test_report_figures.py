@@ -87,7 +87,7 @@ def test_fifty_emotions(tmp_path):
 def test_only_what_was_measured_is_drawn_and_old_pictures_go(rendered, tmp_path):
     folder = copy_study(
         rendered, tmp_path / "s", "features.parquet", "selection.json", "interventions.parquet", "transfer.json",
-        "stability.parquet", "sweep.parquet", "sae",
+        "stability.parquet", "sweep.parquet", "ratings.json", "sae",
     )  # fmt: skip
     (folder / "figures" / "mine.png").write_bytes(b"a user's own picture")
     (folder / "figures" / "training.png").write_bytes(b"another picture of the user's")

@@ -23,7 +23,7 @@ from moodlens.settings.study import read_study
 
 CRITERIA = {
     "reconstruction", "sparsity", "selectivity", "interpretability", "causality", "monosemanticity", "stability",
-    "generalization", "compositionality", "orthogonality", "dead_features", "concepts", "bootstrap", "transfer", "negation",
+    "generalization", "compositionality", "orthogonality", "dead_features", "concepts", "bootstrap", "transfer", "negation", "ratings",
 }  # fmt: skip
 FEATURE_COLUMNS = {
     "feature", "emotion", "auroc_dev", "selectivity_dev", "auroc", "selectivity", "p", "q", "p_maxt", "density",
@@ -171,6 +171,7 @@ def test_a_second_run_touches_nothing(copy, small_settings):
             "features",
             {
                 "features",
+                "ratings",
                 "concepts",
                 "untrained",
                 "agreement",
