@@ -85,6 +85,11 @@ def find_core(planted: Planted, seed: int) -> SAE:
     return cores.find_cores(train, val, seeds, CORE, CORE.d_sae or 0)["main"].sae
 
 
+def coded(sae: SAE, x: np.ndarray) -> np.ndarray:
+    """``(n, core_size)`` activations of the features that may be claimed."""
+    return encode_rows(sae, x)[:, : sae.core_size]
+
+
 def untrained_core(planted: Planted, kind: str, seed: int, active: float) -> SAE:
     """What dictionaries that learned nothing agree on."""
     train = planted.x[planted.rows.split == "train"]
@@ -105,8 +110,8 @@ def judge(planted: Planted, sae: SAE, settings: FeatureSettings, seed: int) -> d
     A claim is false if less than ``ALONG`` of the feature lies in what its emotion's words add; a concept is false if the
     feature has more of another one.
     """
-    found = claims(planted, encode_rows(sae, planted.x), settings, seed)
-    W = unit_rows(sae.W_dec.detach().numpy())
+    found = claims(planted, coded(sae, planted.x), settings, seed)
+    W = unit_rows(sae.W_dec.detach().numpy()[: sae.core_size])
     n_false, n_mistaken, hits = 0, 0, set()
     for record in found.iter_rows(named=True):
         c, direction = EMOTIONS.index(record["emotion"]), W[record["feature"]]
@@ -119,7 +124,8 @@ def judge(planted: Planted, sae: SAE, settings: FeatureSettings, seed: int) -> d
             if planted.own[c, k] @ direction >= ALONG:
                 hits.add((c, k))
     return {
-        "atoms": len(W),
+        "atoms": sae.d_sae,
+        "claimable": sae.core_size,
         "planted_concepts": len(EMOTIONS) * CONCEPTS,
         "concepts_found": len(hits),
         "claimed": found.height,
@@ -156,21 +162,21 @@ def shuffled_concepts(planted: Planted, codes: np.ndarray, settings: FeatureSett
 def run(sets: int, repeats: int, settings: FeatureSettings) -> dict:
     """``sets`` planted sets; ``repeats`` shuffles of each kind dealt over them."""
     began = time.perf_counter()
-    truth, coded, nothing = [], [], {kind: [] for kind in KINDS}
+    truth, sets_of, nothing = [], [], {kind: [] for kind in KINDS}
     for seed in range(sets):
         planted = make(seed)
         sae = find_core(planted, seed)
         truth.append(judge(planted, sae, settings, seed))
-        codes = encode_rows(sae, planted.x)
-        coded.append((planted, codes))
-        active = float((codes[planted.rows.split == "train"] > 0).sum(axis=1).mean())
+        codes = coded(sae, planted.x)
+        sets_of.append((planted, codes))
+        active = float((encode_rows(sae, planted.x)[planted.rows.split == "train"] > 0).sum(axis=1).mean())
         for kind, counts in nothing.items():
             dull = untrained_core(planted, kind, seed, active)
             counts.append(
-                claims(planted, encode_rows(dull, planted.x), settings, seed).height if dull.d_sae else 0
+                claims(planted, coded(dull, planted.x), settings, seed).height if dull.core_size else 0
             )
-    labels = [shuffled_labels(*coded[i % sets], settings, 1000 + i) for i in range(repeats)]
-    dealt = [shuffled_concepts(*coded[i % sets], settings, 1000 + i) for i in range(repeats)]
+    labels = [shuffled_labels(*sets_of[i % sets], settings, 1000 + i) for i in range(repeats)]
+    dealt = [shuffled_concepts(*sets_of[i % sets], settings, 1000 + i) for i in range(repeats)]
 
     def rate(counts: list[int]) -> dict:
         wrong = sum(count > 0 for count in counts)

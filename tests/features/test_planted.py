@@ -71,6 +71,9 @@ def test_concepts_planted_inside_emotions_are_found_by_the_core(inside):
     assert found["concepts_found"] >= 0.9 * found["planted_concepts"]
     assert found["false_claims"] == 0
     assert found["mistaken_concepts"] == 0
+    # Only what may be claimed is: atoms at the core's edge are neither judged nor counted.
+    assert found["claimable"] == core.core_size < found["atoms"]
+    assert benchmark.coded(core, made.x).shape[1] == core.core_size
     # What all words of an emotion share is claimed for the emotion, and for no concept.
     assert found["claimed"] >= found["concept_features"] + 3
 
@@ -81,5 +84,5 @@ def test_dictionaries_that_learned_nothing_claim_next_to_nothing(inside):
     for kind in benchmark.KINDS:
         dull = benchmark.untrained_core(made, kind, 0, active)
         assert dull.d_sae <= 0.1 * core.d_sae
-        codes = encode_rows(dull, made.x)
-        assert not dull.d_sae or benchmark.claims(made, codes, SETTINGS, 0).height <= 1
+        codes = benchmark.coded(dull, made.x)
+        assert not dull.core_size or benchmark.claims(made, codes, SETTINGS, 0).height <= 1

@@ -86,3 +86,20 @@ def test_paths_read_the_environment(monkeypatch):
     assert str(expand_path("${MOODLENS_NOT:-../y}/x")) == "../y/x"
     with pytest.raises(BadInput, match="MOODLENS_NOT"):
         expand_path("${MOODLENS_NOT}/x")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "sae.epochs=1e9", "core.epochs=1e9", "sae.d_sae=1000000000", "core.d_sae=1e9", "sae.expansion_factor=1e6",
+        "features.n_permutations=1e12", "features.n_shuffles=1e6", "validation.causal.n_bootstrap=1e9",
+        "validation.causal.n_controls=1e9", "validation.causal.n_random_directions=1e9",
+        "validation.pairs.n_controls=1e9", "validation.phase0.n_permutations=1e12", "names.n_shuffles=1e9",
+    ],
+)  # fmt: skip
+def test_what_would_take_years_or_all_memory_is_refused_in_one_line(change):
+    with pytest.raises(BadInput) as caught:
+        read_study(None, [change])
+    name = change.split("=")[0]
+    assert str(caught.value).startswith(f"--set {change}: {name}: should be less than or equal to ")
+    assert "\n" not in str(caught.value)

@@ -26,6 +26,7 @@ from helpers.measured import (
     transferred,
     untrained,
 )
+from moodlens.core.lines import explained
 from moodlens.settings.verdict import VerdictSettings
 from moodlens.study.records.stability import Agreement, FamilyAgreement
 from moodlens.study.records.verdict import Verdict
@@ -227,6 +228,14 @@ def test_nothing_found_is_a_result_not_a_crash():
 def test_a_count_below_its_control_is_not_found_even_above_the_threshold():
     _, by = judged(VerdictSettings(min_emotion_features=5), selection=selected(6, p95=7.0))
     assert not by["selectivity"].passed
+
+
+def test_a_code_that_rebuilds_nothing_is_said_in_words():
+    """-182 says nothing to a reader; how many times worse than the mean does."""
+    _, by = judged(reconstruction=rebuilt(held_out={"explained_variance": -182.3}))
+    assert "its error is 183 times that of the mean: it rebuilds nothing" in by["reconstruction"].note
+    assert "rebuilds nothing" not in judged()[1]["reconstruction"].note
+    assert [explained(value) for value in (None, 0.8312, -0.4, -182.3)] == [None, 0.8312, -0.4, "< -1"]
 
 
 def test_too_sparse_and_too_dense_get_opposite_advice():

@@ -29,6 +29,11 @@ def number(value: Any) -> str:
     return str(value)
 
 
+def explained(variance: float | None) -> float | str | None:
+    """Explained variance as it is shown: how far below -1 it lies says nothing more to a reader."""
+    return "< -1" if variance is not None and variance < -1 else variance
+
+
 def table(header: list[str], rows: list[list[Any]]) -> list[str]:
     """Rows in aligned columns; numbers to the right."""
     cells = [header, *[[number(item) for item in row] for row in rows]]

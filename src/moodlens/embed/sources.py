@@ -5,8 +5,13 @@ configuration, the tokenizer and the encoder's weights are wanted.
 """
 
 import contextlib
+import functools
 import os
 import re
+import socket
+import time
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,16 +195,63 @@ def find_source(
     return Source(label, None, name, revision, wanted)
 
 
+HUB_WAIT = 5.0
+"""Seconds in which the hub must answer a first call."""
+HUB_KNOWN = 60.0
+"""Seconds for which an answer, or its lack, is believed."""
+
+
+@functools.lru_cache(maxsize=1)
+def _hub_answers(endpoint: str, _when: int) -> bool:
+    parts = urllib.parse.urlsplit(endpoint)
+    port = parts.port or (80 if parts.scheme == "http" else 443)
+    try:
+        socket.create_connection((parts.hostname or endpoint, port), timeout=HUB_WAIT).close()
+    except OSError:
+        return False
+    return True
+
+
+def hub_answers() -> bool:
+    """Whether the hub can be reached; behind a proxy nobody can tell, and it is taken to be."""
+    from huggingface_hub import constants
+
+    if urllib.request.getproxies().keys() & {"https", "http", "all"}:
+        return True
+    return _hub_answers(constants.ENDPOINT, int(time.monotonic() // HUB_KNOWN))
+
+
+@contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Where the hub cannot be reached, its client reads its cache alone; by itself it would try for half a minute first."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE or hub_answers():
+        yield
+        return
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = False
+
+
 @contextlib.contextmanager
 def reading(source: Source, what: str) -> Iterator[None]:
     """Turn what the hub and the readers of files raise about ``what`` into one line that says what to do."""
     try:
-        yield
+        with at_once() if source.folder is None else contextlib.nullcontext():
+            yield
     except BadInput:
         raise
     except Exception as error:  # the hub's client and the readers of damaged files raise of every kind
         if source.folder is not None:
             raise BadInput(f"{what}: cannot read: {_why(error)}") from error
+        if not _told_offline() and not hub_answers():
+            raise BadInput(
+                f"{source.label}: no such folder, {what} is not in the local cache, and the hub cannot be reached; "
+                f"{hub_hint()}"
+            ) from error
         raise BadInput(f"{source.label}: cannot load {what} ({_why(error)}); {hub_hint()}") from error
 
 
@@ -224,9 +276,13 @@ def pick_device(device: str) -> str:
     return device
 
 
+def _told_offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def hub_hint() -> str:
     """What to do when a repository of the hub cannot be read."""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if _told_offline():
         return "HF_HUB_OFFLINE is set and the file is not in the local cache: unset it once, or name a folder"
     return "check the name and the network, or name a folder that holds the checkpoint"
 

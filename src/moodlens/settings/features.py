@@ -11,6 +11,7 @@ class FeatureSettings(Frozen):
     n_permutations: int = Field(
         default=10_000,
         ge=1,
+        le=10_000_000,
         description="random relabellings of the groups behind every p-value; p >= 1 / (this + 1)",
     )
     q: float = Field(
@@ -38,7 +39,7 @@ class FeatureSettings(Frozen):
         description="independent train + val groups of its emotion in which a tested feature must fire",
     )
     n_shuffles: int = Field(
-        default=20, ge=1, description="full repeats of choosing and judging under shuffled labels"
+        default=20, ge=1, le=10_000, description="full repeats of choosing and judging under shuffled labels"
     )
     family_size: int = Field(default=10, ge=1, description="most features in the family of one emotion")
     min_stability: float = Field(

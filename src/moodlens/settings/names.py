@@ -43,10 +43,11 @@ class NameSettings(Frozen):
     n_controls: int = Field(
         default=500,
         ge=0,
+        le=100_000,
         description="other features of each emotion that are named too, for an own name to beat (count)",
     )
     n_shuffles: int = Field(
-        default=100, ge=1, description="full repeats of the test with names dealt at random"
+        default=100, ge=1, le=10_000, description="full repeats of the test with names dealt at random"
     )
     n_shown: int = Field(
         default=8,

@@ -31,10 +31,10 @@ class SAESettings(Frozen):
         "(Bussmann et al. 2024), matryoshka (batchtopk with nested prefixes; Bussmann et al. 2025)",
     )
     expansion_factor: float = Field(
-        default=8, gt=0, description="d_sae / d_in, used where d_sae is not given"
+        default=8, gt=0, le=1000, description="d_sae / d_in, used where d_sae is not given"
     )
     d_sae: int | None = Field(
-        default=None, ge=1, description="number of features; None: expansion_factor * d_in"
+        default=None, ge=1, le=1_000_000, description="number of features; None: expansion_factor * d_in"
     )
     k: int = Field(
         default=0,
@@ -57,7 +57,7 @@ class SAESettings(Frozen):
         default=None, ge=1, description="rows a step; None: grows with the data, 16 to 512"
     )
     epochs: int | None = Field(
-        default=None, ge=1, description="passes at most; None: about 1,000 steps, 10 to 300 passes"
+        default=None, ge=1, le=10_000, description="passes at most; None: about 1,000 steps, 10 to 300 passes"
     )
     patience: int = Field(
         default=50, ge=1, description="epochs without a better validation loss before stopping"
@@ -161,13 +161,14 @@ class CoreSettings(Frozen):
     d_sae: int | None = Field(
         default=None,
         ge=1,
+        le=100_000,
         description="features of a member; None: one for every 11 training rows, 64 to 4 d_in",
     )
     l1_coefficient: float = Field(
         default=0.1, gt=0, description="weight of the L1 norm, in units where rows have mean square norm 1"
     )
     learning_rate: float = Field(default=3e-3, gt=0, description="peak step size of Adam")
-    epochs: int = Field(default=10, ge=1, description="passes of a member")
+    epochs: int = Field(default=10, ge=1, le=10_000, description="passes of a member")
     similarity: float = Field(
         default=0.6,
         gt=0,

@@ -11,9 +11,9 @@ class Phase0Settings(Frozen):
     """Is emotion in the embeddings at all?"""
 
     n_permutations: int = Field(
-        default=1000, ge=1, description="label permutations of the similarity (count)"
+        default=1000, ge=1, le=10_000_000, description="label permutations of the similarity (count)"
     )
-    n_shuffles: int = Field(default=20, ge=1, description="probes on shuffled labels (count)")
+    n_shuffles: int = Field(default=20, ge=1, le=10_000, description="probes on shuffled labels (count)")
 
 
 class StabilitySettings(Frozen):
@@ -33,13 +33,14 @@ class CausalSettings(Frozen):
     n_controls: int = Field(
         default=500,
         ge=100,
+        le=100_000,
         description="matched random features per feature, or all alive ones if fewer (count)",
     )
     n_random_directions: int = Field(
-        default=200, ge=100, description="random directions of the same norm (count)"
+        default=200, ge=100, le=100_000, description="random directions of the same norm (count)"
     )
     n_bootstrap: int = Field(
-        default=1000, ge=100, description="resamples of groups behind each interval (count)"
+        default=1000, ge=100, le=1_000_000, description="resamples of groups behind each interval (count)"
     )
     doses: tuple[float, ...] = Field(
         default=(0.0, 0.5, 1.0, 2.0, 4.0),
@@ -64,9 +65,9 @@ class CausalSettings(Frozen):
 class PairSettings(Frozen):
     """Families added in pairs, and correlations of pairs of features."""
 
-    n_controls: int = Field(default=500, ge=100, description="pairs of random families (count)")
+    n_controls: int = Field(default=500, ge=100, le=100_000, description="pairs of random families (count)")
     n_bootstrap: int = Field(
-        default=1000, ge=100, description="resamples of groups behind each interval (count)"
+        default=1000, ge=100, le=1_000_000, description="resamples of groups behind each interval (count)"
     )
     control_quantile: float = Field(
         default=0.99, gt=0.5, lt=1, description="share of random pairs that a pair's effects must exceed"
@@ -121,7 +122,7 @@ class TransferSettings(Frozen):
 
     reading: ReadingSettings = ReadingSettings()
     n_bootstrap: int = Field(
-        default=1000, ge=100, description="resamples of groups behind each interval (count)"
+        default=1000, ge=100, le=1_000_000, description="resamples of groups behind each interval (count)"
     )
 
 

@@ -20,6 +20,9 @@ def _reconstruction(m: Measured, s: VerdictSettings) -> Reading | None:
         return None
     baselines, metrics = m.reconstruction.baselines, m.reconstruction.held_out
     notes = [f"MSE {metrics.mse:.4g}; predicting the train mean gives MSE {baselines.mean.mse:.4g}"]
+    if metrics.explained_variance < 0:
+        worse = 1 - metrics.explained_variance
+        notes.append(f"its error is {worse:.3g} times that of the mean: it rebuilds nothing")
     if baselines.pca is not None:
         pca = baselines.pca
         notes.append(f"PCA with {pca.n_components} components reaches {pca.explained_variance:.3f}")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from moodlens.core.lines import table
+from moodlens.core.lines import explained, number, table
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.pipeline.stages.discovery import claimed_by_rating
@@ -43,7 +43,7 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
         [
             "must" if criterion.must else "nice",
             criterion.id,
-            _number(criterion.value),
+            _number(criterion.value, criterion.unit),
             _number(None if criterion.strongest is None else criterion.strongest.value),
             "-" if criterion.strongest is None else criterion.strongest.name,
             words.get(criterion.state, criterion.state),
@@ -63,8 +63,8 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
     return lines
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
+def _number(value: float | None, unit: str = "") -> str:
+    return number(explained(value) if unit == "explained variance" else value)
 
 
 @stage(

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import digest
-from moodlens.core.lines import table
+from moodlens.core.lines import explained, table
 from moodlens.core.progress import Progress
 from moodlens.engine import executor_of
 from moodlens.pipeline.schedule import shared_map
@@ -83,7 +83,7 @@ def train_summary(study: Study) -> Summary:
     measured = study.read(Reconstruction)
     pca, mean = measured.baselines.pca, measured.baselines.mean
     rows = [
-        [name, part.mse, part.explained_variance, part.l0, part.active_share, part.dead_share]
+        [name, part.mse, explained(part.explained_variance), part.l0, part.active_share, part.dead_share]
         for name, part in (("SAE, test rows", measured.held_out), ("SAE, training rows", measured.train))
     ]
     rows.append(["train mean", mean.mse, mean.explained_variance, None, None, None])

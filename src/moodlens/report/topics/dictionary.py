@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from moodlens.core.lines import explained
 from moodlens.report import style
 from moodlens.report.document import Bullets, Paragraph, Picture, Table, plain_text
 from moodlens.report.numbers import number, percent
@@ -95,7 +96,7 @@ def _fit(method: str, fit: Metrics | Baseline, l0: float | None = None) -> tuple
     return (
         method,
         number(fit.mse, 4),
-        number(fit.explained_variance),
+        number(explained(fit.explained_variance)),
         number(full.l0 if full else l0),
         percent(full.active_share if full else None, 1),
         percent(full.dead_share if full else None, 1),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from moodlens.core.lines import explained
 from moodlens.report.document import Bullets, Cell, Paragraph, Table, Tone, cut, plain_text
 from moodlens.report.numbers import NONE, interval, number, percent
 from moodlens.report.subject import Subject
@@ -123,7 +124,7 @@ def criteria_table(caption: str, criteria: list[JudgedCriterion]) -> Table:
     """One row a criterion: the word for it, its value with interval, and its controls, side by side."""
     rows = []
     for criterion in criteria:
-        form = percent_1 if criterion.unit == "share" else number
+        form = FORMS.get(criterion.unit, number)
         rows.append(
             (
                 plain_text(criterion.label),
@@ -150,6 +151,14 @@ def signs(text: object) -> str:
 def percent_1(share: float | None) -> str:
     """A share as a percentage with one decimal."""
     return percent(share, 1)
+
+
+def _explained(variance: float | None) -> str:
+    return number(explained(variance))
+
+
+FORMS = {"share": percent_1, "explained variance": _explained}
+"""How a criterion's unit is written, where not as any number."""
 
 
 def next_steps(subject: Subject) -> Blocks:
