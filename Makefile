@@ -6,7 +6,7 @@ OUT    ?= runs/quickstart
 
 PIP    := $(VENV)/bin/pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: study test test-avx2 browser page-tools page lint bench-env clean
+.PHONY: study test test-avx2 browser page-tools page docs lint bench-env clean
 
 # Modules are compiled when they are first used: compiling all of them takes longer than fetching them, and 340 MB.
 $(VENV)/.study: pyproject.toml constraints.txt
@@ -44,6 +44,10 @@ page-tools:
 
 page: page-tools
 	cd explorer && npm run check && npm run build
+
+# The pages as a website, in build/site; a link that leads nowhere is an error.
+docs: $(VENV)/.test
+	$(VENV)/bin/python docs/site.py
 
 lint: $(VENV)/.test page-tools
 	$(VENV)/bin/ruff check .

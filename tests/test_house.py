@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent / "src" / "moodlens"
 ROOMS = (
     "core", "settings", "engine", "stats", "prompts", "embed", "sae", "study", "features", "validate", "steer", "judge",
-    "report", "pipeline", "explore", "cli",
+    "report", "pipeline", "explore", "hub", "cli",
 )  # fmt: skip
 """In order: a room knows those before it."""
 FILES = sorted(ROOT.rglob("*.py"))

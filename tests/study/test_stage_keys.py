@@ -47,6 +47,7 @@ FIRST = {
     "transfer": ("transfer",),
     "steer": (),
     "engine": (),
+    "track": (),
 }
 """Setting -> the stages that are given it; what reads their files runs again after them."""
 ELSEWHERE = {"namer.key_env", "namer.timeout", "namer.retries", "namer.pause", "namer.parallel"}

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,7 +93,11 @@ def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
 @with_flags
 def steer(
     source: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A study folder, or a folder of saved directions.")
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="A study folder, a folder of saved directions, or hub:USER/REPO[@REVISION].",
+        ),
     ],
     flags: Flags,
     out: Annotated[
@@ -118,6 +123,11 @@ def steer(
     from moodlens.settings.steer import read_steer_settings
     from moodlens.steer.run import check_folder, read_prompts, run_steer, source_directions
 
+    origin: tuple[str, ...] = ()
+    if str(source).startswith("hub:"):
+        if out is None:
+            raise BadInput(f"{source}: say where the clips go with --out DIR")
+        source, origin = directions_from_hub(str(source))
     where = settings if settings is not None else source if (source / "study.yaml").is_file() else None
     n_random = flags.pop("n_random")
     few = [] if n_random is None else [f"directions.n_random={n_random}"]
@@ -129,6 +139,7 @@ def steer(
     check_folder(out, source)
     study = OpenStudy.open(source) if (source / "study.yaml").is_file() else source
     directions = source_directions(study, chosen)
+    directions = replace(directions, notes=(*directions.notes, *origin))
     scores = None
     if judge:  # whatever the judge lacks is said before the first clip, not after the last
         check_judgeable(chosen, acoustics=acoustics)
@@ -141,6 +152,15 @@ def steer(
     summary = made.summary()
     lines = [*describe(summary), *([] if results is None else ["", *result_lines(results)])]
     emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
+
+
+def directions_from_hub(text: str) -> tuple[Path, tuple[str, ...]]:
+    """The checked directions of a repository, in the hub client's cache, and a note that names the commit."""
+    from moodlens.hub.client import pulled_directions
+    from moodlens.hub.names import place
+
+    folder, at = pulled_directions(place(text))
+    return folder, (f"directions of {at}",)
 
 
 @contextmanager

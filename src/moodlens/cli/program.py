@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -129,5 +130,6 @@ def _check(arguments: list[str]) -> None:
 
 
 def _fail(message: str) -> int:
-    complain(message)
+    # A line quotes what is wrong, and that may be a word without end.
+    complain(re.sub(r"\S{1000,}", lambda word: f"{word[0][:900]}…", message))
     return WRONG

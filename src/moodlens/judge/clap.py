@@ -93,7 +93,7 @@ class Clap:
 
         where = revision or "main"
         with loading("CLAP", name, revision) as source:
-            config = AutoConfig.from_pretrained(source.name, revision=where)
+            config = AutoConfig.from_pretrained(source.name, revision=where, trust_remote_code=False)
             if config.model_type != "clap":
                 raise BadInput(f"CLAP {name}: is a {config.model_type} checkpoint, not a clap one")
             model: Any = ClapModel.from_pretrained(source.name, revision=where)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodlens.core.errors import BadInput
+from moodlens.core.inside import refuse_links
 from moodlens.core.progress import Progress, silent
 from moodlens.pipeline import transaction
 from moodlens.pipeline.stage import plan
@@ -35,9 +36,10 @@ class OpenStudy(Study):
         """Open a study folder.
 
         Raises:
-            BadInput: it is not one.
+            BadInput: it is not one, or a link in it leads out of it.
         """
         path = Path(path)
+        refuse_links(path)
         if (path / transaction.COMMIT).is_dir():  # a run was killed while its results were moved into place
             with transaction.locked(path):
                 transaction.finish_commit(path)

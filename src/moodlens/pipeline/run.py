@@ -11,10 +11,11 @@ from pathlib import Path
 from moodlens.core.errors import BadInput
 from moodlens.core.files import atomic_write
 from moodlens.core.progress import Progress, silent
-from moodlens.pipeline import transaction
+from moodlens.pipeline import tracking, transaction
 from moodlens.pipeline.opened import OpenStudy
 from moodlens.pipeline.schedule import run_all
 from moodlens.pipeline.stage import Plan, Stage, dependents, needed, plan
+from moodlens.pipeline.tracking import check_tracker, track
 from moodlens.settings.base import to_yaml
 from moodlens.settings.study import Settings, with_absolute_paths
 from moodlens.study.state import (
@@ -76,8 +77,10 @@ def run(
     fresh = _claim(out)
     settings = with_absolute_paths(settings)
     try:
+        check_tracker(settings.track)
         with transaction.locked(out):
             transaction.finish_commit(out)
+            before = _marks(out)
             transaction.clean(out)
             try:
                 _run_stages(STAGES, settings, out, until, force, progress)
@@ -85,11 +88,18 @@ def run(
                 transaction.drop_units(out)
                 raise
             transaction.drop_units(out, all_of_them=until is None)
+            if _marks(out) != before:
+                track(Study(out), settings, out / tracking.FOLDER)
     except BaseException:
         if fresh and not read_states(out):
             shutil.rmtree(out, ignore_errors=True)
         raise
     return OpenStudy.open(out)
+
+
+def _marks(out: Path) -> tuple[str, dict[str, float]]:
+    """What changes whenever a run does anything: the settings, and when each stage began."""
+    return _settings_text(out), {name: record.began for name, record in read_states(out).items()}
 
 
 def _claim(out: Path) -> bool:

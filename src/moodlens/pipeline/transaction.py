@@ -14,12 +14,13 @@ from pathlib import Path
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json, write_json
+from moodlens.core.inside import is_inside, refuse_links
 from moodlens.study.state import FOLDER, WORK, read_states
 
 NEXT, COMMIT, LOCK, GONE = ".next", ".commit", ".lock", "gone.json"
 WORTH_KEEPING = 10.0
 """Seconds of finished stages for which a failed run leaves a folder."""
-_OUTSIDE = (NEXT, COMMIT, LOCK, WORK, "steer", "notes.db", "notes.db-wal", "notes.db-shm")
+_OUTSIDE = (NEXT, COMMIT, LOCK, WORK, "steer", "track", "notes.db", "notes.db-wal", "notes.db-shm")
 """Not written by stages, so no part of a transaction."""
 
 
@@ -28,9 +29,11 @@ def locked(home: Path) -> Iterator[None]:
     """Keep every other run out of the folder.
 
     Raises:
-        BadInput: another run is at work in it.
+        BadInput: another run is at work in it, or a link in it leads out of it.
     """
     from filelock import FileLock, Timeout
+
+    refuse_links(home)
 
     lock = FileLock(home / LOCK)
     try:
@@ -119,7 +122,10 @@ def finish_commit(home: Path) -> None:
     if not source.is_dir():
         return
     if (source / GONE).is_file():
-        for name in read_json(source / GONE):
+        gone = read_json(source / GONE)
+        if not isinstance(gone, list) or not all(map(is_inside, gone)):
+            raise BadInput(f"{source / GONE}: not what a run wrote; remove {source}")
+        for name in gone:
             (home / name).unlink(missing_ok=True)
         for state in (home / FOLDER).glob("*.json"):
             if not (source / FOLDER / state.name).exists() and (source / FOLDER).is_dir():

@@ -7,6 +7,7 @@ import bz2
 import codecs
 import difflib
 import gzip
+import io
 import lzma
 import os
 import re
@@ -26,11 +27,15 @@ if TYPE_CHECKING:
 READABLE = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet")
 _JSON = (".json", ".jsonl", ".ndjson")
 _UNPACK = {
-    b"\x1f\x8b": (".gz", gzip.decompress),
-    b"BZh": (".bz2", bz2.decompress),
-    b"\xfd7zXZ": (".xz", lzma.decompress),
+    b"\x1f\x8b": (".gz", gzip.open),
+    b"BZh": (".bz2", bz2.open),
+    b"\xfd7zXZ": (".xz", lzma.open),
 }
 """How a packed file begins -> its ending, what unpacks it."""
+LARGEST_UNPACKED = 4_000_000_000
+"""Bytes that a packed table may hold: a few kilobytes can be packed zeros that fill a machine."""
+LARGEST_ROWS = 200_000_000
+"""Rows that a Parquet table may say it has, for the same reason."""
 _MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -104,9 +109,13 @@ def _unpack(path: Path, data: bytes) -> bytes:
     for mark, (_, unpack) in _UNPACK.items():
         if data.startswith(mark):
             try:
-                return unpack(data)
+                with unpack(io.BytesIO(data)) as file:
+                    content = file.read(LARGEST_UNPACKED + 1)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise BadInput(f"{path}: cannot be unpacked: {error}; copy it anew") from error
+            if len(content) > LARGEST_UNPACKED:
+                raise BadInput(f"{path}: unpacks to more than {LARGEST_UNPACKED:,} bytes; split it")
+            return content
     if data.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
         raise BadInput(f"{path}: is a workbook or an archive; save the sheet as CSV UTF-8, or unpack it")
     return data
@@ -180,6 +189,10 @@ def _parquet(path: Path, file: IO[bytes], asked: Mapping[str, str]) -> "pl.DataF
         schema = pl.read_parquet_schema(file)
         names = list(schema)
         columns = {role: names[_find(path, names, column)] for role, column in asked.items()}
+        file.seek(0)
+        n = pl.scan_parquet(file).select(pl.len()).collect().item()
+        if n > LARGEST_ROWS:
+            raise BadInput(f"{path}: says that it has {n:,} rows, more than {LARGEST_ROWS:,}; split it")
         file.seek(0)
         raw = pl.read_parquet(file, columns=list(dict.fromkeys(columns.values())))
         for role, column in columns.items():

@@ -152,6 +152,9 @@ QUICKSTART_SAE = SAESettings(expansion_factor=10, learning_rate=1.5e-3, epochs=1
 """Measured on generated prompts with the bundled encoder (docs/choosing.md)."""
 
 
+Tracker = Literal["none", "tensorboard", "wandb", "trackio"]
+
+
 class Settings(Frozen):
     """Everything that decides the result of a study. The defaults are the quickstart."""
 
@@ -206,6 +209,11 @@ class Settings(Frozen):
     )
     steer: SteerSettings | None = Field(
         default=None, description="what `moodlens steer` makes of it; none: its defaults"
+    )
+    track: Tracker = Field(
+        default="none",
+        description="program that is shown what a run found, besides the files of the study",
+        json_schema_extra={"in_key": False},  # it is told of results and makes none
     )
 
     @field_validator("emotions")

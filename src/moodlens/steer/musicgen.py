@@ -86,7 +86,9 @@ class MusicGen:
 
         where = pick_device(device)
         with loading(cls.title, name, revision) as source:
-            config = AutoConfig.from_pretrained(source.name, revision=revision or "main")
+            config = AutoConfig.from_pretrained(
+                source.name, revision=revision or "main", trust_remote_code=False
+            )
             if config.model_type != cls.model_type:
                 raise BadInput(
                     f"{cls.title} {name}: is a {config.model_type} checkpoint, not a {cls.model_type} one"

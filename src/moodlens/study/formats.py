@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -78,6 +78,8 @@ def _keys(part: type[BaseModel], start: str, seen: dict[type, str]) -> Iterator[
 def _kind(annotation: Any) -> tuple[str, type[BaseModel] | None]:
     """A type in words, and the record it is made of, if any."""
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(args[0])
     if origin in (Union, types.UnionType):
         kinds = [_kind(arg) for arg in args if arg is not type(None)]
         words = " or ".join(dict.fromkeys(kind for kind, _ in kinds))

@@ -98,6 +98,18 @@ def checked(reading: Reading) -> Reading:
     )
 
 
+def _typed(values: Sequence[object], blind: BlindScore | None) -> Reading:
+    """A row of the file as a reading.
+
+    Raises:
+        TypeError: it holds other types than a reading does.
+    """
+    feature, *texts = values
+    if type(feature) is not int or feature < 0 or not all(isinstance(text, str) for text in texts):
+        raise TypeError("its feature is no number, or its name, note, author or time is no text")
+    return Reading(*values, blind=blind)  # type: ignore[arg-type]
+
+
 class Notes:
     """The notes of a study, kept in one file that is made when the first reading is added."""
 
@@ -176,11 +188,15 @@ class Notes:
             scores = []
             if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'blind'").fetchone():
                 scores = connection.execute("SELECT * FROM blind").fetchall()
-        blind = {
-            number: BlindScore(**dict(zip(BlindScore.model_fields, score, strict=True)))
-            for number, *score in scores
-        }
-        return [Reading(*values, blind=blind.get(number)) for number, *values in rows]
+        try:
+            blind = {
+                number: BlindScore(**dict(zip(BlindScore.model_fields, score, strict=True)))
+                for number, *score in scores
+            }
+            return [_typed(values, blind.get(number)) for number, *values in rows]
+        except (ValueError, TypeError) as error:  # SQLite keeps any value in any column
+            why = str(error).partition("\n")[0]
+            raise BadInput(f"{self.path}: cannot use as notes: a reading is not one: {why}") from error
 
     def latest(self, sae: str | None = None) -> dict[int, Reading]:
         """Feature -> its newest reading; with ``sae``, of that SAE alone."""
@@ -209,6 +225,18 @@ class Notes:
             },
         )
 
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Refuse a database that holds more than the two tables of notes, or reads as them what are none."""
+        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        for kind, name, table, sql in found:
+            ours = table in ("readings", "blind", "sqlite_sequence") and (
+                kind == "table" or (kind == "index" and sql is None)
+            )
+            if not ours or "VIRTUAL" in str(sql).upper().partition("(")[0]:
+                raise BadInput(
+                    f"{self.path}: cannot use as notes: it holds a {kind} {name!r}, which notes have not"
+                )
+
     @contextmanager
     def _open(self, *, write: bool) -> Iterator[sqlite3.Connection]:
         if write:
@@ -218,6 +246,9 @@ class Notes:
             # Transactions are begun and committed by hand: isolation_level None switches Python's own off.
             connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
             connection.execute(f"PRAGMA busy_timeout = {int(WAIT * 1000)}")
+            # The file may be another person's: nothing in it is run, be it called from a column, an index or a trigger.
+            connection.execute("PRAGMA trusted_schema = OFF")
+            self._check(connection)
             if write:
                 # A write-ahead log lets readers read while one writes; FULL syncs every commit to the disk.
                 connection.execute("PRAGMA journal_mode = WAL")

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import file_sha256, read_json, write_json
+from moodlens.core.inside import is_inside
 from moodlens.study.record import Part
 
 FOLDER = ".stages"
@@ -39,6 +40,14 @@ class StageRecord(Part):
     inputs: dict[str, Stamp] = Field(description="absolute path -> what was read from outside the folder")
     seconds: float = Field(description="how long it took (s)")
     began: float = Field(description="when it began, seconds since 1970")
+
+    @field_validator("files")
+    @classmethod
+    def _inside(cls, files: dict[str, Stamp]) -> dict[str, Stamp]:
+        # A run removes files that a stage no longer writes, so no name may lead out of the folder.
+        if not all(map(is_inside, files)):
+            raise ValueError("a file outside the study's folder")
+        return files
 
 
 def stamp(path: Path, known: Stamp | None = None) -> Stamp:

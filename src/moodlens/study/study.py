@@ -286,8 +286,11 @@ class Study:
 
     def _numbered(self, kind: str) -> list[str]:
         self._check("train")
-        folders = (self.path / "sae").glob(f"{kind}-*")
-        return sorted((folder.name for folder in folders), key=lambda name: int(name.split("-")[1]))
+        names = [folder.name for folder in (self.path / "sae").glob(f"{kind}-*")]
+        return sorted(
+            (name for name in names if name.partition("-")[2].isdecimal()),
+            key=lambda name: int(name.partition("-")[2]),
+        )
 
     @property
     def families(self) -> "Families":

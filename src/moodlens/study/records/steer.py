@@ -1,6 +1,6 @@
 """What a steering run leaves: the run, its progress, and what each clip is."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -85,7 +85,9 @@ class SteerRun(Record):
     settings: SteerSettings = Field(description="what was asked for")
     model: Checkpoint = Field(description="the generator")
     notes: tuple[str, ...] = Field(description="what could not be made, and why")
-    clips: tuple[str, ...] = Field(description="keys of the clips, in the order they were planned")
+    clips: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,100}$")], ...] = Field(
+        description="keys of the clips, in the order they were planned"
+    )
 
 
 class SteerProgress(Record):
