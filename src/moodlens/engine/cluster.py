@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from moodlens.settings.engine import EngineSettings
 
 PATIENCE = 20.0
 """Seconds without a finished unit after which it is asked whether the cluster can still do any."""
+ANSWER = 20.0
+"""Seconds in which a cluster must answer."""
 AHEAD = 2
 """Units that are handed out for each that can be at work."""
 
@@ -118,6 +121,7 @@ def _connected(address: str) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    _knock(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
@@ -128,6 +132,21 @@ def _connected(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether anybody is there: Ray itself would try for minutes."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(
+            f"engine.address: no Ray cluster at {address!r} ({_first_line(error)}); start one with: ray start --head"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:
