@@ -204,6 +204,27 @@ def test_a_checkpoint_is_known_by_its_files(name, vector, tmp_path):
         load_generator(str(folder), d_in=25)
 
 
+def test_a_negative_prompt(generator, name, vector):
+    """Led away from, in plain and in steered clips; no direction moves it; the prompt itself leaves guidance nothing."""
+    if name == "musicgen-melody":
+        with pytest.raises(BadInput, match="no way for a negative prompt"):
+            clip(generator, name, negative="drums")
+        return
+    for steering in (None, Steering(vector, 1.0)):
+        first = clip(generator, name, steering, guidance=3.0)
+        away = clip(generator, name, steering, guidance=3.0, negative="loud drums")
+        assert not np.array_equal(first, away)
+        assert not np.array_equal(
+            away, clip(generator, name, steering, guidance=3.0, negative="soft strings")
+        )
+        np.testing.assert_array_equal(
+            clip(generator, name, steering, guidance=1.0),
+            clip(generator, name, steering, guidance=1.0, negative="loud drums"),
+        )
+    same = clip(generator, name, guidance=3.0, negative=PROMPT)
+    np.testing.assert_allclose(same, clip(generator, name, guidance=1.0), atol=2e-3 * abs(same).max())
+
+
 # -- what is each model's own --------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,12 @@ def test_ways_of_steering_stay_with_their_rows(musicgen, changes):
     assert_same(musicgen, jobs)
 
 
+def test_a_negative_prompt_longer_than_the_prompts(musicgen):
+    sampling = Sampling(negative="quiet gentle soft ambient music with strings and a slow beat")
+    clips = assert_same(musicgen, mixed(musicgen, 5), sampling=sampling)
+    assert not np.array_equal(clips[0], alone(musicgen, mixed(musicgen, 1)[0], 0.3))
+
+
 def test_stereo():
     musicgen = tiny_musicgen(channels=2)
     clips = assert_same(musicgen, mixed(musicgen, 5))

@@ -37,6 +37,7 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
     "guidance": ("--guidance", float),
     "steps": ("--steps", int),
     "melody": ("--melody", str),
+    "negative": ("--negative", str),
     "n_random": ("--n-random", int),
 }
 """Settings of a steering run that have an option of their own: its name and type. Lists are given option by option."""

@@ -115,6 +115,11 @@ class SteerSettings(Frozen):
         default="zeros",
         description="null half of guidance: MusicGen's zeros, or the prompt steered the other way",
     )
+    negative: str | None = Field(
+        default=None,
+        min_length=1,
+        description="text that guidance leads away from, in every clip; null: none. Not with null: opposite",
+    )
     schedule: tuple[tuple[float, float], ...] | None = Field(
         default=None, description="[seconds, factor] points that multiply every coefficient over time"
     )
@@ -166,6 +171,8 @@ class SteerSettings(Frozen):
 
     @model_validator(mode="after")
     def _known(self) -> "SteerSettings":
+        if self.negative is not None and self.null != "zeros":
+            raise ValueError("the null half holds the negative prompt or the opposite, not both")
         for field, known in (("methods", (*METHODS, "mixture")), ("controls", CONTROLS)):
             unknown = set(getattr(self, field)) - set(known)
             if unknown:

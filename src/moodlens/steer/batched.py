@@ -71,12 +71,16 @@ def _processors(sampling: Sampling, sampler: _RowSampler) -> "LogitsProcessorLis
 class _Rows:
     """Text states of all jobs of a batch, padded to one length."""
 
-    def __init__(self, musicgen: "MusicGen", jobs: Sequence[Job], guided: bool) -> None:
-        self.jobs, self.guided = jobs, guided
+    def __init__(self, musicgen: "MusicGen", jobs: Sequence[Job], sampling: Sampling) -> None:
+        self.jobs, self.guided = jobs, sampling.guidance > 1
         known = {text: musicgen.states(text) for text in dict.fromkeys(job.text for job in jobs)}
         self.states = [known[job.text] for job in jobs]
         self.vectors = [None if job.plain else musicgen.vector(_steering(job).vector) for job in jobs]
-        self.length = max(hidden.shape[1] for hidden, _ in self.states)
+        self.negative = None
+        if sampling.negative is not None and self.guided:
+            self.negative = musicgen.states(sampling.negative)
+        told = [*self.states, *([] if self.negative is None else [self.negative])]
+        self.length = max(hidden.shape[1] for hidden, _ in told)
 
     def halves(self, factor: np.ndarray) -> tuple[Tensor, Tensor]:
         """``(2B, T, d_in)`` and ``(2B, T)`` with ``factor`` (B,) of each amount added; ``(B, ...)`` without guidance."""
@@ -89,13 +93,18 @@ class _Rows:
             states, full = halves(
                 hidden, mask, vector, steering, amount=float(now) * steering.amount, guided=self.guided
             )
-            pad = self.length - hidden.shape[1]
-            parts.append(
-                (torch.nn.functional.pad(states, (0, 0, 0, pad)), torch.nn.functional.pad(full, (0, pad)))
-            )
+            states, full = self._padded(states, full)
+            if self.negative is not None:
+                away, known = self._padded(*self.negative)
+                states, full = torch.cat([states[:1], away]), torch.cat([full[:1], known])
+            parts.append((states, full))
         # (2, B, T, ...): all conditional rows, then all null rows.
         states = torch.stack([states for states, _ in parts], dim=1).flatten(0, 1)
         return states, torch.stack([mask for _, mask in parts], dim=1).flatten(0, 1)
+
+    def _padded(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        pad = self.length - states.shape[1]
+        return torch.nn.functional.pad(states, (0, 0, 0, pad)), torch.nn.functional.pad(mask, (0, pad))
 
 
 def _steering(job: Job) -> Steering:
@@ -116,8 +125,8 @@ def generate_rows(
     from transformers.modeling_outputs import BaseModelOutput
 
     model, device = musicgen.model, musicgen.model.device
-    n_frames, guided = musicgen.frames(seconds), sampling.guidance > 1
-    rows = _Rows(musicgen, jobs, guided)
+    n_frames = musicgen.frames(seconds)
+    rows = _Rows(musicgen, jobs, sampling)
     states, mask = rows.halves(np.ones(len(jobs)))
     timed = [not job.plain and _steering(job).schedule is not None for job in jobs]
     how = contextlib.nullcontext()

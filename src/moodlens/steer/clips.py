@@ -44,7 +44,9 @@ def clip_key(spec: ClipSpec, vector: np.ndarray | None, amount: float, how: How)
     """
     shared = how.model_dump(mode="json", exclude={"model"})
     shared = {
-        name: value for name, value in shared.items() if value is not None or name not in ("steps", "melody")
+        name: value
+        for name, value in shared.items()
+        if value is not None or name not in ("steps", "melody", "negative")
     }
     return digest(FORMAT, asdict(spec), np.zeros(0) if vector is None else vector, amount, shared)[:20]
 

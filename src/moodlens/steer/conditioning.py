@@ -39,12 +39,14 @@ class Sampling:
         top_k: tokens kept at each draw; 0 keeps all.
         steps: of denoising, for a diffusion model; None is its own number. Such a model has no tokens, so temperature
             and top_k are nothing to it.
+        negative: text that guidance leads away from, in the null half; None leaves the null half as it is.
     """
 
     guidance: float = 3.0
     temperature: float = 1.0
     top_k: int = 250
     steps: int | None = None
+    negative: str | None = None
 
 
 @dataclass(frozen=True)

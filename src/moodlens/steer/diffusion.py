@@ -190,6 +190,8 @@ class Diffusion(ABC):
         text: dict[str, Any] = {"prompt": prompt}
         if steering is not None and not steering.nothing:
             text = self._steered(hidden, mask, steering, guided=sampling.guidance > 1)
+        if sampling.negative is not None and sampling.guidance > 1:
+            text |= self._away(sampling.negative, "prompt" in text)
         generator = torch.Generator("cpu").manual_seed(seed)
         device = self.pipe.transformer.device
         with one_line(self.name), private_seed(seed, device), _quiet():
@@ -234,6 +236,13 @@ class Diffusion(ABC):
             text["negative_prompt_embeds"] = added(hidden, mask, vector, -steering.amount, steering.renorm)
             text[f"negative_{self.mask_name}"] = mask
         return text
+
+    def _away(self, negative: str, as_text: bool) -> dict[str, Any]:
+        """Arguments of the pipeline for a negative prompt, which no direction moves: it goes as its own states."""
+        hidden, mask = self.states(negative)
+        if as_text:
+            return {"negative_prompt": negative}
+        return {"negative_prompt_embeds": hidden, f"negative_{self.mask_name}": mask}
 
     mask_name: ClassVar[str]
 

@@ -73,6 +73,8 @@ class MusicGenMelody(MusicGen):
             BadInput: also for a schedule, an opposite null half or the explicit form, which this model has no way for.
         """
         self.check(steering)
+        if sampling is not None and sampling.negative is not None:
+            raise BadInput(f"{self.title} {self.name}: has no way for a negative prompt; leave it out")
         if form != "hook":
             raise BadInput(f"{self.title} {self.name}: takes no states of the caller; steer it by the hook")
         return super().generate(prompt, seconds=seconds, seed=seed, steering=steering, sampling=sampling)

@@ -168,6 +168,8 @@ class MusicGen:
                 strong that the predictions are no numbers, or memory runs out.
         """
         sampling = sampling or Sampling()
+        if sampling.negative is not None:
+            return generate_rows(self, [Job(prompt, seed, steering)], seconds=seconds, sampling=sampling)[0]
         ids, mask = self.tokens(prompt)
         n_frames = self.frames(seconds)
         inputs = self.inputs(ids, mask)

@@ -225,6 +225,9 @@ def _prepare(model: "Generator", settings: SteerSettings, directions: Directions
         np.zeros(model.d_in, np.float32), 1.0, settings.renorm, settings.null, schedule=settings.schedule
     )
     model.check(how)
+    guidance = model.guidance if settings.guidance is None else settings.guidance
+    if settings.negative is not None and guidance == 1:
+        raise BadInput(f"negative: {model.title} {model.name} at guidance 1 has no null half to put it into")
     if settings.melody is not None:
         path = Path(settings.melody).expanduser()
         audio, rate = read_sound(path)
@@ -252,7 +255,7 @@ def _finish(out: Path, directions: Directions, run: SteerRun) -> None:
 
 
 def _how(settings: SteerSettings, model: "Generator") -> How:
-    names = ("seconds", "temperature", "top_k", "renorm", "null", "schedule")
+    names = ("seconds", "temperature", "top_k", "negative", "renorm", "null", "schedule")
     return How(
         **{name: getattr(settings, name) for name in names},
         guidance=model.guidance if settings.guidance is None else settings.guidance,
@@ -281,7 +284,7 @@ def _make(
     from moodlens.steer.conditioning import Sampling
 
     jobs = [_job(spec, directions, how) for spec, _ in todo]
-    sampling = Sampling(how.guidance, how.temperature, how.top_k, how.steps)
+    sampling = Sampling(how.guidance, how.temperature, how.top_k, how.steps, how.negative)
     made = make_clips(model, jobs, seconds=how.seconds, sampling=sampling, batch=batch)
     try:
         for now, sounds in made:

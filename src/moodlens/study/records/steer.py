@@ -45,6 +45,7 @@ class How(Checkpoint):
     steps: int | None = Field(
         default=None, description="of denoising; null: a model that makes music token by token"
     )
+    negative: str | None = Field(default=None, description="text that guidance leads away from; null: none")
     melody: str | None = Field(
         default=None, description="SHA-256 of the sound whose melody the clip follows; null: none"
     )
