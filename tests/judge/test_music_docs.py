@@ -81,10 +81,10 @@ def test_its_code_runs(study_folder, checkpoint, tmp_path, monkeypatch):
     )
     (tmp_path / "studies" / STUDY.name).write_text(small)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         code = block.replace("facebook/musicgen-small", str(checkpoint)).replace("seconds=8", "seconds=0.2")
-        exec(compile(code, "docs/steering.md", "exec"), {})
+        exec(compile(code.replace("layers=[12]", "layers=[1]"), "docs/steering.md", "exec"), {})
     assert (tmp_path / "runs" / "t5-listening" / "listen.html").is_file()
     settings = read_steer_settings(
         "studies/steer-musicgen.yaml", prompts=("instrumental music",), emotions=("happy",), seeds=(0,)
