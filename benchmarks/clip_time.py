@@ -23,9 +23,12 @@ from moodlens.steer import MusicGen, Sampling, Steering
 from moodlens.steer.generator import Job
 
 
-def small(dtype: torch.dtype, device: str) -> MusicGen:
-    """A MusicGen of musicgen-small's size."""
-    text = T5Config(vocab_size=32128, d_model=768, d_kv=64, d_ff=3072, num_layers=12, num_heads=12)
+def small(dtype: torch.dtype, device: str, *, tiny: bool = False) -> MusicGen:
+    """A MusicGen of musicgen-small's size; ``tiny``: two thin layers instead, to see whether a script runs."""
+    layers, width = (2, 64) if tiny else (24, 1024)
+    text = T5Config(
+        vocab_size=32128, d_model=768, d_kv=64, d_ff=3072, num_layers=2 if tiny else 12, num_heads=12
+    )
     codec = EncodecConfig(
         sampling_rate=32000,
         audio_channels=1,
@@ -42,10 +45,10 @@ def small(dtype: torch.dtype, device: str) -> MusicGen:
     )
     decoder = MusicgenDecoderConfig(
         vocab_size=2048,
-        num_hidden_layers=24,
-        ffn_dim=4096,
+        num_hidden_layers=layers,
+        ffn_dim=4 * width,
         num_attention_heads=16,
-        hidden_size=1024,
+        hidden_size=width,
         num_codebooks=4,
         pad_token_id=2048,
         bos_token_id=2048,

@@ -102,7 +102,9 @@ def steps(batch: int, d_in: int, d_sae: int, k: int, repeats: int, threads: int)
     return row | {"d_in": d_in, "d_sae": d_sae, "k": k, "threads": threads, "repeats": repeats}
 
 
-def moodlens_step(x: np.ndarray, batch: int, d_sae: int, k: int, threads: int) -> Callable[[int], Any]:
+def moodlens_step(
+    x: np.ndarray, batch: int, d_sae: int, k: int, threads: int, device: str = "cpu"
+) -> Callable[[int], Any]:
     """One step of moodlens on rows drawn anew each time."""
     import torch
 
@@ -116,7 +118,7 @@ def moodlens_step(x: np.ndarray, batch: int, d_sae: int, k: int, threads: int) -
     data = ArrayRows(x)
     standard = measure(data)
     state = initial_state(settings, x.shape[1], 0, data, standard)
-    stepper = make_stepper(state, settings, standard, np.full(10_000, 5e-4), "cpu", threads)
+    stepper = make_stepper(state, settings, standard, np.full(10_000, 5e-4), device, threads)
     dead, draw = torch.zeros(d_sae, dtype=torch.bool), np.random.default_rng(1)
     now = StepPlan(learning_rate=5e-4, l1=0.0, k=k)
     return lambda _: stepper.step(data, draw.permutation(len(x))[:batch], now, dead)

@@ -11,14 +11,14 @@ from torch import Tensor
 Step = Callable[[Tensor], None]
 
 
-def sae_lens(d_in: int, d_sae: int, k: int) -> Step:
+def sae_lens(d_in: int, d_sae: int, k: int, device: str = "cpu") -> Step:
     """``SAETrainer._train_step`` of SAELens 6.54 with its defaults."""
     from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
     from sae_lens.saes.sae import TrainStepInput
 
-    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=k, device="cpu"))
+    sae = BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(d_in=d_in, d_sae=d_sae, k=k, device=device))
     optimizer = torch.optim.Adam(sae.parameters(), lr=3e-4)
-    silent, frequency = torch.zeros(d_sae), torch.zeros(d_sae)
+    silent, frequency = torch.zeros(d_sae, device=device), torch.zeros(d_sae, device=device)
     taken = 0
 
     def step(x: Tensor) -> None:
