@@ -131,7 +131,7 @@ SETTINGS = Settings().model_dump(mode="json")
 SETTINGS["encoder"]["id"] = "t5:google-t5/t5-base"
 
 
-@fuzzed(60)
+@fuzzed(50)
 @given(value=wrong_values(SETTINGS))
 def test_study_files_of_wrong_values(tmp_path_factory, value):
     folder = tmp_path_factory.mktemp("s")
@@ -140,7 +140,7 @@ def test_study_files_of_wrong_values(tmp_path_factory, value):
     refused("study file", folder, "verify", folder)
 
 
-@fuzzed(30)
+@fuzzed(20)
 @given(content=wrong_bytes(yaml.safe_dump(SETTINGS).encode()))
 def test_study_files_of_wrong_bytes(tmp_path_factory, content):
     folder = tmp_path_factory.mktemp("s")
@@ -165,7 +165,7 @@ CONTENTS = {
 
 @pytest.mark.parametrize("ending", CONTENTS)
 def test_tables_of_wrong_bytes(tmp_path_factory, ending):
-    @fuzzed(20)
+    @fuzzed(12)
     @given(content=wrong_bytes(CONTENTS[ending]))
     def check(content):
         folder = tmp_path_factory.mktemp("t")
@@ -195,7 +195,7 @@ FEW = ("--set", "validation.phase0.n_permutations=20", "--set", "validation.phas
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "labels.npy", "metadata.json"])
 def test_arrays_of_wrong_headers(arrays, tmp_path_factory, name):
-    @fuzzed(20)
+    @fuzzed(14)
     @given(content=wrong_bytes((arrays / name).read_bytes()[:400]))
     def check(content):
         folder = tmp_path_factory.mktemp("a") / "in"
@@ -249,7 +249,7 @@ def joined(header: dict, data: bytes) -> bytes:
 def test_headers_of_safetensors(study, name):
     header, data = split((study / name).read_bytes())
 
-    @fuzzed(20)
+    @fuzzed(14)
     @given(value=wrong_values(header))
     def check(value):
         inspected("safetensors", study, name, joined(value, data))
@@ -264,7 +264,7 @@ def test_headers_of_safetensors(study, name):
 def test_configurations_and_records(study, name):
     mark_finished(study)
 
-    @fuzzed(20)
+    @fuzzed(12)
     @given(value=wrong_values(json.loads((study / name).read_bytes())))
     def check(value):
         inspected("record", study, name, json.dumps(value).encode())
@@ -276,7 +276,7 @@ def test_configurations_and_records(study, name):
     "name", ["selection.parquet", "sae/main/sae_weights.safetensors", "sae/main/cfg.json"]
 )
 def test_files_of_a_study_of_wrong_bytes(study, name):
-    @fuzzed(12)
+    @fuzzed(8)
     @given(content=wrong_bytes((study / name).read_bytes()))
     def check(content):
         inspected("bytes of a study", study, name, content)
@@ -303,7 +303,7 @@ def test_clips(clip, tmp_path_factory, monkeypatch, name):
         acoustics.AcousticScore, "__call__", lambda self, one: {"length": float(one.mono.size)}
     )
 
-    @fuzzed(25)
+    @fuzzed(20)
     @given(content=wrong_bytes((clip / name).read_bytes()[:200]))
     def check(content):
         folder = tmp_path_factory.mktemp("c") / "in"

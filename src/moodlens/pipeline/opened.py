@@ -11,6 +11,7 @@ from moodlens.core.inside import refuse_links
 from moodlens.core.progress import Progress, silent
 from moodlens.pipeline import transaction
 from moodlens.pipeline.stage import plan
+from moodlens.study.record import make_anew
 from moodlens.study.records.verdict import Verdict
 from moodlens.study.state import Standing, read_states, standing
 from moodlens.study.study import Study
@@ -160,6 +161,11 @@ class OpenStudy(Study):
         shown = []
         for feature in chosen:
             lean = table["emotion"][feature] if 0 <= feature < table.height else None
+            if lean is not None and lean not in self.emotions:
+                raise BadInput(
+                    f"{self.path}: a feature is of emotion {lean!r}, which the prompts have not; "
+                    f"{make_anew('features', self.path)}"
+                )
             shown.append(
                 inspect_feature(
                     feature,
