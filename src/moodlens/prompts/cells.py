@@ -93,7 +93,7 @@ def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
     except OSError as error:
         raise BadInput(f"{path}: cannot be read: {error.strerror or error}") from error
     text, encoding, fault = _decode(path, _unpack(path, data))
-    if not text.strip("\ufeff \t\r\n"):
+    if not text.replace("\ufeff", "").strip():
         raise BadInput(f"{path}: is empty")
     read = read_json_rows if ending in _JSON else read_delimited
     try:
