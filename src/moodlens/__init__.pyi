@@ -9,8 +9,9 @@ from . import steer as steer
 from . import study as study
 from . import validate as validate
 from .core.version import __version__ as __version__
-from .embed.encoder import Encoder as Encoder
+from .embed.base import Encoder as Encoder
 from .embed.encoders import get_encoder as get_encoder
+from .embed.plugins import add_encoder as add_encoder
 from .embed.store import EmbeddingStore as EmbeddingStore
 from .features.select import select_features as select_features
 from .pipeline.opened import open as open

@@ -10,6 +10,8 @@ from pydantic import BaseModel
 
 from moodlens.pipeline.stage import dependents, key_part, needed, plan
 from moodlens.pipeline.stages import STAGES
+from moodlens.settings.encoder import EmbeddingEndpoint, EncoderSettings
+from moodlens.settings.imported import ImportSettings
 from moodlens.settings.names import NamerSettings
 from moodlens.settings.sae import SAESettings
 from moodlens.settings.steer import SteerSettings
@@ -25,6 +27,7 @@ FIRST = {
     "encoder": ("embed",),
     "sae": ("sweep",),
     "sweep": ("sweep",),
+    "imported": ("train",),
     "seeds": ("train",),
     "core": ("train",),
     "features": ("ratings", "features", "untrained"),
@@ -50,8 +53,13 @@ FIRST = {
     "track": (),
 }
 """Setting -> the stages that are given it; what reads their files runs again after them."""
-ELSEWHERE = {"namer.key_env", "namer.timeout", "namer.retries", "namer.pause", "namer.parallel"}
-"""How to reach the namer: nothing that it says depends on them."""
+ASKING = ("key_env", "max_tokens", "price", "cache", "batch", "parallel", "timeout", "retries", "pause")
+ELSEWHERE = {
+    *("namer.key_env", "namer.timeout", "namer.retries", "namer.pause", "namer.parallel"),
+    *(f"encoder.api.{name}" for name in ASKING),
+    *("imported.path", "imported.others"),
+}
+"""How to reach an endpoint, and where a file lies: nothing that either says depends on them."""
 
 
 def leaves(model: BaseModel, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -85,6 +93,8 @@ def changed(model: Any, path: list[str], value: Any) -> Any:
 FULL = Settings(
     sae=SAESettings.model_validate(QUICKSTART_SAE.model_dump(exclude_unset=True)),
     namer=NamerSettings(url="http://localhost:1", model="m"),
+    encoder=EncoderSettings(api=EmbeddingEndpoint(url="http://localhost:1")),
+    imported=ImportSettings(path="sae"),
     steer=SteerSettings(),
     transfer=(Table(path="a.csv", text_column="text"),),
 )
@@ -99,6 +109,10 @@ def test_a_setting_changes_the_keys_of_what_depends_on_it_and_no_other(path, tmp
         pytest.skip("where it is decides nothing; what it holds does")
     if path == "encoder.id":
         new = "t5:nobody/nothing"
+    if path == "encoder.pooling":
+        new = "cls"
+    if path in ("imported.library", "imported.input"):
+        new = {"library": "sparsify", "input": "unit"}[path.split(".")[1]]
     if path == "core.least":
         new = 0.52  # what is claimed is found in no fewer
     if path == "prompts.tables":
@@ -111,10 +125,10 @@ def test_a_setting_changes_the_keys_of_what_depends_on_it_and_no_other(path, tmp
     before, after = (plan(s, tmp_path, STAGES, {}).keys for s in (full, settings))
     place = next(p for p in (path, ".".join(path.split(".")[:2]), path.split(".")[0]) if p in FIRST)
     again = {name for first in FIRST[place] for name in dependents(STAGES, first)}
-    if path in ELSEWHERE:
-        again = set()
     if path.startswith("encoder."):
         again |= set(dependents(STAGES, "transfer"))
+    if path in ELSEWHERE:
+        again = set()
     assert {name for name in before if before[name] != after[name]} == again
 
 

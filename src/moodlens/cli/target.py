@@ -3,13 +3,15 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from moodlens.core import BadInput
 from moodlens.prompts.cells import READABLE, table_name
 from moodlens.prompts.labels import in_order
 from moodlens.prompts.tables import read_prompts
 from moodlens.settings.base import apply_changes, validate
-from moodlens.settings.study import Settings, Table, read_study
+from moodlens.settings.imported import ImportSettings
+from moodlens.settings.study import Settings, Table, is_hub_table, read_study
 
 
 def study_for(
@@ -33,7 +35,7 @@ def study_for(
             data, columns.values(), "a study folder; its tables and their columns stand in study.yaml"
         )
         return read_study(data / "study.yaml", changes), data
-    if not data.exists():
+    if not data.exists() and not is_hub_table(str(data)):
         raise BadInput(f"{data}: no such file or folder")
     if out is None:
         raise BadInput(f"{data}: not a study folder; add --out DIR to make one from it")
@@ -51,7 +53,7 @@ def study_for(
         if text_column is None:
             raise BadInput(f"{data}: say which column holds the text with --text-column")
         # A study folder may be used from anywhere, so the paths it keeps are absolute.
-        table = {"path": os.path.abspath(data)}
+        table = {"path": _kept(data)}
         table |= {key: column for key, column in columns.items() if column is not None}
         values = {"name": table_name(data)[0], "prompts": {"generate": 0, "tables": [table]}}
         if label_column is not None:
@@ -60,6 +62,53 @@ def study_for(
     else:
         raise BadInput(f"{data}: expected a folder, a study file (.yaml) or a table ({', '.join(READABLE)})")
     return validate(Settings, apply_changes(values, changes), str(data), changes), out
+
+
+def imported_study(
+    given: dict[str, Any],
+    out: Path,
+    texts: Path | None,
+    columns: tuple[str | None, str | None, str | None],
+    encoder: str | None,
+    changes: list[str],
+) -> Settings:
+    """The study that judges an imported SAE; its encoder gives rows of norm 1 if the SAE takes such.
+
+    Args:
+        given: of :class:`moodlens.settings.imported.ImportSettings`.
+        out: its folder.
+        texts: what DATA may be elsewhere; None: the quickstart's prompts.
+        columns: of the text, the label and the group, if ``texts`` is a table.
+        encoder: whose rows the SAE takes; None: as in ``texts``, or the bundled one.
+        changes: ``NAME=VALUE``.
+
+    Raises:
+        BadInput: the SAE cannot be read, or the texts cannot be used.
+    """
+    from moodlens.sae.foreign import read_foreign
+
+    if texts is None:
+        if any(columns):
+            raise BadInput("the columns are those of --texts, which is missing")
+        settings = read_study(None, changes)
+    else:
+        settings, _ = study_for(texts, out, changes, *columns)
+    wanted = validate(ImportSettings, given, given["path"])
+    found = read_foreign(wanted.path, wanted.library, wanted.input)
+    values = settings.model_dump(exclude_unset=True)
+    values["imported"] = wanted.model_dump()
+    values["encoder"] = values.get("encoder", {}) | ({} if encoder is None else {"id": encoder})
+    if found.scale == "unit":
+        values["encoder"].setdefault("unit", True)
+    on = "generated prompts" if texts is None else settings.name
+    values["name"] = f"{Path(wanted.path).name} ({found.library}) on {on}"
+    return validate(Settings, values, given["path"])
+
+
+def _kept(table: Path) -> str:
+    """A table's path as a study keeps it: absolute; an address of the hub with both its slashes."""
+    text = str(table)
+    return text.replace("hf:/datasets", "hf://datasets", 1) if is_hub_table(text) else os.path.abspath(table)
 
 
 def _refuse_columns(data: Path, columns: Iterable[str | None], kind: str) -> None:
@@ -97,12 +146,13 @@ def text_table(
     Raises:
         BadInput: no such file, or no text column was named.
     """
-    if not path.is_file():
+    if not path.is_file() and not is_hub_table(str(path)):
         raise BadInput(f"{path}: no such file")
     if text_column is None:
         raise BadInput(f"{path}: say which column holds the text with --text-column")
     columns = {"text_column": text_column, "emotion_column": label_column, "group_column": group_column}
-    return validate(Table, {"path": str(path), **columns}, str(path))
+    place = _kept(path) if is_hub_table(str(path)) else str(path)
+    return validate(Table, {"path": place, **columns}, str(path))
 
 
 def with_texts(
@@ -113,6 +163,7 @@ def with_texts(
         raise BadInput(
             f"{path}: say which column holds the emotion with --label-column (or use: moodlens score)"
         )
-    table = text_table(Path(os.path.abspath(path)), text_column, label_column, group_column)
+    place = path if is_hub_table(str(path)) else Path(os.path.abspath(path))
+    table = text_table(place, text_column, label_column, group_column)
     others = tuple(one for one in study.transfer if Path(one.path) != Path(table.path))
     return study.model_copy(update={"transfer": (*others, table)})

@@ -1,9 +1,10 @@
+from .base import Encoder as Encoder
 from .corpus import EmbedReport as EmbedReport
 from .corpus import embed_to_store as embed_to_store
-from .encoder import Encoder as Encoder
 from .encoders import encoder_files as encoder_files
 from .encoders import encoder_id as encoder_id
 from .encoders import get_encoder as get_encoder
+from .plugins import add_encoder as add_encoder
 from .precomputed import Precomputed as Precomputed
 from .precomputed import read_precomputed as read_precomputed
 from .precomputed import write_precomputed as write_precomputed

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ from moodlens.stats.equal import nearly_constant
 if TYPE_CHECKING:
     import polars as pl
 
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
     from moodlens.embed.reading import Reading
 
 EXAMPLES = 3
@@ -45,9 +45,15 @@ class EmbedReport(_Frozen):
     max_length: int = Field(
         description="tokens that the encoder reads at once, special ones included (count)"
     )
+    counts: Literal["tokens", "characters"] = Field(
+        default="tokens", description="what this encoder counts in, wherever tokens are said here"
+    )
     long_texts: str = Field(description="what is done with more: read in parts, cut, or an error")
     dtype: str = Field(description="what the encoder computed in")
     dtype_note: str = Field(description="why `auto` gave up bfloat16; empty otherwise")
+    told: str = Field(
+        default="", description="what was sent to an endpoint; empty: nothing was sent anywhere"
+    )
     n_distinct: int = Field(description="texts that differ in the tokens that are read (count)")
     n_long: int = Field(description="texts of more tokens than the encoder reads at once (count)")
     n_cut: int = Field(description="texts of which something is not read (count)")
@@ -229,6 +235,8 @@ class _Counts:
     def report(self, encoder: "Encoder") -> EmbedReport:
         return EmbedReport(
             max_length=encoder.max_length,
+            counts=encoder.counts,
+            told=encoder.told,
             long_texts=encoder.long_texts,
             dtype=encoder.dtype,
             dtype_note=encoder.dtype_note,

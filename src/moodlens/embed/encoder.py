@@ -1,9 +1,8 @@
-"""A text encoder at work: texts in, one vector or one row per token out, whatever the batch they ride in."""
+"""A text encoder that reads tokens, at work: texts in, one row each or one per token out, whatever the batch they ride in."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,12 +10,11 @@ import torch
 from moodlens.core import BadInput, Progress
 from moodlens.core.cpu import has_fast_bfloat16
 from moodlens.core.progress import silent
+from moodlens.embed.base import Encoder, norms
+from moodlens.embed.checkpoint import Checkpoint
 from moodlens.embed.packed import Model, Weights, packed_sum
 from moodlens.embed.reading import Part, Reader, Reading
 from moodlens.embed.sources import pick_device
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 # Measured with MiniLM and T5-base shapes: products reach the processor's ceiling from about 512 rows on, and larger
 # batches spread what Python costs over more tokens; past 1,024 nothing is gained.
@@ -36,44 +34,8 @@ LEAST_COSINE = 0.999
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A text encoder as it was read.
-
-    Attributes:
-        build: makes the model of its weights.
-        tensors: by name, float32.
-        tokenizer: without padding and truncation.
-        revision: the hub's commit, or a digest of the files.
-        max_length: tokens that it reads at once, special ones included, unless the user says otherwise.
-        longest: most tokens it can read at all; None: any number.
-    """
-
-    build: Callable[[Weights], Model]
-    tensors: Mapping[str, torch.Tensor]
-    tokenizer: "Tokenizer"
-    revision: str
-    max_length: int
-    longest: int | None = None
-
-
-class Encoder:
-    """A frozen text encoder with masked mean pooling; make one with :func:`moodlens.get_encoder`.
-
-    Attributes:
-        id: such as ``"minilm"`` or ``"t5:google-t5/t5-base"``; a folder stands as the operating system knows it.
-        revision: the hub's commit, or a digest of the checkpoint's files.
-        d_in: width of the embeddings.
-        pooling: always ``"mean"``: the mean of the last hidden states over real tokens, not normalised.
-        max_length: tokens read at once, special ones included.
-        long_texts: what is done with more: ``"parts"``: read in parts, and the mean is over all tokens; ``"cut"``;
-            ``"error"``.
-        dtype: ``"float32"`` or ``"bfloat16"``, what the model computes in; results are always float32. Where ``auto``
-            took bfloat16, the first texts may yet change it (:meth:`settle`).
-        dtype_note: why ``auto`` gave up bfloat16; empty otherwise.
-    """
-
-    pooling = "mean"
+class TokenEncoder(Encoder):
+    """An encoder whose model reads tokens and gives a state for each."""
 
     def __init__(
         self,
@@ -84,32 +46,26 @@ class Encoder:
         long_texts: str,
         dtype: str,
         device: str,
+        unit: bool | None = None,
     ):
         self.id, self.revision, self.long_texts = spec, checkpoint.revision, long_texts
         self.max_length = checkpoint.max_length if max_length is None else max_length
         if self.max_length > (checkpoint.longest or self.max_length):
             raise BadInput(f"max_length {max_length}: {spec} has {checkpoint.longest} positions")
+        self.pooling = checkpoint.pooling
+        self.unit = checkpoint.unit if unit is None else unit
         self.device = pick_device(device)
         fast = dtype == "auto" and _has_fast_bfloat16(self.device)
         self.dtype = "bfloat16" if fast else dtype.replace("auto", "float32")
         self.dtype_note = ""
         self._model = self._build(checkpoint, self.dtype)
         self._unsettled = checkpoint if fast else None
-        self.d_in = self._model.d_in
+        self._head = checkpoint.head
+        self.d_in = self._finished(np.zeros((1, self._model.d_in), dtype=np.float32)).shape[1]
+        self.by_token = self.pooling == "mean" and self._head is None
         n_words = len(self._model.words)
-        self._reader = Reader(f"encoder {spec}", checkpoint.tokenizer, n_words, self.max_length, long_texts)
-
-    def info(self) -> dict[str, Any]:
-        """What makes two embeddings comparable: stored with every array and SAE, and compared before use."""
-        return {
-            "encoder": self.id,
-            "revision": self.revision,
-            "d_in": self.d_in,
-            "pooling": self.pooling,
-            "max_length": self.max_length,
-            "long_texts": self.long_texts,
-            "dtype": self.dtype,
-        }
+        label = f"encoder {spec}"
+        self._reader = Reader(label, checkpoint.tokenizer, n_words, self.max_length, long_texts, self.pooling)
 
     def read(self, texts: Sequence[str], begin: int = 0) -> Reading:
         """The texts in tokens: what of them is read, known and the same. ``begin``: row of the first, for errors.
@@ -143,7 +99,7 @@ class Encoder:
             )
 
     def encode(self, texts: Sequence[str] | Reading, *, progress: Progress | None = None) -> np.ndarray:
-        """Masked token means, (n, d_in) float32, not normalised; row i belongs to ``texts[i]``.
+        """Pooled states, (n, d_in) float32, of norm 1 if ``unit``; row i belongs to ``texts[i]``.
 
         Texts of the same tokens are encoded once. A row does not depend on the other texts: in float32 to 1e-6 of its
         norm, in bfloat16 to 1e-2 (only the order of sums differs).
@@ -160,7 +116,7 @@ class Encoder:
     def encode_tokens(
         self, texts: Sequence[str], read: Callable[[np.ndarray], np.ndarray] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Last hidden states of every real token, special ones included.
+        """Last hidden states of every real token, special ones included; where rows are of norm 1, over the norm of the mean.
 
         A token of a long text that is in two of its parts has the mean of its two states. Texts of the same tokens are
         encoded once.
@@ -179,10 +135,13 @@ class Encoder:
         """
         reading = self.read(texts)
         self.settle(texts)
+        scale = 1 / norms(self._pooled(reading, silent)) if self.unit else None
 
-        def token_rows(parts: list[Part]) -> list[np.ndarray]:
-            states, lengths = self._states(parts)
+        def token_rows(batch: list[int]) -> list[np.ndarray]:
+            states, lengths = self._states([reading.parts[row] for row in batch])
             rows = states.float().cpu().numpy()
+            if scale is not None:
+                rows = rows * np.repeat(scale[reading.owner[batch]], lengths.tolist())[:, None]
             return np.split(rows if read is None else read(rows), np.cumsum(lengths.tolist())[:-1])
 
         width = self.d_in if read is None else read(np.zeros((0, self.d_in), dtype=np.float32)).shape[1]
@@ -210,15 +169,26 @@ class Encoder:
         return checkpoint.build(Weights(label, checkpoint.tensors, getattr(torch, dtype), self.device))
 
     def _encode(self, reading: Reading, report: Progress) -> np.ndarray:
+        rows = self._finished(self._pooled(reading, report))
+        finite = np.isfinite(np.abs(rows).max(axis=1, initial=0))[reading.distinct]
+        if not finite.all():
+            raise BadInput(
+                f"encoder {self.id}: the embedding of text {reading.begin + np.argmin(finite)} is not finite: the weights are damaged, or "
+                f"too large for {self.dtype}"
+            )
+        return rows[reading.distinct]
+
+    def _pooled(self, reading: Reading, report: Progress) -> np.ndarray:
+        """Weighted sums of the token states of every distinct text."""
         parts, owner = reading.parts, reading.owner
 
-        def pooled_rows(batch: list[Part]) -> np.ndarray:
-            states, lengths = self._states(batch)
-            weights = torch.from_numpy(np.concatenate([part.weights for part in batch])).to(self.device)
+        def pooled_rows(batch: list[int]) -> np.ndarray:
+            states, lengths = self._states([parts[row] for row in batch])
+            weights = torch.from_numpy(np.concatenate([parts[row].weights for row in batch])).to(self.device)
             return packed_sum(states, weights, lengths).cpu().numpy()
 
         n_texts, n_distinct = len(reading.distinct), int(owner[-1]) + 1 if len(owner) else 0
-        pooled = np.zeros((n_distinct, self.d_in), dtype=np.float32)
+        pooled = np.zeros((n_distinct, self._model.d_in), dtype=np.float32)
         copies = np.bincount(reading.distinct, minlength=n_distinct)
         parts_left = np.bincount(owner, minlength=n_distinct)
         report("embed", 0, n_texts)
@@ -226,13 +196,14 @@ class Encoder:
             np.add.at(pooled, owner[rows], sums)
             np.subtract.at(parts_left, owner[rows], 1)
             report("embed", int(copies[parts_left == 0].sum()), n_texts)
-        finite = np.isfinite(np.abs(pooled).max(axis=1, initial=0))[reading.distinct]
-        if not finite.all():
-            raise BadInput(
-                f"encoder {self.id}: the embedding of text {reading.begin + np.argmin(finite)} is not finite: the weights are damaged, or "
-                f"too large for {self.dtype}"
-            )
-        return pooled[reading.distinct]
+        return pooled
+
+    def _finished(self, pooled: np.ndarray) -> np.ndarray:
+        """Rows of pooled states: through the head, and over their norm."""
+        if self._head is not None:
+            with torch.inference_mode():
+                pooled = self._head(torch.from_numpy(pooled)).numpy()
+        return pooled / norms(pooled)[:, None] if self.unit else pooled
 
     def _states(self, parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor]:
         """Last hidden states of parts end to end, (sum of lengths, d_in), and the lengths, (n,)."""
@@ -242,7 +213,7 @@ class Encoder:
             return self._model(flat, lengths), torch.tensor(lengths, device=self.device)
 
     def _each_batch(
-        self, work: Callable[[list[Part]], Result], parts: list[Part]
+        self, work: Callable[[list[int]], Result], parts: list[Part]
     ) -> Iterator[tuple[list[int], Result]]:
         """The numbers of the parts of every batch, with what ``work`` makes of them.
 
@@ -253,17 +224,16 @@ class Encoder:
         on_gpu = torch.device(self.device).type != "cpu"
         lengths = [len(part.ids) for part in parts]
         batches = list(_batches(lengths, GPU_TOKENS if on_gpu else _cpu_tokens(sum(lengths))))
-        batched = [[parts[row] for row in rows] for rows in batches]
         threads = torch.get_num_threads()
         workers = 1 if on_gpu else min(threads, MAX_WORKERS, len(batches))
         # A product that is cut in two may differ in the last bit, so one batch alone is done by one thread, too.
         each = 1 if threads <= MAX_WORKERS and not on_gpu else threads // max(1, workers)
         if workers <= 1 and each == threads:
-            yield from zip(batches, map(work, batched), strict=True)
+            yield from zip(batches, map(work, batches), strict=True)
             return
         pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(each,))
         try:
-            yield from zip(batches, pool.map(work, batched), strict=True)
+            yield from zip(batches, pool.map(work, batches), strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
             # The setting is each thread's own, but new threads inherit the last one made.

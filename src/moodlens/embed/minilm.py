@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from moodlens.core import BadInput, file_sha256
-from moodlens.embed.encoder import Checkpoint
+from moodlens.embed.checkpoint import Checkpoint
 from moodlens.embed.packed import Linear, Weights, attention, runs_of
 from moodlens.embed.sources import Source
 

@@ -1,6 +1,6 @@
 """A MusicGen checkpoint's own T5 encoder; its decoder and codec are neither built nor read."""
 
-from moodlens.embed.encoder import Checkpoint
+from moodlens.embed.checkpoint import Checkpoint
 from moodlens.embed.sources import Source
 from moodlens.embed.t5 import require_type, t5_checkpoint
 

@@ -44,11 +44,16 @@ class Model(Protocol):
 
 
 class Weights:
-    """A checkpoint's tensors by name, as the model wants them: ``weights(name, 384, None)`` is 384 by any number."""
+    """A checkpoint's tensors by name, as the model wants them: ``weights(name, 384, None)`` is 384 by any number.
+
+    Attributes:
+        dtype: that the model computes in.
+        device: where.
+    """
 
     def __init__(self, label: str, tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, device: str):
         self._label, self._tensors = label, tensors
-        self._target = {"dtype": dtype, "device": device}
+        self.dtype, self.device = dtype, device
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -67,7 +72,7 @@ class Weights:
         )
         wanted = " x ".join("any" if size is None else str(size) for size in shape)
         self.require(fits, name, f"shape {wanted}")
-        return tensor.to(**self._target)
+        return tensor.to(dtype=self.dtype, device=self.device)
 
     def pair(self, name: str, *shape: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """``NAME.weight`` of this shape and ``NAME.bias``, as long as its first side."""

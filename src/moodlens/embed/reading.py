@@ -20,7 +20,7 @@ class Part(NamedTuple):
     Attributes:
         ids: tokens, special ones included.
         places: (len(ids),) int64, of these tokens in the text; special ones stand around the whole of it.
-        weights: (len(ids),) float32, share of each in the mean of the text.
+        weights: (len(ids),) float32, share of each in the row of the text.
     """
 
     ids: list[int]
@@ -56,9 +56,21 @@ class Reading:
 
 
 class Reader:
-    """A tokenizer, and what is done with texts of more than ``max_length`` tokens: ``parts``, ``cut`` or ``error``."""
+    """A tokenizer, and what is done with texts of more than ``max_length`` tokens: ``parts``, ``cut`` or ``error``.
 
-    def __init__(self, label: str, tokenizer: "Tokenizer", n_words: int, max_length: int, long_texts: str):
+    ``pooling`` says which of a text's tokens make its row: all alike (``mean``), the first (``cls``) or the ``last``.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        tokenizer: "Tokenizer",
+        n_words: int,
+        max_length: int,
+        long_texts: str,
+        pooling: str = "mean",
+    ):
+        self._pooling = pooling
         self._label, self._tokenizer, self._n_words = label, tokenizer, n_words
         self._max_length, self._long_texts = max_length, long_texts
         self._begin, self._end = _special_tokens(label, tokenizer)
@@ -119,8 +131,8 @@ class Reader:
         n_begin, n_end = len(self._begin), len(self._end)
         total = n_begin + len(ids) + n_end
         if len(ids) <= self._room:
-            whole = [*self._begin, *ids, *self._end]
-            return [Part(whole, np.arange(total), np.full(total, 1 / total, dtype=np.float32))]
+            whole, place = [*self._begin, *ids, *self._end], np.arange(total)
+            return [Part(whole, place, self._weights(place, np.ones(total)))]
         n_steps = -(-len(ids) // self._room) - 1
         starts = [(len(ids) - self._room) * step // n_steps for step in range(n_steps + 1)]
         before, behind = np.arange(n_begin), np.arange(total - n_end, total)
@@ -131,10 +143,17 @@ class Reader:
             Part(
                 [*self._begin, *ids[start : start + self._room], *self._end],
                 place,
-                (1 / (total * times[place])).astype(np.float32),
+                self._weights(place, times),
             )
             for start, place in zip(starts, places, strict=True)
         ]
+
+    def _weights(self, place: np.ndarray, times: np.ndarray) -> np.ndarray:
+        """Share in the row of the tokens at ``place``, of a text whose tokens are in ``times (total,)`` parts."""
+        if self._pooling == "mean":
+            return (1 / (len(times) * times[place])).astype(np.float32)
+        chosen = place == (0 if self._pooling == "cls" else len(times) - 1)
+        return (chosen / times[place]).astype(np.float32)
 
     def _contents(self, texts: list[str], rows: np.ndarray) -> list[list[int]]:
         """Token ids of each text without the special ones around it; ``rows`` say where the texts stand."""

@@ -10,7 +10,7 @@ import numpy as np
 from moodlens.core import BadInput, Progress, digest, silent
 
 if TYPE_CHECKING:
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
     from moodlens.embed.reading import Reading
 
 StoreDType = Literal["float16", "float32"]
@@ -81,11 +81,14 @@ class Recipe(NamedTuple):
     long_texts: str
     info: str
     """:meth:`Encoder.info`, hashed"""
+    asked: tuple[tuple[str, Any], ...] = ()
+    """What else :func:`get_encoder` was asked for."""
 
 
 def recipe_of(encoder: "Encoder") -> Recipe:
     """How another process gets this encoder. It must have settled on what it computes in."""
-    return Recipe(encoder.id, encoder.dtype, encoder.max_length, encoder.long_texts, digest(encoder.info()))
+    info, asked = digest(encoder.info()), tuple(sorted(encoder.asked.items()))
+    return Recipe(encoder.id, encoder.dtype, encoder.max_length, encoder.long_texts, info, asked)
 
 
 @lru_cache(maxsize=1)
@@ -93,8 +96,9 @@ def _made(recipe: Recipe) -> "Encoder":
     """Once a process: loading an encoder takes as long as embedding thousands of texts."""
     from moodlens.embed.encoders import get_encoder
 
-    spec, dtype, max_length, long_texts, info = recipe
-    encoder = get_encoder(spec, dtype=dtype, max_length=max_length, long_texts=long_texts)  # type: ignore[arg-type]
+    spec, dtype, max_length, long_texts, info, asked = recipe
+    settings = {"dtype": dtype, "max_length": max_length, "long_texts": long_texts, **dict(asked)}
+    encoder = get_encoder(spec, **settings)
     if digest(encoder.info()) != info:
         raise BadInput(
             f"encoder {spec}: a worker finds another revision of it than this machine; give all the same files"

@@ -38,6 +38,7 @@ class Source:
         hub: the repository.
         revision: of the repository: commit, tag or branch.
         wanted: what the names of the tensors begin with that are read.
+        beside: patterns of further files that decide what it computes.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Source:
     hub: str = ""
     revision: str | None = None
     wanted: tuple[str, ...] = ("",)
+    beside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -109,7 +111,9 @@ class Source:
         """The hub's commit, or for a folder the digest of the files that decide what it computes."""
         if self.folder is None:
             return self._file("config.json").parent.name  # .../snapshots/<commit>/config.json
-        return "sha256:" + digest([[path.name, file_sha256(path)] for path in self.local_files()])
+        folder = self.folder
+        files = [[str(path.relative_to(folder)), file_sha256(path)] for path in self.local_files()]
+        return "sha256:" + digest(files)
 
     def local_files(self) -> list[Path]:
         """The files that decide what it computes: weights, configuration, tokenizer; of the hub, those in the cache.
@@ -121,7 +125,30 @@ class Source:
         except BadInput:
             weights = []
         others = (self._find(name, download=False) for name in ("config.json", "tokenizer.json"))
-        return [*weights, *(path for path in others if path is not None)]
+        found = [*weights, *(path for path in others if path is not None)]
+        place = self.folder or (found[-1].parent if found else None)
+        more = (sorted(place.glob(pattern)) for pattern in self.beside) if place is not None else ()
+        return list(dict.fromkeys([*found, *(path for paths in more for path in paths)]))
+
+    def has(self, name: str) -> bool:
+        """Whether it has a file of this name.
+
+        Raises:
+            BadInput: the hub cannot be asked.
+        """
+        return self._find(name) is not None
+
+    def optional(self, name: str) -> dict[str, Any]:
+        """A JSON object that it may have; empty where it has none.
+
+        Raises:
+            BadInput: it cannot be read.
+        """
+        path = self._find(name)
+        value = {} if path is None else read_json(path)
+        if not isinstance(value, dict):
+            raise BadInput(f"{path}: holds no object")
+        return value
 
     def _weight_files(self, *, download: bool = True) -> list[Path]:
         """The files that hold the wanted weights, their index first if they have one."""
@@ -177,7 +204,12 @@ class Source:
 
 
 def find_source(
-    label: str, name: str, *, revision: str | None = None, wanted: tuple[str, ...] = ("",)
+    label: str,
+    name: str,
+    *,
+    revision: str | None = None,
+    wanted: tuple[str, ...] = ("",),
+    beside: tuple[str, ...] = (),
 ) -> Source:
     """The checkpoint that a user named: a folder (``~`` and ``${NAME}`` are expanded), else a repository of the hub.
 
@@ -186,13 +218,13 @@ def find_source(
     """
     path = expand_path(name)
     if os.path.isdir(path):
-        return Source(label, Path(os.path.realpath(path)), wanted=wanted)
+        return Source(label, Path(os.path.realpath(path)), wanted=wanted, beside=beside)
     if os.path.exists(path) or not _HUB_NAME.fullmatch(name):
         what = "is a file" if os.path.isfile(path) else "no such folder, and not a name of the hub"
         raise BadInput(
             f"{label}: {what}; name a folder with config.json, weights and tokenizer.json, or a repository of the hub"
         )
-    return Source(label, None, name, revision, wanted)
+    return Source(label, None, name, revision, wanted, beside)
 
 
 HUB_WAIT = 5.0

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from moodlens.core import BadInput
-from moodlens.embed.encoder import Checkpoint
+from moodlens.embed.checkpoint import Checkpoint
 from moodlens.embed.packed import Linear, Weights, attention, runs_of
 from moodlens.embed.sources import Source
 

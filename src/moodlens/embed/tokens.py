@@ -14,7 +14,7 @@ import numpy as np
 from moodlens.core.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
 
 BLOCK_CHARACTERS = 100_000
 """Of texts that are read at once, at most, or one text: what bounds the memory."""
@@ -67,6 +67,8 @@ def each_tokens(
 ) -> Iterator[Tokens]:
     """The tokens of all texts, in blocks that fit the memory.
 
+    Of an encoder that gives rows and no tokens each text is one token, which stands for no character.
+
     Args:
         encoder: whose last hidden states they are, the same that it pools.
         texts: any number, of any length.
@@ -89,8 +91,14 @@ def each_tokens(
             end += 1
         progress("embed", begin, len(texts))
         block = texts[begin:end]
-        values, offsets = encoder.encode_tokens(block, read)
-        yield Tokens(values, offsets, encoder.token_spans(block), begin)
+        if encoder.by_token:
+            values, offsets = encoder.encode_tokens(block, read)
+            spans = encoder.token_spans(block)
+        else:
+            rows = encoder.encode(block)
+            values, offsets = rows if read is None else read(rows), np.arange(len(block) + 1)
+            spans = np.zeros((len(block), 2), dtype=np.int64)
+        yield Tokens(values, offsets, spans, begin)
         begin = end
     progress("embed", len(texts), len(texts))
 

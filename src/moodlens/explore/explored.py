@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import polars as pl
     from scipy import sparse
 
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
     from moodlens.features.names.attribute import Spoken
 
 T = TypeVar("T")
@@ -75,7 +75,18 @@ class Explored:
             out["encoder"] = (
                 "the embeddings were made elsewhere, so no other text can be read; set encoder.id to what made them"
             )
+        elif not self._tells_words():
+            out["encoder"] = (
+                "the encoder gives a row for a text and none for its words, so none can be shown; moodlens score reads texts"
+            )
         return out
+
+    def _tells_words(self) -> bool:
+        """Whether the encoder gives a state for each token."""
+        try:
+            return self.study.encoder_info.get("by_token", True)
+        except BadInput:  # the embeddings are to be made anew
+            return True
 
     def has(self, part: str) -> bool:
         """Whether a part of the page has what it is made of."""

@@ -103,7 +103,9 @@ def gather_families(table: "pl.DataFrame", coded: Coded, settings: FeatureSettin
 
     candidates = table.filter(pl.col("emotion_feature"))
     if settings.min_stability > 0 and "stability" in table.columns:
-        candidates = candidates.filter(pl.col("stability") >= settings.min_stability)
+        candidates = candidates.filter(
+            pl.col("stability").is_null() | (pl.col("stability") >= settings.min_stability)
+        )
     if not candidates.height:
         return Families(families=tuple(Family(emotion=name) for name in coded.rows.emotions))
     target = Target.of(coded.x, coded.rows)

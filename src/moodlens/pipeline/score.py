@@ -20,7 +20,7 @@ from moodlens.study.rows import DEV, UNKNOWN, Rows
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
     from moodlens.validate.methods import Method
 
 
@@ -167,7 +167,7 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
     Raises:
         BadInput: the embeddings were made elsewhere, or by another version of the encoder.
     """
-    from moodlens.embed.encoders import get_encoder
+    from moodlens.embed.encoders import encoder_of
 
     info = study.encoder_info
     if settings.id == "precomputed":
@@ -176,13 +176,9 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
             "set encoder.id to the encoder that made them, such as t5:google-t5/t5-base"
         )
     # As the embeddings were made, not as `auto` would decide on this machine or on these texts.
-    encoder = get_encoder(
-        settings.id,
-        dtype=info.get("dtype", settings.dtype),
-        long_texts=info.get("long_texts", settings.long_texts),
-    )
+    encoder = encoder_of(settings, dtype=info.get("dtype"), long_texts=info.get("long_texts"))
     mine = encoder.info()
-    for key in ("encoder", "revision", "pooling", "d_in"):
+    for key in ("encoder", "revision", "pooling", "d_in", "unit"):
         if info.get(key) != mine.get(key):
             raise BadInput(
                 f"{study.path / 'embeddings'}: made with {key} {info.get(key)!r}, "

@@ -12,7 +12,7 @@ from moodlens.embed.tokens import Tokens, each_tokens, word_sums, words_of
 from moodlens.validate.methods import Method, Reading
 
 if TYPE_CHECKING:
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
     from moodlens.sae.model import SAE
 
 TOLD = 5
@@ -97,7 +97,7 @@ def told(own: Words, scores: np.ndarray, emotions: tuple[str, ...]) -> str:
     if not own or not np.isfinite(scores).any():
         return ""
     c = int(np.nanargmax(scores))
-    return f"{emotions[c]}: " + ", ".join(f"{word} {share:.2f}" for word, share in own[c])
+    return f"{emotions[c]}: " + ", ".join(f"{word} {share:.2f}" for word, share in own[c]) if own[c] else ""
 
 
 class _Words:

@@ -11,11 +11,12 @@ from moodlens.prompts.cells import read_cells, table_name
 from moodlens.prompts.checks import Place, check_emotions, check_ids, refuse_parted, remarks, split_names
 from moodlens.prompts.copies import copy_keys, folded, join_groups, without_numbers
 from moodlens.prompts.grammar import COLUMNS
+from moodlens.prompts.hub import table_file
 from moodlens.prompts.labels import merged_spellings, one_spelling
 from moodlens.prompts.ratings import rating_column, read_ratings
 from moodlens.prompts.report import TableReport
 from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL
-from moodlens.settings.study import Table, expand_path
+from moodlens.settings.study import Table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +40,7 @@ def read_tables(
     names: set[str] = set()
     ids = {name for frame in frames for name in frame["id"]}
     for number, table in enumerate(tables, 1):
-        name = table_name(expand_path(table.path))[0]
+        name = table_name(table_file(table.path))[0]
         name = f"{name}~{number}" if name in names else name
         frame, report = read_prompts(table, emotions=emotions, name=name)
         if not ids.isdisjoint(frame["id"]):
@@ -89,7 +90,7 @@ def read_prompts(
     """
     import polars as pl
 
-    path = expand_path(table.path)
+    path = table_file(table.path)
     asked = {
         key.removesuffix("_column"): column
         for key, column in table

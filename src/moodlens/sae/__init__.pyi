@@ -1,5 +1,7 @@
 from .files import load_sae as load_sae
 from .files import save_sae as save_sae
+from .foreign import Foreign as Foreign
+from .foreign import read_foreign as read_foreign
 from .history import jsonl_writer as jsonl_writer
 from .history import read_history as read_history
 from .history import write_history as write_history

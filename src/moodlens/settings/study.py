@@ -10,8 +10,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moodlens.core.errors import BadInput
 from moodlens.settings.base import Frozen, apply_changes, read_yaml, validate
+from moodlens.settings.encoder import EncoderSettings
 from moodlens.settings.engine import EngineSettings
 from moodlens.settings.features import FeatureSettings
+from moodlens.settings.imported import ImportSettings
 from moodlens.settings.labels import check_labels
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.sae import CoreSettings, SAESettings, grid
@@ -24,7 +26,7 @@ class Table(Frozen):
     """A user's own texts: delimited text, JSON or Parquet."""
 
     path: str = Field(
-        description="file; `${NAME:-default}` is read from the environment",
+        description="file; `${NAME:-default}` is read from the environment; or hf://datasets/USER/NAME[@REVISION]/FILE",
         json_schema_extra={"in_key": False},  # what it holds decides, not where it lies
     )
     text_column: str = Field(description="column that holds the text")
@@ -130,24 +132,6 @@ class PromptSettings(Frozen):
         return self
 
 
-class EncoderSettings(Frozen):
-    """Which text encoder, and how it is run."""
-
-    id: str = Field(
-        default="minilm", description="minilm, t5:NAME_OR_PATH, musicgen:NAME_OR_PATH or precomputed"
-    )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto",
-        description="auto: bfloat16 only where it is fast and agrees with float32 on the first texts",
-    )
-    long_texts: Literal["parts", "cut", "error"] = Field(
-        default="parts",
-        description="texts of more tokens than the encoder reads at once: read in parts whose tokens are averaged; "
-        "cut; or an error",
-    )
-    shard_rows: int = Field(default=65_536, ge=1, description="rows in one shard of the embedding store")
-
-
 QUICKSTART_SAE = SAESettings(expansion_factor=10, learning_rate=1.5e-3, epochs=12)
 """Measured on generated prompts with the bundled encoder (docs/choosing.md)."""
 
@@ -179,6 +163,10 @@ class Settings(Frozen):
         default=QUICKSTART_SAE,
         description="of the rest that rebuilds what the core leaves, or of the only SAE where there is no core; "
         "a file with its own sae section starts from SAESettings, the roadmap's defaults",
+    )
+    imported: ImportSettings | None = Field(
+        default=None,
+        description="an SAE that others trained, judged in place of the study's own; there is then no core, and nothing is trained",
     )
     sweep: dict[str, list[Any]] = Field(
         default_factory=dict, description="SAE setting -> values to try; empty: no sweep"
@@ -247,6 +235,14 @@ class Settings(Frozen):
             raise ValueError("emotions: [] leaves no label to judge transfer tables by; leave them out")
         return self
 
+    @model_validator(mode="after")
+    def _imported_alone(self) -> "Settings":
+        if self.imported is not None and (self.sweep or self.control.startswith("untrained")):
+            raise ValueError(
+                "an imported SAE is not trained: leave out sweep, and control but for shuffle-labels"
+            )
+        return self
+
     @field_validator("sweep")
     @classmethod
     def _axes(cls, value: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
@@ -295,6 +291,11 @@ def expand_path(text: str) -> Path:
     return Path(path).expanduser() if path == "~" or path.startswith("~/") else Path(path)
 
 
+def is_hub_table(text: str) -> bool:
+    """Whether a table's path is an address of the hub; a command line makes one slash of two."""
+    return text.startswith(("hf://", "hf:/datasets/"))
+
+
 def with_absolute_paths(settings: Settings) -> Settings:
     """The settings with every path absolute and every variable in it filled in.
 
@@ -305,7 +306,7 @@ def with_absolute_paths(settings: Settings) -> Settings:
     """
 
     def absolute(text: str) -> str:
-        return str(expand_path(text).absolute())
+        return text if is_hub_table(text) else str(expand_path(text).absolute())
 
     def moved(tables: tuple[Table, ...]) -> tuple[Table, ...]:
         return tuple(table.model_copy(update={"path": absolute(table.path)}) for table in tables)
@@ -316,10 +317,21 @@ def with_absolute_paths(settings: Settings) -> Settings:
             "precomputed": settings.prompts.precomputed and absolute(settings.prompts.precomputed),
         }
     )
+    imported = settings.imported and settings.imported.model_copy(
+        update={
+            "path": absolute(settings.imported.path),
+            "others": tuple(absolute(other) for other in settings.imported.others),
+        }
+    )
     kind, colon, place = settings.encoder.id.partition(":")
     encoder = settings.encoder
-    if colon and place and Path(place).expanduser().is_dir():
+    if colon and place and kind != "api" and Path(place).expanduser().is_dir():
         encoder = encoder.model_copy(update={"id": f"{kind}:{os.path.realpath(os.path.expanduser(place))}"})
     return settings.model_copy(
-        update={"prompts": prompts, "transfer": moved(settings.transfer), "encoder": encoder}
+        update={
+            "prompts": prompts,
+            "transfer": moved(settings.transfer),
+            "encoder": encoder,
+            "imported": imported,
+        }
     )

@@ -141,6 +141,11 @@ def _causality(m: Measured, s: VerdictSettings) -> Reading | None:
 def _stability(m: Measured, s: VerdictSettings) -> Reading | str | None:
     if m.stability is None or m.strong is None:
         return None
+    if not m.stability.summary.n_seeds:
+        return (
+            "the SAE was imported alone, without a core and without others of its recipe in which its features could come back "
+            "(imported.others)"
+        )
     stable = StableFeatures.of(m.stability.table, m.stability.summary, m.strong)
     note = (
         f"of {stable.n_emotion_features} claimed features, mean over {stable.n_seeds} pipelines that share only the rows; "

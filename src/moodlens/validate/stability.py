@@ -156,6 +156,27 @@ def stability(
     return Reappearance(frame, summary)
 
 
+def alone(own: Dictionary, x_train: np.ndarray, settings: StabilitySettings, *, seed: int) -> Reappearance:
+    """What is known of features that there is no other pipeline to look for in: which of them fire."""
+    import polars as pl
+
+    d = len(own.W_dec)
+    best = best_cosines(null_directions(x_train, seed), own.W_dec)
+    summary = Stability(
+        n_seeds=0,
+        reappearance=settings.reappearance,
+        null_cosine_p95=float(np.quantile(best, 0.95)),
+        null_seeds=(),
+    )
+    columns = ("reappears", "reappears_bootstrap", "reappears_decoder", "reappears_activation")
+    columns += ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
+    fires = (own.codes > 0).any(axis=0)
+    frame = pl.DataFrame({"feature": np.arange(d), "alive": fires})
+    return Reappearance(
+        frame.select("feature", *(pl.lit(None, pl.Float64).alias(name) for name in columns), "alive"), summary
+    )
+
+
 @dataclass(frozen=True)
 class Subsets:
     """How much comes back of a narrow SAE in another; None where none were kept."""
@@ -218,7 +239,7 @@ class StableFeatures:
         alive = table["alive"].to_numpy().astype(bool)
         share = table["reappears"].to_numpy()
         n = int(claimed.sum())
-        mean = float(share[claimed].mean()) if n else None
+        mean = float(share[claimed].mean()) if n and summary.n_seeds else None
         interval = None if mean is None else binomtest(round(mean * n), n).proportion_ci(method="wilson")
         again = table.filter(claimed)["reappears_bootstrap"].mean()
         return cls(

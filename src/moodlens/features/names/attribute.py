@@ -24,7 +24,7 @@ from moodlens.study.coded import Coded
 if TYPE_CHECKING:
     import polars as pl
 
-    from moodlens.embed.encoder import Encoder
+    from moodlens.embed.base import Encoder
 
 _TEXTS_A_WORD = 4
 """In which a word's share is measured, where as many hold it."""

@@ -69,6 +69,9 @@ def stability_summary(study: Study) -> Summary:
     frame, stability = study.table(STABILITY), study.read(Stability)
     alive = frame.filter(pl.col("alive"))
     claimed = None
+    if not stability.n_seeds:
+        note = "an SAE that was imported alone: there are no others of its recipe in which its features could come back"
+        return {"n_features": frame.height, "n_alive": alive.height, "n_seeds": 0}, [note]
     try:
         if study.emotions:
             strong = study.require("features").table(SELECTION)["emotion_feature"].to_numpy()
@@ -116,7 +119,7 @@ def stability(study: Study, settings: StabilitySettings, progress: Progress) -> 
     Comes before the features are chosen and knows no labels, so that stability may decide who joins a family.
     """
     from moodlens.sae.model import encode_rows
-    from moodlens.validate.stability import Beside, Dictionary
+    from moodlens.validate.stability import Beside, Dictionary, alone
     from moodlens.validate.stability import stability as compare
 
     seeds, bootstraps, narrow = study.seed_names, study.bootstrap_names, study.narrow_names
@@ -124,15 +127,22 @@ def stability(study: Study, settings: StabilitySettings, progress: Progress) -> 
     progress("stability", 0, len(names) + 1)
     # Only these rows: the codes of every pipeline on all of them would fill the memory.
     core, x = slice(study.core_size), study.x[judges]
+    own, train = (
+        Dictionary(study.W_dec()[core], study.codes(MAIN)[judges, core]),
+        study.rows.where("train", kinds=None),
+    )
+    if not seeds:  # an SAE that was imported alone
+        result = alone(own, study.x[train], settings, seed=study.seed)
+        return [study.write_table(STABILITY, result.table), study.write(result.summary)]
     saes = [study.sae(name) for name in names]
     with pool() as each:
         found = each(lambda sae: Dictionary(sae.W_dec.detach().numpy(), encode_rows(sae, x)), saes)
         others = dict(zip(names, found, strict=True))
         pair = tuple(others[name] for name in narrow)
         result = compare(
-            Dictionary(study.W_dec()[core], study.codes(MAIN)[judges, core]),
+            own,
             [others[name] for name in seeds],
-            study.x[study.rows.where("train", kinds=None)],
+            study.x[train],
             settings,
             seed=study.seed,
             beside=Beside([others[name] for name in bootstraps], pair if len(pair) == 2 else None),
@@ -252,6 +262,8 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
             known = gather_families(frame, Coded(rows, study.x[dev], codes, W_dec), settings.features)
         return SeedFamilies(known, W_dec, activity(codes)[1])
 
+    if not study.seed_names:
+        return [study.write(Agreement(n_seeds=0, emotions={}, mean=None))]
     others = []
     for done, name in enumerate(study.seed_names):
         progress("families of other pipelines", done, len(study.seed_names))
@@ -308,7 +320,7 @@ def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[
     frame, namer, seed = study.features, settings.namer, study.seed
     coded = Coded(study.rows, study.x, study.codes(), study.W_dec())
     attribution, rename = None, None
-    if not settings.precomputed:
+    if not settings.precomputed and study.encoder_info.get("by_token", True):
         mean = study.x[study.rows.where("train", kinds=None)].mean(axis=0)
         speak = speaker(study_encoder(study, settings.encoder), mean)
         attribution = Attribution(speak, study.rows.texts, study.x, mean, study.W_enc())

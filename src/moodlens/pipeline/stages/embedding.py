@@ -41,7 +41,7 @@ def _encoder_files(section: EmbedSection, home: Path) -> list[Path]:
     if section.prompts.precomputed is not None:
         return [expand_path(section.prompts.precomputed) / "embeddings.npy"]
     try:
-        return encoder_files(section.encoder.id)
+        return encoder_files(section.encoder.id, revision=section.encoder.revision)
     except BadInput:  # said when it is loaded; a finished study does without
         return []
 
@@ -74,8 +74,9 @@ def embed_summary(study: Study) -> Summary:
 )
 def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[str]:
     """Encode every prompt -> embeddings/, embed.json."""
+    from moodlens.embed.base import norms
     from moodlens.embed.corpus import embed_to_store, embed_units
-    from moodlens.embed.encoders import get_encoder
+    from moodlens.embed.encoders import encoder_of
     from moodlens.embed.precomputed import read_precomputed
     from moodlens.embed.store import EmbeddingStore
 
@@ -89,11 +90,14 @@ def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[s
             "pooling": "mean",
             "d_in": int(data.x.shape[1]),
         }
+        x = data.x
+        if section.encoder.unit:
+            info, x = info | {"unit": True}, x / norms(x)[:, None]
         store = EmbeddingStore.create(target, info, "float32")
-        store.append(data.x)
+        store.append(x)
     else:
         settings, texts = section.encoder, study.rows.texts.tolist()
-        encoder = get_encoder(settings.id, dtype=settings.dtype, long_texts=settings.long_texts)
+        encoder = encoder_of(settings)
         encoder.settle(texts)
         executor, units = executor_of(section.engine), study.home / WORK / "embed"
         if isinstance(section.engine, Share):

@@ -12,7 +12,7 @@ from moodlens.pipeline.stage import Summary, stage
 from moodlens.pipeline.stages.embedding import one_name
 from moodlens.settings.base import Frozen
 from moodlens.settings.features import FeatureSettings
-from moodlens.settings.study import EncoderSettings, Table, expand_path
+from moodlens.settings.study import EncoderSettings, Table
 from moodlens.settings.validation import CausalSettings, MetricSettings, PairSettings, TransferSettings
 from moodlens.study.coded import Coded
 from moodlens.study.records.causal import CAUSAL, INTERVENTIONS, Causal
@@ -199,7 +199,9 @@ def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Itera
 
 
 def _tables(section: TransferSection, home: Path) -> list[Path]:
-    return [expand_path(one.path) for one in section.tables]
+    from moodlens.prompts.hub import table_files
+
+    return table_files([one.path for one in section.tables])
 
 
 def transfer_summary(study: Study) -> Summary:

@@ -1,12 +1,12 @@
 """The stages that train: a sweep that chooses settings; the study's core and rest, and the cores of other pipelines."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import digest
@@ -15,6 +15,7 @@ from moodlens.core.progress import Progress
 from moodlens.engine import executor_of
 from moodlens.pipeline.schedule import shared_map
 from moodlens.pipeline.stage import Summary, stage
+from moodlens.pipeline.stages.imported import facts_of, imported_files, read_imported, told
 from moodlens.sae import cores
 from moodlens.sae.metrics import baseline_metrics, reconstruction_metrics
 from moodlens.sae.model import SAE
@@ -23,6 +24,7 @@ from moodlens.sae.units import Source, Units, train_units
 from moodlens.sae.untrained import Untrained
 from moodlens.settings.base import Frozen
 from moodlens.settings.engine import EngineSettings
+from moodlens.settings.imported import ImportSettings
 from moodlens.settings.sae import CoreSettings, SAESettings
 from moodlens.study.records.sae import SWEEP, Core, Reconstruction, Sweep
 from moodlens.study.state import WORK
@@ -54,6 +56,7 @@ class TrainSection(Frozen):
     seeds: int
     core: CoreSettings
     control: str
+    imported: ImportSettings | None
     engine: EngineSettings = Field(default=EngineSettings(), json_schema_extra={"in_key": False})
 
     @property
@@ -183,7 +186,10 @@ def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection
 @stage(
     "train",
     needs=("sweep", "embed", "prompts"),
-    section=lambda s: TrainSection(seeds=s.seeds, core=s.core, control=s.control, engine=s.engine),
+    section=lambda s: TrainSection(
+        seeds=s.seeds, core=s.core, control=s.control, imported=s.imported, engine=s.engine
+    ),
+    inputs=lambda section, home: imported_files(section.imported),
     wide=True,
     summary=train_summary,
 )
@@ -192,12 +198,14 @@ def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[
 
     sae/main: core and rest joined; sae/seed-N and sae/bootstrap-N: cores alone, of other pipelines on the same rows and on
     resampled groups; sae/narrow-1 and -2: one member of two pipelines. With core.members 0, sae/main and sae/seed-N are
-    SAEs of the chosen settings, and there is no more.
+    SAEs of the chosen settings, and there is no more. With imported, they are others'.
     """
     rows = study.rows
     train, val, test = (study.x[rows.where(split, kinds=None)] for split in ("train", "val", "test"))
     chosen = study.read(Sweep).settings
-    if settings.core.members:
+    if settings.imported is not None:
+        files = _imported(study, settings.imported)
+    elif settings.core.members:
         files = _with_core(study, chosen, settings, (train, val, test), progress)
     else:
         files = _alone(study, chosen, settings, (train, val, test), progress)
@@ -237,6 +245,18 @@ def _alone(
     shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = [file for name, one in made.items() for file in _save(study, name, *one, seeds[name])]
     return [*files, study.write(Core(members=0, atoms=made[MAIN][0].d_sae, claimable=made[MAIN][0].d_sae))]
+
+
+def _imported(study: Study, settings: ImportSettings) -> list[str]:
+    """The SAE that others trained, and as many of other seeds as are given."""
+    found = read_imported(study, settings)
+    shutil.rmtree(study.path / "sae", ignore_errors=True)
+    files = [
+        file for name, one in found.items() for file in _save(study, name, one.sae, None, None, facts_of(one))
+    ]
+    main = found[MAIN]
+    record = Core(members=0, atoms=main.sae.d_sae, claimable=main.sae.d_sae, imported=told(main))
+    return [*files, study.write(record)]
 
 
 def _with_core(
@@ -296,7 +316,14 @@ def _with_core(
     return [*files, study.write(Core(**vars(facts)))]
 
 
-def _save(study: Study, name: str, sae: SAE, trained: Trained | None, seed: int | None) -> list[str]:
+def _save(
+    study: Study,
+    name: str,
+    sae: SAE,
+    trained: Trained | None,
+    seed: int | None,
+    more: Mapping[str, JsonValue] | None = None,
+) -> list[str]:
     """Write one SAE to sae/NAME, and its history if it was trained; returns the files."""
     from moodlens.sae.files import save_sae
     from moodlens.sae.history import write_history
@@ -311,6 +338,7 @@ def _save(study: Study, name: str, sae: SAE, trained: Trained | None, seed: int 
         "pooling": info.get("pooling"),
         "data_sha256": study.cached("data_sha256", "embed", lambda: digest(train)),
         "seed": seed,
+        **(more or {}),
     }
     save_sae(sae, target, metadata)
     files = [f"sae/{name}/{file}" for file in ("cfg.json", "sae_weights.safetensors")]

@@ -36,7 +36,9 @@ def prompt_files(section: PromptsSection, home: Path) -> list[Path]:
     if section.prompts.precomputed is not None:
         folder = expand_path(section.prompts.precomputed)
         return [folder / name for name in PRECOMPUTED_FILES]
-    return [expand_path(one.path) for one in section.prompts.tables]
+    from moodlens.prompts.hub import table_files
+
+    return table_files([one.path for one in section.prompts.tables])
 
 
 def prompts_summary(study: Study) -> Summary:

@@ -40,6 +40,13 @@ def shape(_: Subject, sae: "SAE") -> Blocks:
 @needs(Core)
 def core(subject: Subject, sae: "SAE", found: Core) -> Blocks:
     """The features that may be claimed: what several SAEs agree on, or why there are none."""
+    if found.imported is not None:
+        yield Paragraph(
+            f"The SAE was {plain_text(found.imported)}. It was not trained here, on these texts or any: all splits are unseen to it as "
+            f"far as this study knows. Without a consensus each of its {found.atoms:,} features may be claimed; one untrained "
+            "dictionary of its size and sparsity stands beside every count."
+        )
+        return
     if not found.members:
         yield Paragraph(f"No core was asked for: each of the {found.atoms:,} features may be claimed.")
         return

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodlens.report import style
-from moodlens.report.document import Picture, Table, emotion_label
+from moodlens.report.document import Paragraph, Picture, Table, emotion_label
 from moodlens.report.numbers import number
 from moodlens.report.subject import Subject
 from moodlens.report.topic import Blocks, Topic, needs
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 @needs(FEATURES)
 def reappearance(_: Subject, seeds: Stability, table: "pl.DataFrame", features: "pl.DataFrame") -> Blocks:
     """Claimed features beside their matches in other pipelines."""
+    if not seeds.n_seeds:
+        yield Paragraph(
+            "The SAE was imported alone. Nothing says whether its features come back under another seed: that needs others of its "
+            "recipe."
+        )
+        return
     rows = table.join(features.filter("emotion_feature").select("feature"), on="feature", how="inner")
     yield Picture(
         "stability",

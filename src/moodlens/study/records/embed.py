@@ -28,11 +28,13 @@ class Embeddings(Record):
         texts, lines = self.texts, []
         if texts is not None and texts.n_cut:
             lines.append(
-                f"{texts.n_cut} texts were cut at {texts.max_length} tokens: {texts.tokens_cut} tokens were not read, and "
+                f"{texts.n_cut} texts were cut at {texts.max_length} {texts.counts}: {texts.tokens_cut} were not read, and "
                 f"{texts.n_same_after_cutting} texts differ from another only in these"
             )
         elif texts is not None and texts.n_long:
-            lines.append(f"{texts.n_long} texts of more than {texts.max_length} tokens were read in parts")
+            lines.append(
+                f"{texts.n_long} texts of more than {texts.max_length} {texts.counts} were read in parts"
+            )
         if texts is not None and texts.n_without_known_token:
             row = next(example for example in texts.examples if example.what == "no known token")
             lines.append(
@@ -43,4 +45,6 @@ class Embeddings(Record):
             lines.append(f"{self.n_equal} rows are equal to an earlier one to rounding")
         if texts is not None and texts.dtype_note:
             lines.append(texts.dtype_note)
+        if texts is not None and texts.told:
+            lines.append(texts.told)
         return tuple(lines)

@@ -140,6 +140,10 @@ class Core(Record):
         default=None, description="training rows for each feature of a member (count)"
     )
     remark: str | None = Field(default=None, description="why there is no core, where there is none")
+    imported: str | None = Field(
+        default=None,
+        description="of an SAE that others trained: whose it is, what rows it takes, what to know of it",
+    )
 
     @property
     def n_edge(self) -> int:
@@ -149,6 +153,8 @@ class Core(Record):
     @property
     def lines(self) -> list[str]:
         """For people."""
+        if self.imported:
+            return [f"{self.imported}: no core, each of its {self.atoms} features may be claimed"]
         if not self.members:
             return [f"no core: each of the {self.atoms} features may be claimed"]
         if self.remark:

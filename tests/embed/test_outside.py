@@ -1,0 +1,272 @@
+"""Encoders that are not read from files: an endpoint, a function, a package's entry point."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+import moodlens
+from moodlens.core import BadInput
+from moodlens.embed import embed_to_store, encoder_files, encoder_id, get_encoder, plugins
+from moodlens.embed.tokens import each_tokens
+from moodlens.settings.encoder import EmbeddingEndpoint
+from moodlens.settings.study import EncoderSettings, Settings, with_absolute_paths
+from moodlens.study.records.embed import Embeddings
+
+
+def row_of(text: str, width: int = 6) -> list[float]:
+    rng = np.random.default_rng(list(text.encode()))
+    return rng.standard_normal(width).astype(np.float32).tolist()
+
+
+class _Endpoint(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, self.headers.get("Authorization"), body))
+        status, answer = self.server.script(body, len(self.server.asked))
+        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(payload)))
+        self.send_header("Retry-After", "0")
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_):
+        pass
+
+
+def answered(body, _n):
+    width = body.get("dimensions", 6)
+    data = [{"index": i, "embedding": row_of(text, width)} for i, text in enumerate(body["input"])]
+    return 200, {"data": data[::-1], "usage": {"total_tokens": 10 * len(data)}}
+
+
+@pytest.fixture
+def endpoint():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
+    server.asked, server.script = [], answered
+    server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def settings(endpoint, tmp_path):
+    def make(**more) -> EmbeddingEndpoint:
+        given = {"url": endpoint.url, "max_tokens": 1000, "cache": str(tmp_path / "kept.sqlite"), "pause": 0}
+        return EmbeddingEndpoint(**given | more)
+
+    return make
+
+
+TEXTS = ["a calm waltz", "loud drums", "a calm waltz", "rain on the window", "grief"]
+
+
+def test_rows_come_in_batches_in_order_and_once(endpoint, settings, monkeypatch):
+    monkeypatch.setenv("THE_KEY", "s3cret")
+    encoder = get_encoder("api:tiny-embed", api=settings(batch=2, key_env="THE_KEY"))
+    x = encoder.encode(TEXTS)
+    np.testing.assert_allclose(x, [row_of(text) for text in TEXTS], rtol=1e-6)
+    sent = [body["input"] for _, _, body in endpoint.asked]
+    assert sorted(map(len, sent)) == [2, 2]
+    assert sorted(text for texts in sent for text in texts) == sorted(set(TEXTS))
+    path, key, body = endpoint.asked[0]
+    assert (path, key, body["model"]) == ("/v1/embeddings", "Bearer s3cret", "tiny-embed")
+    assert encoder.told == f"{endpoint.url}/embeddings: 4 texts were sent, 40 tokens as it counts them"
+    assert encoder.info() == {
+        "encoder": "api:tiny-embed",
+        "revision": endpoint.url,
+        "d_in": 6,
+        "pooling": "own",
+        "max_length": 8000,
+        "long_texts": "parts",
+        "dtype": "float32",
+        "by_token": False,
+    }
+
+
+def test_nothing_is_paid_for_twice(endpoint, settings):
+    get_encoder("api:tiny", api=settings()).encode(TEXTS)
+    n = len(endpoint.asked)
+    again = get_encoder("api:tiny", api=settings(max_tokens=0))
+    np.testing.assert_allclose(again.encode(TEXTS), [row_of(text) for text in TEXTS], rtol=1e-6)
+    assert len(endpoint.asked) == n, "a kept row was sent again"
+    assert "nothing was sent" in again.told
+    get_encoder("api:other", api=settings()).encode(TEXTS[:1])
+    assert len(endpoint.asked) == n + 1, "another model's rows are not this one's"
+    assert get_encoder("api:tiny", api=settings(dimensions=3)).encode(TEXTS[:1]).shape == (1, 3)
+
+
+def test_what_would_be_sent_is_said_before_anything_is(endpoint, settings, tmp_path):
+    encoder = get_encoder("api:tiny", api=settings(max_tokens=0, price=20.0))
+    with pytest.raises(BadInput) as error:
+        embed_to_store(encoder, TEXTS, tmp_path / "store")
+    line = str(error.value)
+    assert "would send 5 texts, about 15 tokens (cost 0.0003 at 20 a million)" in line
+    assert "set encoder.api.max_tokens to 15 or more" in line
+    assert not endpoint.asked
+    allowed = get_encoder("api:tiny", api=settings(max_tokens=15, price=20.0))
+    _, report = embed_to_store(allowed, TEXTS, tmp_path / "store", dtype="float32")
+    assert report.told.endswith("5 texts were sent, 50 tokens as it counts them (cost 0.001 at 20 a million)")
+    assert Embeddings(n=5, n_equal=0, texts=report).remarks[-1] == report.told
+
+
+def test_a_busy_endpoint_is_asked_again_and_what_came_is_kept(endpoint, settings):
+    endpoint.script = lambda body, n: (429, {"error": "slow down"}) if n == 1 else answered(body, n)
+    get_encoder("api:tiny", api=settings()).encode(TEXTS[:2])
+    assert len(endpoint.asked) == 2
+    endpoint.script = lambda body, n: (500, {}) if "grief" in body["input"] else answered(body, n)
+    with pytest.raises(BadInput, match=r"/v1/embeddings: answered 500 .* after 2 attempts; check url"):
+        get_encoder("api:tiny", api=settings(batch=1, parallel=1, retries=1)).encode(["joy", "grief"])
+    endpoint.script = answered
+    seen = len(endpoint.asked)
+    get_encoder("api:tiny", api=settings()).encode(["joy", "grief"])
+    assert [body["input"] for _, _, body in endpoint.asked[seen:]] == [["grief"]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((200, b"<html>"), "not JSON"),
+        ((200, {"error": {"message": "no"}}), "holds no embeddings"),
+        ((200, {"data": [{"index": 0, "embedding": [1.0]}]}), "answered 1 rows for 2 texts"),
+        ((200, {"data": [{"index": i, "embedding": [float("nan")]} for i in range(2)]}), "or broken ones"),
+        ((200, {"data": [{"index": i, "embedding": [1.0] * (i + 1)} for i in range(2)]}), "or broken ones"),
+        ((401, {}), "answered 401"),
+    ],
+)
+def test_bad_answers_are_one_line(answer, said, endpoint, settings):
+    endpoint.script = lambda body, n: answer
+    with pytest.raises(BadInput, match=said) as error:
+        get_encoder("api:tiny", api=settings(retries=0)).encode(TEXTS[:2])
+    assert "\n" not in str(error.value)
+
+
+def test_long_texts_are_split_or_cut_here_because_an_endpoint_does_not_say(endpoint, settings):
+    long = "happy " * 40
+    parts = get_encoder("api:tiny", api=settings(max_characters=100))
+    reading = parts.read(["sad", long])
+    assert reading.n_tokens.tolist() == [3, 240]
+    assert max(map(len, reading.pieces)) <= 100
+    assert " ".join(reading.pieces[1:]).split() == long.split()
+    rows = np.array([row_of(piece) for piece in reading.pieces[1:]])
+    expected = rows.T @ reading.sizes[1:]
+    np.testing.assert_allclose(parts.encode(["sad", long])[1], expected, rtol=1e-5)
+    cut = get_encoder("api:tiny", api=settings(max_characters=100), long_texts="cut")
+    assert cut.read(["sad", long]).n_cut.tolist() == [0, 240 - len(cut.read([long]).pieces[0])]
+    with pytest.raises(BadInput, match=r"row 1 has 240 characters, and encoder api:tiny reads 100"):
+        get_encoder("api:tiny", api=settings(max_characters=100), long_texts="error").read(["sad", long])
+    assert cut.read(["x" * 250]).pieces[0] == "x" * 100
+
+
+def test_refusals(settings, tmp_path):
+    with pytest.raises(BadInput, match=r"encoder api:tiny: say where the endpoint is: encoder.api.url"):
+        get_encoder("api:tiny")
+    with pytest.raises(BadInput, match=r"has no revision and no pooling"):
+        get_encoder("api:tiny", api=settings(), revision="main")
+    with pytest.raises(BadInput, match=r"expected minilm, .* or api:MODEL"):
+        get_encoder("api:")
+    (tmp_path / "broken").write_bytes(b"not a database" * 100)
+    with pytest.raises(BadInput, match=r"broken: cannot keep embeddings there .*; delete it"):
+        get_encoder("api:tiny", api=settings(cache=str(tmp_path / "broken")))
+    assert (encoder_id("api:tiny"), encoder_files("api:tiny")) == ("api:tiny", [])
+
+
+def test_a_model_is_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "tiny").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert with_absolute_paths(Settings(encoder=EncoderSettings(id="api:tiny"))).encoder.id == "api:tiny"
+
+
+@pytest.fixture
+def own(monkeypatch):
+    monkeypatch.setattr(plugins, "_OWN", {})
+    seen: list[list[str]] = []
+
+    def rows(texts: list[str]) -> list[list[float]]:
+        seen.append(texts)
+        return [row_of(text) for text in texts]
+
+    moodlens.add_encoder("mine", rows, revision="1")
+    return seen
+
+
+def test_a_function_is_an_encoder(own):
+    encoder = get_encoder("mine")
+    assert (encoder.id, encoder.revision, encoder.d_in) == ("mine", "1", 6)
+    np.testing.assert_allclose(encoder.encode(TEXTS), [row_of(text) for text in TEXTS], rtol=1e-6)
+    assert own[-1] == ["a calm waltz", "loud drums", "rain on the window", "grief"]
+    unit = get_encoder("mine", unit=True)
+    np.testing.assert_allclose(np.linalg.norm(unit.encode(TEXTS), axis=1), 1, atol=1e-6)
+    assert unit.info()["unit"] is True
+
+
+def test_each_text_counts_as_one_token(own):
+    encoder = get_encoder("mine")
+    (block,) = each_tokens(encoder, TEXTS)
+    np.testing.assert_array_equal(block.values, encoder.encode(TEXTS))
+    assert block.offsets.tolist() == [0, 1, 2, 3, 4, 5]
+    assert block.special.all(), "no word may claim it"
+    (read,) = each_tokens(encoder, TEXTS, lambda rows: rows[:, :2])
+    np.testing.assert_array_equal(read.values, encoder.encode(TEXTS)[:, :2])
+    with pytest.raises(BadInput, match=r"encoder mine: gives one row for a text and none for its tokens"):
+        encoder.encode_tokens(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("gives", "said"),
+    [
+        (lambda texts: "no", "gave no numbers"),
+        (lambda texts: np.zeros((1, 3)), r"gave shape \(1, 3\) for 2 texts"),
+        (lambda texts: np.full((len(texts), 3), np.nan), "row of text 0 is not finite"),
+    ],
+)
+def test_what_a_function_gives_is_checked(gives, said, monkeypatch):
+    monkeypatch.setattr(plugins, "_OWN", {})
+    moodlens.add_encoder("mine", gives, revision="1")
+    with pytest.raises(BadInput, match=said):
+        get_encoder("mine").encode(TEXTS[:2])
+
+
+def test_names_of_functions(own):
+    for name in ("minilm", "api", "a:b", ""):
+        with pytest.raises(BadInput, match="none of moodlens' own names"):
+            moodlens.add_encoder(name, len, revision="1")
+    with pytest.raises(BadInput, match="needs a revision"):
+        moodlens.add_encoder("other", len, revision="")
+    with pytest.raises(BadInput, match="takes no argument; write mine"):
+        get_encoder("mine:x")
+
+
+def test_a_package_brings_an_encoder(tmp_path, monkeypatch):
+    info = tmp_path / "their_encoders-2.5.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-encoders\nVersion: 2.5\n")
+    (info / "entry_points.txt").write_text(
+        "[moodlens.encoders]\ntheirs = their_module:load\nbad = their_module:gone\n"
+    )
+    (tmp_path / "their_module.py").write_text(
+        "def load(name):\n"
+        "    def rows(texts):\n"
+        "        return [[len(text), len(name), 1.0] for text in texts]\n"
+        "    rows.count = lambda texts: [len(text.split()) for text in texts]\n"
+        "    rows.max_length = 3\n"
+        "    return rows\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    encoder = get_encoder("theirs:big")
+    assert (encoder.revision, encoder.counts) == ("their_module:load 2.5", "tokens")
+    assert encoder.encode(["loud drums"]).tolist() == [[10.0, 3.0, 1.0]]
+    assert encoder.read(["one two three four"]).pieces == ("one two", "three four")
+    with pytest.raises(BadInput, match=r"encoder bad: their_module:gone cannot be loaded"):
+        get_encoder("bad")
+    with pytest.raises(BadInput, match=r"or theirs$"):
+        get_encoder("nobodys")
+    sys.modules.pop("their_module", None)
