@@ -75,7 +75,7 @@ def tiny_study(musicgen, *, d_sae: int = 64, families: bool = True) -> TinyStudy
         Family(emotion=emotion, features=(3 * c, 3 * c + 1), weights=(0.6, 0.4))
         for c, emotion in enumerate(EMOTIONS)
     )
-    split = np.where(np.arange(len(texts)) % 3 == 2, "test", "train")
+    split = np.where(np.array(groups) % 3 == 2, "test", "train")
     rows = Rows.of(labels, emotions=EMOTIONS, group=groups, split=split, texts=texts)
     found = Dictionary(sae, Families(families=made) if families else None, (0, 1, 50) if families else ())
     return TinyStudy(rows, x, found)

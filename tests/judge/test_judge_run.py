@@ -10,7 +10,8 @@ from helpers.tiny_clap import extractor, save_tiny_clap, tiny_clap_model
 from helpers.tiny_music import word_tokenizer
 from moodlens.core import BadInput, read_json, read_table
 from moodlens.judge import Clap, ClapScore, OfflineScore, PreservationScore, score_folder, score_run
-from moodlens.judge.results import judge_run, result_lines, write_results
+from moodlens.judge.results import judge_run, write_results
+from moodlens.judge.words import result_lines
 from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer import run_steer
@@ -25,6 +26,7 @@ SETTINGS = SteerSettings(
     control_coefficients=(1.0,),
     seeds=(0,),
     seconds=0.15,
+    neutral_words=("recorded", "audio", "demo"),
 )
 
 
@@ -56,8 +58,7 @@ def test_a_run_is_scored_and_judged(run, musicgen, directions):
     assert results.coefficient == 1.0
     assert set(results.readouts) == {"clap", "offline"}
     assert {r.method for r in results.rows} == {"sae_family", "difference_in_means", "prompt_editing"}
-    assert {r.method for r in results.controls} == {"random"}
-    assert all(r.n_directions == 5 for r in results.controls)
+    assert {(r.method, r.n_directions) for r in results.controls} == {("random", 5), ("neutral_editing", 3)}
     assert np.shape(results.specificity[0].table) == (2, 2)
     assert not any(r.moved for r in results.rows)  # two prompts cannot show anything
     assert "use more prompts" in result_lines(results)[-1]

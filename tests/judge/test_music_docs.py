@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,25 +23,32 @@ STUDY = ROOT / "studies" / "steer-musicgen.yaml"
 @pytest.mark.parametrize(
     ("changes", "hours"),
     [
-        ({}, (70, 46)),
+        ({}, (86, 57)),
+        ({"coefficients": (1.0,), "controls": ("random", "matched_random_feature")}, (63, 42)),
         (
-            {"seeds": (0, 1), "coefficients": (1.0, 2.0), "controls": ("random", "matched_random_feature")},
-            (29, 20),
+            {
+                "methods": ("sae_family", "difference_in_means"), "coefficients": (1.0,), "controls": ("random",),
+            },
+            (44, 29),
         ),
         (
             {
-                "prompts": ("a tune", "a song"), "seeds": (0, 1), "methods": ("sae_family", "difference_in_means"),
-                "coefficients": (1.0,), "controls": ("random",),
+                "methods": ("sae_family", "difference_in_means"), "coefficients": (1.0,), "controls": (),
+                "emotions": ("happy",), "neutral_words": (),
             },
-            (3, 2),
+            (2, 1),
         ),
     ],
 )  # fmt: skip
-def test_the_clips_and_hours_of_the_cost_table(directions, musicgen, changes, hours):
+def test_the_clips_and_hours_of_the_cost_table(tiny, musicgen, changes, hours):
     settings = read_steer_settings(STUDY, **changes)
+    found = tiny.dictionary
+    everywhere = replace(found, untrained=(found.families, found.sae.W_dec.detach().numpy()[::-1]))
+    directions = replace(tiny, dictionary=everywhere).directions()
     if "prompt_difference" in settings.methods:
+        words = settings.neutral_words if "neutral_difference" in settings.controls else ()
         directions = prompt_differences(
-            directions, musicgen, settings.prompts, directions.emotions, settings.edit
+            directions, musicgen, settings.prompts, directions.emotions, settings.edit, words
         )
     n = len(plan(settings, directions))
     assert (round(n * 78 / 3600), round(n * 51.7 / 3600)) == hours
@@ -52,20 +60,17 @@ def test_the_small_start_of_the_readme_is_as_small_as_it_says(tiny):
     clips, hours, command = re.search(
         r"one coefficient, (\d+) clips in (\d+) hours:\n`moodlens steer DIR (.*?)`", readme
     ).groups()
-    assert command == "--emotion happy --coefficient 1 --seed 0 --control random --n-random 5"
+    methods = "--method sae_family --method difference_in_means"
+    assert command == f"--emotion happy --coefficient 1 {methods} --control none --set 'neutral_words=[]'"
     settings = read_steer_settings(
         STUDY,
-        ["directions.n_random=5"],
+        ["neutral_words=[]"],
         emotions=("happy",),
         coefficients=(1.0,),
-        seeds=(0,),
-        controls=("random",),
+        methods=("sae_family", "difference_in_means"),
+        controls=(),
     )
-    methods = tuple(
-        m for m in settings.methods if m != "prompt_difference"
-    )  # one more direction for each prompt
-    n = len(plan(settings.model_copy(update={"methods": methods}), tiny.directions(settings.directions)))
-    n += len(settings.prompts)
+    n = len(plan(settings, tiny.directions(settings.directions)))
     assert n == int(clips)
     assert round(n * 78 / 3600) == int(hours)
 
@@ -77,7 +82,9 @@ def test_its_code_runs(study_folder, checkpoint, tmp_path, monkeypatch):
     small = (
         STUDY.read_text()
         .replace("facebook/musicgen-small", str(checkpoint))
-        .replace("seconds: 8", "seconds: 0.2")
+        .replace("seconds: 8", "seconds: 0.2\n  neutral_words: [audio]")
+        .replace("n_random: 60", "n_random: 2")
+        .replace("n_matched: 20", "n_matched: 2")
     )
     (tmp_path / "studies" / STUDY.name).write_text(small)
     blocks = re.findall(r"```python\n(.*?)```", PAGE, re.S)

@@ -74,6 +74,7 @@ def small(checkpoint, prompts):
     return [
         "--model", checkpoint, "--prompts", prompts, "--seconds", 0.6, "--seed", 0, "--coefficient", 2, "--method",
         "difference_in_means", "--control", "random", "--n-random", 2, "--emotion", "happy", "--emotion", "sad",
+        "--set", "neutral_words=[audio]",
     ]  # fmt: skip
 
 
@@ -101,15 +102,36 @@ def test_steer_judge_and_listen(moodlens, run, study, small, tmp_path):
         ("difference_in_means", 2),
         ("prompt_editing", None),
     }
-    assert results["controls"][0]["coefficient"] == 2  # as the only coefficient that was asked for
-    assert results["controls"][0]["n_directions"] == 2
+    random = [row for row in results["controls"] if row["method"] == "random"]
+    # At 2, as the only coefficient that was asked for.
+    assert {(row["coefficient"], row["n_directions"]) for row in random} == {(2, 2)}
+    assert not any(row["moved"] for row in results["rows"])
+    assert any("too few random directions" in line for line in results["statements"])
     again = moodlens("steer", study, *small, "--no-judge")
-    assert (again["made"], again["n_clips"]) == (0, 2 * (1 + 2 + 2 + 2))
+    assert (again["made"], again["n_clips"]) == (0, 2 * (1 + 3 + 2 + 2))
     assert read_json(run / "results.json") == results  # the same clips
+    assert "reach" not in again  # nothing is judged
     assert moodlens("judge", run)["rows"] == results["rows"]
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    renamed = moodlens("judge", copy, "--set", "judge.methods=[prompt_editing]", "--set", "readout=acoustic")
+    assert {row["method"] for row in renamed["rows"] if row["confirmatory"]} == {"prompt_editing"}
+    assert any("named after the clips were made" in line for line in renamed["statements"])
     test = moodlens("listen", run, "--out", tmp_path / "test", "--coefficient", 2)
     assert test["trials"] > 0
     assert (tmp_path / "test" / "listen.html").is_file()
+
+
+def test_what_the_grid_can_reach_is_told_before_the_first_clip(call, capsys, run, study, small, tmp_path):
+    capsys.readouterr()
+    assert call("steer", study, *small) == 0
+    told = capsys.readouterr().out
+    head = "confirmatory table: 2 rows (difference_in_means) at coefficient 2, 2 prompts, 2 random directions"
+    assert told.startswith(head)
+    assert "least q: 1, 1 if every row moves; there is nothing to compare with" in told
+    assert told.index("least q") < told.index("clips")
+    assert "confirmatory, read by acoustic, q over 0 rows:" in told
+    assert "exploratory, no claims" in told
 
 
 def test_a_path_to_the_checkpoint_is_written_as_one_likes(
@@ -125,9 +147,17 @@ def test_other_clips_make_old_results_void_and_are_told(moodlens, run, study, sm
     out = tmp_path / "steer"
     shutil.copytree(run, out)
     options = [*small[: small.index("--method")], "--method", "none", "--control", "none"]
-    options += ["--set", "steer.emotions=[calm]", "--no-judge", "--out", out]
+    options += [
+        "--set",
+        "steer.emotions=[calm]",
+        "--set",
+        "neutral_words=[audio]",
+        "--no-judge",
+        "--out",
+        out,
+    ]
     made = moodlens("steer", study, *options)
-    assert made["clips"] == {"none": 2, "prompt_editing": 2}
+    assert made["clips"] == {"none": 2, "prompt_editing": 2, "neutral_editing": 2}
     assert made["made"] == 2
     assert made["notes"][-1].startswith("12 clips of other settings are in ")
     assert not (out / "results.json").exists()

@@ -1,12 +1,15 @@
 """The result table on made-up scores whose truth is known."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
 
 from moodlens.core import BadInput, read_json, write_table
-from moodlens.judge.results import result_lines, statements, steer_results, write_results
+from moodlens.judge.results import steer_results, write_results
 from moodlens.judge.shifts import Shifts, at_change, readouts, specificity, trend
+from moodlens.judge.words import result_lines, statements
 from moodlens.settings.judge import ResultSettings
 from moodlens.study.records.judge import Results
 
@@ -30,7 +33,17 @@ def clip(prompt, seed, method, emotion, coefficient, rng, strength=0.0, directio
     return row
 
 
-def made(strengths, *, n_prompts=8, n_seeds=2, n_random=20, coefficients=(-1.0, 0.5, 1.0, 2.0), seed=0):
+def made(
+    strengths,
+    *,
+    n_prompts=8,
+    n_seeds=2,
+    n_random=20,
+    n_words=10,
+    coefficients=(-1.0, 0.5, 1.0, 2.0),
+    random_at=(1.0,),
+    seed=0,
+):
     rng = np.random.default_rng(seed)
     rows = []
     for p in range(n_prompts):
@@ -41,7 +54,13 @@ def made(strengths, *, n_prompts=8, n_seeds=2, n_random=20, coefficients=(-1.0, 
                     for c in (None,) if method == "prompt_editing" else coefficients:
                         rows.append(clip(p, s, method, e, c, rng, strength))
             for r in range(n_random):
-                rows.append(clip(p, s, "random", None, 1.0, rng, direction=f"random/{r:02d}"))
+                for c in random_at:
+                    rows.append(clip(p, s, "random", None, c, rng, direction=f"random/{r:02d}"))
+            for w in range(n_words if "prompt_editing" in strengths else 0):
+                rows.append(clip(p, s, "neutral_editing", None, None, rng))
+                rows[-1] |= {"direction": None, "text": f"prompt {p}, word{w}"}
+    for row in rows:
+        row.setdefault("text", row["prompt"])
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -65,12 +84,73 @@ def test_effects_are_the_planted_ones_with_intervals_around_them(results):
         truth = planted[row.method] * dose
         assert row.effect == pytest.approx(truth, abs=0.02)
         assert row.ci[0] - 0.01 < truth < row.ci[1] + 0.01
-        assert row.p == pytest.approx(1 / 256)
-        assert row.q >= row.p
-        assert row.moved
-        if row.coefficient == 1.0:
-            assert row.random_p == pytest.approx(1 / 21)
+        assert row.prompt_p == pytest.approx(1 / 256)
+        if row.coefficient == 1.0 or row.method == "prompt_editing":
+            assert row.random_p < 0.001
+            assert row.p == row.prompt_p  # the larger of the two
+            assert row.n_random == (20 if row.coefficient else 10)
             assert abs(row.random_p95) < 0.03
+        else:
+            assert (row.p, row.n_random, row.random_p95) == (None, 0, None)
+        named = row.coefficient == 1.0 and row.method in ("sae_family", "difference_in_means")
+        assert row.confirmatory == row.moved == named
+        assert (row.q is not None) == named
+    assert results.readout == "clap"
+    assert results.n_confirmatory == 6
+    assert not any(row.confirmatory for row in results.rows if row.readout != "clap")
+
+
+def test_q_is_over_the_confirmatory_table_alone(scores):
+    """More exploratory methods, coefficients and readouts cost the claims nothing."""
+    few = scores.filter(
+        pl.col("method").is_in(["none", "random", "sae_family", "difference_in_means"])
+        & (pl.col("coefficient").is_in([0.0, 1.0]))
+    )
+    alone, among = (
+        {(r.method, r.emotion): r.q for r in steer_results(table, EMOTIONS, QUICK).rows if r.confirmatory}
+        for table in (few, scores)
+    )
+    assert alone == among
+    whole = steer_results(scores, EMOTIONS, ResultSettings(n_resamples=400, methods=()))
+    assert whole.n_confirmatory == 9
+    assert {r.method for r in whole.rows if r.moved} == {
+        "sae_family",
+        "difference_in_means",
+        "prompt_editing",
+    }
+
+
+def test_the_readout_is_named_beforehand(scores):
+    other = steer_results(scores, EMOTIONS, ResultSettings(n_resamples=400, readout="acoustic"))
+    assert {r.readout for r in other.rows if r.confirmatory} == {"acoustic"}
+    assert all(line.startswith("acoustic: ") for line in other.statements)
+    with pytest.raises(BadInput, match=r"readout nothing: not among what was scored \(clap, acoustic\)"):
+        steer_results(scores, EMOTIONS, ResultSettings(readout="nothing"))
+
+
+def test_a_vector_that_does_as_much_as_random_ones_claims_nothing():
+    """Consistent over prompts is what every vector is: that alone is no claim."""
+    rng = np.random.default_rng(3)
+    rows = made({"sae_family": 0.0, "difference_in_means": 0.0}).to_dicts()
+    moves: dict[tuple, float] = {}
+    for row in (row for row in rows if row["method"] != "none"):
+        for e in EMOTIONS:
+            row[f"clap_{e}"] += moves.setdefault((row["direction"], e), 0.2 * rng.standard_normal())
+    found = steer_results(pl.DataFrame(rows, infer_schema_length=None), EMOTIONS, QUICK)
+    assert min(r.prompt_p for r in found.rows if r.readout == "clap") < 0.005
+    assert not any(r.moved for r in found.rows)
+    assert not any(r.winner for r in found.comparisons)
+    assert not any(r.specific for r in found.specificity)
+
+
+@pytest.mark.parametrize("controls", [{"n_random": 0}, {"n_random": 2}])
+def test_without_random_directions_there_is_no_claim(controls):
+    found = steer_results(made({"sae_family": 0.3, "difference_in_means": 0.1}, **controls), EMOTIONS, QUICK)
+    assert all(r.q is None and not r.moved for r in found.rows)
+    assert not any(r.winner for r in found.comparisons)
+    assert not any(r.specific for r in found.specificity)
+    assert all(r.p is None for r in found.dose)
+    assert any("too few random directions" in line for line in found.statements)
 
 
 def test_losses_are_said_plainly(results):
@@ -79,7 +159,7 @@ def test_losses_are_said_plainly(results):
     assert lost.winner == "baseline"
     assert lost.difference == pytest.approx(-0.1, abs=0.02)
     text = "\n".join(results.statements)
-    assert "clap: difference_in_means beats sae_family (sae_family +0.1" in text
+    assert re.search(r"clap: difference_in_means beats sae_family \(sae_family \+0\.(1|09)", text)
     assert "clap: prompt_editing beats sae_family" in text
     assert any("prompt_editing beats" in line for line in result_lines(results))
 
@@ -102,7 +182,7 @@ def test_nothing_is_claimed_where_nothing_moved():
         claims += sum(row.moved for row in null.rows)
         claims += sum(row.winner is not None for row in null.comparisons)
         assert "moved: nothing" in "\n".join(null.statements) or claims
-    assert claims <= 2
+    assert claims == 0
 
 
 def test_an_sae_feature_must_beat_features_that_mean_nothing():
@@ -115,7 +195,7 @@ def test_an_sae_feature_must_beat_features_that_mean_nothing():
         rows.append(row | moved | {"method": "matched_random_feature", "direction": name})
     rng.shuffle(rows)
     found = steer_results(pl.DataFrame(rows, infer_schema_length=None), EMOTIONS, QUICK)
-    at = [r for r in found.rows if r.readout == "clap" and r.coefficient == 1.0]
+    at = [r for r in found.rows if r.confirmatory]
     assert all(r.matched_p95 > 0.1 and not r.moved for r in at if r.method == "sae_family")
     assert all(r.matched_p95 is None and r.moved for r in at if r.method != "sae_family")
 
@@ -149,7 +229,14 @@ def test_dose_response(results):
         assert row.coefficients == (-1, 0, 0.5, 1, 2)
         assert row.spearman > 0.95
         assert row.monotone_share == 1
-        assert row.q < 0.01
+        assert row.slope == pytest.approx(
+            {"sae_family": 0.1, "difference_in_means": 0.2}[row.method], abs=0.02
+        )
+        assert row.prompt_p < 0.01
+        assert (row.p, row.q) == (None, None)  # random directions were made at 1 alone
+    whole = made({"sae_family": 0.1}, random_at=(-1.0, 0.5, 1.0, 2.0), n_prompts=6)
+    rows = [r for r in steer_results(whole, EMOTIONS, QUICK).dose if r.readout == "clap"]
+    assert all(row.p < 0.01 and row.q is None for row in rows)
 
 
 def test_trend_under_the_null_and_on_a_falling_curve():
@@ -170,6 +257,8 @@ def test_specificity_table(results):
     np.testing.assert_allclose(table[~np.eye(3, dtype=bool)], 0, atol=0.02)
     assert row.difference == pytest.approx(0.2, abs=0.02)
     assert row.q < 0.01
+    assert row.specific
+    assert any("moves its own emotion more than the others: " in line for line in results.statements)
 
 
 def test_moving_all_readouts_alike_is_not_specific():
@@ -243,7 +332,6 @@ def test_bad_input(scores):
 def test_small_pieces(results):
     frame = pl.DataFrame({"clap_happy": [0.1], "clap_sad": [0.2], "mine_happy": [1.0], "tempo": [1.0]})
     assert readouts(frame, ("happy", "sad")) == {"clap": {"happy": "clap_happy", "sad": "clap_sad"}}
-    assert (
-        statements(results.model_copy(update={"comparisons": (), "readouts": {}, "rows": (), "n_prompts": 9}))
-        == []
-    )
+    nothing = {"comparisons": (), "readouts": {}, "rows": (), "specificity": (), "n_prompts": 9}
+    (line,) = statements(results.model_copy(update=nothing))
+    assert line.startswith("no clip of a confirmatory method (sae_family, difference_in_means)")

@@ -92,16 +92,18 @@ def steered(study, folder):
                 effect_row(
                     method=method, emotion=emotion, coefficient=coefficient, effect=effect,
                     ci=(effect - 0.1, effect + 0.1), moved=effect > 0.2,
+                    confirmatory=method == "sae_family" and coefficient == 2.0,
                 )
             )  # fmt: skip
-            rows.append(rows[-1].model_copy(update={"readout": "acoustic", "effect": -effect, "ci": None}))
+            other = {"readout": "acoustic", "effect": -effect, "ci": None, "confirmatory": False}
+            rows.append(rows[-1].model_copy(update=other))
     listed = (*keys, "../../key1", "gone")
     SteerRun(settings=SteerSettings(), model=model, notes=(), clips=listed).write(folder / "steer")
     empty = dict.fromkeys(
         ("controls", "dose", "specificity", "comparisons", "equal_change", "hypotheses", "distance"), ()
     )
     Results(
-        settings=ResultSettings(), emotions=("happy", "sad"), readouts={}, coefficient=2.0, n_prompts=8, n_seeds=1,
+        settings=ResultSettings(), emotions=("happy", "sad"), readouts={}, readout="clap", n_confirmatory=2, coefficient=2.0, n_prompts=8, n_seeds=1,
         n_clips=len(keys), rows=tuple(rows), statements=("Prompt editing moves sadness more than directions do.",),
         **empty,
     ).write(folder / "steer")  # fmt: skip
@@ -110,7 +112,8 @@ def steered(study, folder):
 
 def effect_row(**values) -> EffectRow:
     known = {
-        "readout": "clap", "p": 0.005, "q": 0.01, "random_p": None, "random_p95": 0.2, "matched_p95": None,
+        "readout": "clap", "p": 0.005, "q": 0.01, "prompt_p": 0.004, "random_p": None, "n_random": 20, "random_p95": 0.2,
+        "matched_p95": None,
         "n_prompts": 8, "kept": None, "adherence": None, "moved": True,
     }  # fmt: skip
     return EffectRow(**known | values)
@@ -123,11 +126,14 @@ def test_a_steering_run_has_its_section(study, tmp_path):
     md = (folder / "report.md").read_text(encoding="utf-8")
     page = Page(html)
     assert "Prompt editing moves sadness more" in md
-    rows = page.tables["Results of the steering study"]
-    head = "Readout Method Emotion Coefficient Effect|95 % interval|q|Random directions, 95th percentile"
+    claimed = page.tables["Confirmatory: read by clap, q over these 2 rows"]
+    assert [row[:4] for row in claimed[1:]] == [["clap", "sae family", e, "2"] for e in ("happy", "sad")]
+    rows = page.tables["Exploratory: nothing is claimed of these"]
+    assert not any(row[:2] == ["clap", "sae family"] and row[3] == "2" for row in rows)
+    head = "Readout Method Emotion Coefficient Effect|95 % interval|q|p over prompts|Random directions, 95th percentile"
     assert rows[0] == [*head.split("|")[0].split(), *head.split("|")[1:], "Prompts", "Moved"]
     assert {row[1] for row in rows[1:]} == {"sae family", "random"}
-    clap = [row for row in rows if row[0] == "clap"]
+    clap = [row for row in rows if row[:2] == ["clap", "sae family"]]
     assert clap[1] == [
         "clap",
         "sae family",
@@ -136,6 +142,7 @@ def test_a_steering_run_has_its_section(study, tmp_path):
         "0.300",
         "[0.200, 0.400]",
         "0.010",
+        "0.0040",
         "0.200",
         "8",
         "yes",

@@ -1,4 +1,5 @@
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from hypothesis import given
@@ -9,10 +10,16 @@ from helpers.steer_study import EMOTIONS, tiny_study
 from helpers.tiny_music import tiny_musicgen
 from moodlens.core import BadInput, file_sha256, read_json, write_json
 from moodlens.sae import encode_rows
+from moodlens.settings.features import FeatureSettings
 from moodlens.settings.steer import DirectionSettings, Mixture
+from moodlens.stats.controls import allowed_controls
 from moodlens.steer import Direction, load_directions, mix, orthogonalise, save_directions
+from moodlens.steer.build import study_directions
 from moodlens.steer.directions import check_anchors, unit_vector
+from moodlens.study.coded import Coded
+from moodlens.study.families import Families, Family
 from moodlens.study.rows import UNKNOWN, Rows
+from moodlens.validate.untrained import untrained_coded, untrained_families
 
 
 def test_every_method_is_there_at_one_norm(directions):
@@ -25,10 +32,13 @@ def test_every_method_is_there_at_one_norm(directions):
             item.method in ("difference_in_means", "linear_probe", "sae_family", "sae_feature")
         )
     assert counts == {
-        "difference_in_means": 4, "linear_probe": 4, "pca": 4, "random": 20, "shuffled_difference_in_means": 5,
+        "difference_in_means": 4, "linear_probe": 4, "pca": 4, "random": 60, "shuffled_difference_in_means": 5,
         "sae_family": 4, "sae_feature": 4, "matched_random_feature": 20,
     }  # fmt: skip
-    assert len({item.hash for item in directions}) == len(directions)
+    made = [
+        item for item in directions if item.method != "shuffled_difference_in_means"
+    ]  # few groups to deal
+    assert len({item.hash for item in made}) == len(made)
 
 
 def test_coefficient_one_is_the_mean_difference_in_means_norm(directions, tiny):
@@ -90,6 +100,60 @@ def test_matched_features_fire_as_often_and_mean_nothing(directions, tiny):
     ).directions()
     again = {item.detail["feature"] for item in also.select(method="matched_random_feature")}
     assert not again & set(matched[:10])
+
+
+def test_matched_features_follow_the_rule_of_all_controls(tiny, study_folder):
+    """A dictionary with a core: what no label had a part in choosing, and not the core's edge."""
+    from dataclasses import replace
+
+    from moodlens.study.study import Study
+
+    allowed = np.arange(64) >= 40
+    allowed[45] = False
+    found = replace(tiny, dictionary=replace(tiny.dictionary, controls=allowed)).directions(
+        DirectionSettings(n_matched=10)
+    )
+    drawn = {item.detail["feature"] for item in found.select(method="matched_random_feature")}
+    assert len(drawn) == 10
+    assert drawn <= set(range(40, 64)) - {45, 50}  # 50 means an emotion, in no family
+    study = Study(study_folder)
+    table = study.features.with_columns(
+        core=pl.col("feature") < 30, edge=pl.col("feature") < 34, tested=pl.lit(False)
+    )
+    rule = np.logical_and.reduce([allowed_controls(table, e) for e in EMOTIONS])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "features", property(lambda _: table))
+        built = study_directions(study, DirectionSettings(n_matched=10, untrained=False))
+    drawn = {item.detail["feature"] for item in built.select(method="matched_random_feature")}
+    assert drawn
+    assert rule[list(drawn)].all()
+    assert min(drawn) >= 34
+
+
+def test_an_untrained_dictionary_has_families_by_the_studys_rule(tiny):
+    """Where labels lie along the rows, differences of rows find them too: that is what a trained one must beat."""
+    rng = np.random.default_rng(0)
+    rows = tiny.rows
+    x = rng.standard_normal((len(rows), 8)).astype(np.float32)
+    x[rows.label >= 0, rows.label[rows.label >= 0]] += 8
+    own = Coded(rows, x, np.maximum(x @ np.eye(8), 2) - 2, np.eye(8, dtype=np.float32))
+    rule = FeatureSettings(n_permutations=200)
+    coded = untrained_coded(own, "rows", seed=0)
+    families = untrained_families(coded, rule, seed=0)
+    assert coded.codes.shape == own.codes.shape
+    assert abs((coded.codes > 0).mean() - (own.codes > 0).mean()) < 0.1  # as sparse
+    assert families.emotions == EMOTIONS
+    found = Families(families=(families.families[0], *(Family(emotion=e) for e in EMOTIONS[1:])))
+    made = Family(emotion="happy", features=(1, 3), weights=(0.5, 0.5))
+    found = Families(families=(made, *found.families[1:]))
+    W = tiny.dictionary.sae.W_dec.detach().numpy()[::-1]
+    from dataclasses import replace
+
+    built = replace(tiny, dictionary=replace(tiny.dictionary, untrained=(found, W))).directions()
+    (item,) = built.select(method="untrained_family")
+    np.testing.assert_allclose(item.vector, unit_vector(W[1] + W[3], ""), atol=1e-6)
+    assert "features" not in item.detail  # they are no features of the study's
+    assert sum("untrained dictionary" in note for note in built.notes) == 3
 
 
 def test_too_few_features_to_match(tiny):
@@ -284,4 +348,4 @@ def test_the_same_encoder_in_half_precision_is_accepted(directions, dtype):
 def test_shuffled_labels_of_the_tiny_study_build_all_the_same(musicgen):
     """Controls do not depend on there being families."""
     built = tiny_study(musicgen, families=False).directions()
-    assert len(built.select(method="random")) == 20
+    assert len(built.select(method="random")) == 60

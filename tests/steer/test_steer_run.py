@@ -29,10 +29,11 @@ SMALL = SteerSettings(
     coefficients=(-1.0, 1.0),
     seeds=(0, 1),
     seconds=0.2,
+    neutral_words=("recorded",),
     directions=DirectionSettings(n_random=2),
 )
-# Per prompt and seed: plain, edited, 2 methods x 2 coefficients, 2 random directions at +1.
-EACH = 1 + 1 + 4 + 2
+# Per prompt and seed: plain, edited twice, 2 methods x 2 coefficients, 2 random directions at +1.
+EACH = 1 + 2 + 4 + 2
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +79,10 @@ def test_the_grid_is_whole_and_balanced(few):
     edited = [spec for spec in specs if spec.method == "prompt_editing"]
     assert edited[0].text == "instrumental music, happy"
     assert edited[0].coefficient is None
+    (word,) = {spec.text for spec in specs if spec.method == "neutral_editing"} - {
+        "a simple melody, recorded"
+    }
+    assert word == "instrumental music, recorded"
     assert sum(spec.method == "none" for spec in specs) == 4
     assert {spec.coefficient for spec in specs if spec.method == "random"} == {1.0}
     assert len(set(specs)) == len(specs)
@@ -87,7 +92,7 @@ def test_all_emotions_by_default_and_zero_is_made_once(few):
     settings = SMALL.model_copy(update={"emotions": (), "coefficients": (0.0, 1.0), "controls": ()})
     specs = plan(settings, few)
     assert {spec.emotion for spec in specs} == {None, *EMOTIONS}
-    assert len(specs) == 4 * (1 + 4 + 2 * 4)
+    assert len(specs) == 4 * (1 + 4 + 1 + 2 * 4)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,13 @@ def test_what_cannot_be_planned(few, changes, message):
         plan(SMALL.model_copy(update=changes), few)
 
 
+def test_an_untrained_dictionary_without_families_is_left_out(few):
+    settings = SMALL.model_copy(update={"methods": ("sae_family", "untrained_family")})
+    assert {spec.method for spec in plan(settings, few)} == {
+        "none", "prompt_editing", "neutral_editing", "sae_family", "random",
+    }  # fmt: skip
+
+
 # -- clips ---------------------------------------------------------------------------------------------------------------
 
 
@@ -111,6 +123,7 @@ def test_every_clip_has_a_wav_and_its_facts(done, few, musicgen):
     assert done.summary()["clips"] == {
         "none": 4,
         "prompt_editing": 4,
+        "neutral_editing": 4,
         "sae_family": 8,
         "difference_in_means": 8,
         "random": 8,
@@ -162,9 +175,9 @@ def test_a_grown_grid_keeps_what_is_there(done, few, musicgen, tmp_path):
     assert grown.made == 2 * EACH
     # Another way of steering leaves the plain and edited clips, and makes the steered ones anew.
     renormed = run_steer(few, out, SMALL.model_copy(update={"renorm": True}), model=musicgen)
-    assert renormed.made == 4 * (EACH - 2)
+    assert renormed.made == 4 * (EACH - 3)
     assert len(SteerRun.read(out).clips) == 4 * EACH
-    assert renormed.notes[-1].startswith(f"{2 * EACH + 4 * (EACH - 2)} clips of other settings are in ")
+    assert renormed.notes[-1].startswith(f"{2 * EACH + 4 * (EACH - 3)} clips of other settings are in ")
 
 
 def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
@@ -172,7 +185,7 @@ def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
 
     import moodlens.steer.run as room
 
-    steered = 4 * (EACH - 2)
+    steered = 4 * (EACH - 3)
     how = room._how(SMALL, musicgen)
 
     def keys(directions, how, settings=SMALL):
@@ -303,7 +316,7 @@ def test_a_study_folder_steers(study_folder, few, checkpoint, tmp_path):
 def test_every_prompt_has_its_own_prompt_difference(few, musicgen, tmp_path):
     settings = SMALL.model_copy(update={"methods": ("prompt_difference",), "controls": (), "seeds": (0,)})
     run = run_steer(few, tmp_path, settings, model=musicgen)
-    assert run.clips == {"none": 2, "prompt_editing": 2, "prompt_difference": 4}
+    assert run.clips == {"none": 2, "prompt_editing": 2, "neutral_editing": 2, "prompt_difference": 4}
     made = run_directions(tmp_path).select(method="prompt_difference")
     assert [item.detail["prompt"] for item in made] == list(SMALL.prompts)
     for item, prompt in zip(made, SMALL.prompts, strict=True):

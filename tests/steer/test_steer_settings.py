@@ -21,17 +21,20 @@ def test_the_study_file_is_the_second_phase():
     assert settings.prompt_editing
     assert set(settings.methods) == {
         "sae_family", "sae_feature", "difference_in_means", "linear_probe", "prompt_difference",
+        "untrained_family",
     }  # fmt: skip
     assert set(settings.controls) == {
         "random",
         "matched_random_feature",
         "shuffled_difference_in_means",
         "pca",
+        "neutral_difference",
     }
-    assert settings.directions.n_random >= 20
-    assert len(settings.prompts) >= 8  # a prompt is one observation
-    assert len(settings.seeds) >= 3
-    assert len(settings.prompts) >= 5
+    assert settings.directions.n_random >= 60
+    assert len(settings.prompts) >= 24  # a prompt is one observation
+    assert settings.judge.coefficient in settings.at_controls  # what is claimed has its control
+    assert settings.prompts == SteerSettings().prompts
+    assert not {*settings.neutral_words} & {"happy", "sad", "calm", "energetic"}
 
 
 def test_settings_from_a_file_with_changes_over_them(tmp_path):

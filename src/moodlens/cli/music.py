@@ -14,8 +14,10 @@ import typer
 
 from moodlens.cli.options import Json, Set, app
 from moodlens.cli.output import emit, progress_bars
+from moodlens.cli.streams import say
 from moodlens.core.errors import BadInput
 from moodlens.core.lines import describe, table
+from moodlens.core.progress import Progress
 from moodlens.settings.steer import DirectionSettings, SteerSettings
 
 EMOTIONS = ("happy", "sad", "calm", "energetic")
@@ -119,7 +121,9 @@ def steer(
     as_json: Json = False,
 ) -> None:
     """Generate music with the study's features added to a generator's text conditioning, beside every baseline."""
-    from moodlens.judge.results import check_judgeable, judge_run, result_lines, scorers
+    from moodlens.judge.reach import Reach
+    from moodlens.judge.results import check_judgeable, judge_run, scorers
+    from moodlens.judge.words import result_lines
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.settings.steer import read_steer_settings
     from moodlens.steer.run import check_folder, read_prompts, run_steer, source_directions
@@ -141,16 +145,18 @@ def steer(
     study = OpenStudy.open(source) if (source / "study.yaml").is_file() else source
     directions = source_directions(study, chosen)
     directions = replace(directions, notes=(*directions.notes, *origin))
-    scores = None
+    scores, reach = None, None
     if judge:  # whatever the judge lacks is said before the first clip, not after the last
         check_judgeable(chosen, acoustics=acoustics)
         scores = scorers(
             directions.emotions, clap=clap, acoustics=acoustics, device=chosen.device, more=scorer
         )
+        reach = Reach.of(chosen, directions)
     with _alone_in(out), progress_bars(as_json) as progress:
-        made = run_steer(directions, out, chosen, progress)
+        told = [] if reach is None or as_json else reach.lines()
+        made = run_steer(directions, out, chosen, _after(told, progress))
         results = None if scores is None else judge_run(out, scores, progress=progress)
-    summary = made.summary()
+    summary = made.summary() | ({} if reach is None else {"reach": reach.summary()})
     lines = [*describe(summary), *([] if results is None else ["", *result_lines(results)])]
     emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
 
@@ -162,6 +168,18 @@ def directions_from_hub(text: str) -> tuple[Path, tuple[str, ...]]:
 
     folder, at = pulled_directions(place(text))
     return folder, (f"directions of {at}",)
+
+
+def _after(lines: list[str], progress: Progress) -> Progress:
+    """``progress``, before whose first call the lines are said: nothing is wrong by then, and no clip is made yet."""
+
+    def report(what: str, done: int, total: int) -> None:
+        if lines:
+            say([*lines, ""])
+            lines.clear()
+        progress(what, done, total)
+
+    return report
 
 
 @contextmanager
@@ -204,15 +222,18 @@ def judge(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Scores of a folder of sound files, as .csv or .parquet."),
     ] = None,
+    changes: Set = [],  # noqa: B006
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Score clips: acoustics, CLAP, musicnn. Of a steering run it also writes the result table."""
     from moodlens.judge.clips import is_run
-    from moodlens.judge.results import judge_run, result_lines, scorers
+    from moodlens.judge.results import judge_run, scorers
     from moodlens.judge.score import score_folder
+    from moodlens.judge.words import result_lines
     from moodlens.pipeline.score import check_target, records, write_frame
     from moodlens.steer.run import run_directions
+    from moodlens.study.records.steer import SteerRun
 
     if is_run(clips):
         if emotion or out is not None:
@@ -220,12 +241,15 @@ def judge(
             raise BadInput(
                 f"{clips}: is a steering run, which has its own emotions and files; leave out {what}"
             )
+        settings = SteerRun.read(clips).settings.judge.changed(changes)
         with _alone_in(clips), progress_bars(as_json) as progress:
             emotions = run_directions(clips).emotions
             scores = scorers(emotions, clap=clap, acoustics=acoustics, device=device, more=scorer)
-            results = judge_run(clips, scores, progress=progress)
+            results = judge_run(clips, scores, settings=settings, progress=progress)
         emit(results.model_dump(), as_json, result_lines(results))
         return
+    if changes:
+        raise BadInput(f"{clips}: --set is for the results of a steering run, which this is not")
     if out is not None:
         check_target(out, clips)
     with progress_bars(as_json) as progress:

@@ -20,8 +20,8 @@ from .offline import Reference as Reference
 from .offline import rank_features as rank_features
 from .offline import read_references as read_references
 from .results import judge_run as judge_run
-from .results import result_lines as result_lines
 from .results import write_results as write_results
 from .score import Score as Score
 from .score import score_folder as score_folder
 from .score import score_run as score_run
+from .words import result_lines as result_lines

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING
 from moodlens.core import BadInput, Progress, read_table, silent, write_table
 from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
 from moodlens.judge.clips import run_clips
+from moodlens.judge.exploratory import distance, dose, equal_change, hypotheses
 from moodlens.judge.hypotheses import HYPOTHESES
 from moodlens.judge.score import SCORES, Score, score_folder
 from moodlens.judge.scorers import named_scorers
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
-from moodlens.judge.tables import EDITING, Judge
+from moodlens.judge.tables import Judge
+from moodlens.judge.words import statements
 from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer.run import run_directions
-from moodlens.study.records.judge import EffectRow, Interval, Results
+from moodlens.study.records.judge import Results
 from moodlens.study.records.steer import SteerRun
 
 if TYPE_CHECKING:
@@ -23,9 +25,19 @@ if TYPE_CHECKING:
 
 
 def steer_results(
-    scores: "pl.DataFrame", emotions: Sequence[str], settings: ResultSettings | None = None
+    scores: "pl.DataFrame",
+    emotions: Sequence[str],
+    settings: ResultSettings | None = None,
+    *,
+    renamed: bool = False,
 ) -> Results:
     """Judge scored clips. A pure function of the table of :func:`moodlens.judge.score_folder`.
+
+    Args:
+        scores: a row for each clip.
+        emotions: of the run.
+        settings: name the confirmatory table, among other things.
+        renamed: whether they named it after the clips were made, which is said in the results.
 
     Raises:
         BadInput: there is no readout, no unsteered clip, or no strength that all methods share.
@@ -49,18 +61,21 @@ def steer_results(
         settings=s,
         emotions=emotions,
         readouts={name: tuple(by) for name, by in read.items()},
+        readout=judge.readout,
+        renamed=renamed,
+        n_confirmatory=sum(row.q is not None for row in rows),
         coefficient=judge.coefficient,
         n_prompts=len(shifts.prompts),
         n_seeds=scores["seed"].n_unique(),
         n_clips=scores.height,
         rows=rows,
         controls=controls,
-        dose=judge.dose(),
+        dose=dose(judge),
         specificity=judge.specificity(),
         comparisons=judge.comparisons(),
-        equal_change=judge.equal_change(),
-        hypotheses=judge.hypotheses() if stated else (),
-        distance=judge.distance(),
+        equal_change=equal_change(judge),
+        hypotheses=hypotheses(judge) if stated else (),
+        distance=distance(judge),
     )
     return results.model_copy(update={"statements": tuple(statements(results))})
 
@@ -160,6 +175,7 @@ def judge_run(
     Args:
         out: folder of the run.
         scores: from :func:`scorers`, or your own; None: what ``clap`` and ``acoustics`` ask for.
+        settings: None: those of the run, which named the confirmatory table before its clips were made.
 
     Raises:
         BadInput: no score is asked for, a checkpoint is collapsed or absent, or the run is not whole.
@@ -169,70 +185,12 @@ def judge_run(
     if scores is None:
         scores = scorers(emotions, clap=clap, acoustics=acoustics)
     measured = any(isinstance(score, AcousticScore) for score in scores)
-    check_judgeable(SteerRun.read(out).settings, acoustics=measured)
+    run = SteerRun.read(out).settings
+    check_judgeable(run, acoustics=measured)
+    settings = settings or run.judge
     frame = score_folder(folder, scores, keys=keys, progress=progress)
-    results = steer_results(frame, emotions, settings)
+    results = steer_results(frame, emotions, settings, renamed=not settings.named_as(run.judge))
     # Both or none: results beside scores that they were not made of would lie.
     write_table(Path(out) / SCORES, frame)
     results.write(out)
     return results
-
-
-def statements(results: Results) -> list[str]:
-    """What the tables say, one sentence each, losses of the SAE first."""
-    lines = []
-    for row in sorted(results.comparisons, key=lambda r: r.difference):
-        c = "" if row.coefficient is None else f" at coefficient {row.coefficient:g}"
-        some = f" over {', '.join(row.emotions)}" if len(row.emotions) < len(results.emotions) else ""
-        figures = (
-            f"{row.method} {row.effect:+.3f}, {row.baseline} {row.baseline_effect:+.3f}{c}{some}, difference "
-            f"{row.difference:+.3f}{_ci(row.ci)}, q = {row.q:.2g}, {row.n_prompts} prompts"
-        )
-        if row.ahead is None:
-            lines.append(f"{row.readout}: {row.method} and {row.baseline} do the same ({figures}).")
-            continue
-        first, second = (row.method, row.baseline) if row.ahead == "method" else (row.baseline, row.method)
-        verb = "beats" if row.winner else "is ahead of"
-        rest = "" if row.winner else "; the difference is within chance"
-        lines.append(f"{row.readout}: {first} {verb} {second} ({figures}){rest}.")
-    for readout in results.readouts:
-        rows = [r for r in results.rows if r.readout == readout and _compared(r, results.coefficient)]
-        if not rows:
-            continue
-        what = ", ".join(f"{r.method} towards {r.emotion}" for r in rows if r.moved) or "nothing"
-        alone = all(r.random_p is None for r in rows)
-        beside = " (no random directions to compare with)" if alone else ""
-        lines.append(f"{readout}: beyond chance and beyond random directions moved: {what}{beside}.")
-    least, alpha = 2.0**-results.n_prompts, results.settings.alpha
-    if least > alpha:
-        lines.append(
-            f"{results.n_prompts} prompts cannot give a p below {least:.2g}: nothing can reach {alpha:g}; use more prompts."
-        )
-    return lines
-
-
-def _compared(row: EffectRow, coefficient: float | None) -> bool:
-    return row.coefficient == coefficient or row.method == EDITING
-
-
-def _ci(ci: Interval | None) -> str:
-    return "" if ci is None else f" [{ci[0]:+.3f}, {ci[1]:+.3f}]"
-
-
-def result_lines(results: Results) -> list[str]:
-    """For a terminal: the methods at matched strength, specificity, then the statements."""
-    c = results.coefficient
-    at = "" if c is None else f", coefficient {c:g}"
-    lines = [f"{results.n_clips} clips, {results.n_prompts} prompts, {results.n_seeds} seeds{at}"]
-    for row in (r for r in results.rows if _compared(r, c)):
-        beside = "" if row.random_p95 is None else f"  random p95 {row.random_p95:+.3f}"
-        mark = "  moved" if row.moved else ""
-        lines.append(
-            f"  {row.readout:<9} {row.method:<22} {row.emotion:<10} {row.effect:+.3f}{_ci(row.ci)}"
-            f"  q {row.q:.2g}{beside}{mark}"
-        )
-    for row in results.specificity:
-        lines.append(
-            f"  {row.readout:<9} {row.method:<22} own minus other emotions {row.difference:+.3f}  q {row.q:.2g}"
-        )
-    return lines + list(results.statements)

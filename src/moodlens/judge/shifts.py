@@ -5,7 +5,8 @@ and intervals and p-values resample prompts.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import polars as pl
 
 from moodlens.core import BadInput
 from moodlens.judge.hypotheses import HYPOTHESES
+from moodlens.settings.steer import NEUTRAL_EDITING
 from moodlens.stats.pvalues import upper_p
 from moodlens.stats.resample import mean_interval
 
@@ -39,6 +41,7 @@ class Shifts:
 
     frame: pl.DataFrame
     prompts: tuple[str, ...]
+    _sums: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of_clips(cls, scores: pl.DataFrame, columns: Sequence[str]) -> "Shifts":
@@ -69,6 +72,7 @@ class Shifts:
             (pl.col(c).cast(pl.Float64) - pl.col(f"{c} unsteered")).alias(c) for c in columns
         )
         prompts = tuple(plain["prompt"].unique(maintain_order=True))
+        shifted = shifted.with_columns(_named(shifted).alias("direction"))
         return cls(shifted.drop(f"{c} unsteered" for c in columns), prompts)
 
     def with_acoustics(self, scores: pl.DataFrame, emotions: Sequence[str]) -> "Shifts":
@@ -95,17 +99,53 @@ class Shifts:
         direction: str | None = None,
     ) -> np.ndarray:
         """Mean shift of ``column`` at each prompt, ``(n_prompts,)``; NaN where there is no such clip."""
-        where = (
-            (pl.col("method") == method)
-            & pl.col("emotion").eq_missing(emotion)
-            & pl.col("coefficient").eq_missing(coefficient)
+        cells = self._cells.get((method, emotion, coefficient), {})
+        chosen = [cell for name, cell in cells.items() if direction is None or name == direction]
+        total, count = (part[chosen].sum(axis=0) for part in self._summed(column))
+        return np.divide(total, count, out=np.full(len(self.prompts), np.nan), where=count > 0)
+
+    def each(self, column: str, control: str, coefficient: float | None) -> np.ndarray:
+        """Effect of every direction of a control, mean over prompts, ``(n_directions,)``; NaN where there is no clip."""
+        chosen = list(self._cells.get((control, None, coefficient), {}).values())
+        total, count = (part[chosen] for part in self._summed(column))
+        at = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+        known = count > 0
+        n = known.sum(axis=1)
+        return np.divide(
+            np.where(known, at, 0.0).sum(axis=1), n, out=np.full(len(chosen), np.nan), where=n > 0
         )
-        if direction is not None:
-            where &= pl.col("direction") == direction
-        means = self.frame.filter(where).group_by("prompt").agg(pl.col(column).drop_nans().mean())
-        by = dict(zip(means["prompt"], means[column], strict=True))
-        values = [by.get(prompt) for prompt in self.prompts]
-        return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str | None, float | None], dict[str | None, int]]:
+        """Method, emotion and coefficient -> direction -> its row in the sums of :meth:`_summed`."""
+        cells: dict[tuple[str, str | None, float | None], dict[str | None, int]] = {}
+        for number, (*key, direction) in enumerate(self._places[0].rows()):
+            cells.setdefault(tuple(key), {})[direction] = number
+        return cells
+
+    @cached_property
+    def _places(self) -> tuple[pl.DataFrame, np.ndarray]:
+        """The cells, a row each, and of every clip the number of its cell and prompt together."""
+        names = ("method", "emotion", "coefficient", "direction")
+        cells = self.frame.select(names).unique(maintain_order=True)
+        numbered = self.frame.select(*names, "prompt").join(
+            cells.with_row_index("cell"), on=names, how="left", nulls_equal=True, maintain_order="left"
+        )
+        prompt = {name: i for i, name in enumerate(self.prompts)}
+        where = np.array([prompt[name] for name in numbered["prompt"]], dtype=np.int64)
+        return cells, numbered["cell"].to_numpy().astype(np.int64) * len(self.prompts) + where
+
+    def _summed(self, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Sum and number of the shifts of ``column`` in every cell at each prompt, ``(n_cells, n_prompts)`` each."""
+        if column not in self._sums:
+            cells, at = self._places
+            shape = len(cells), len(self.prompts)
+            values = self.frame[column].cast(pl.Float64).to_numpy()
+            known = np.isfinite(values)
+            total = np.bincount(at[known], values[known], minlength=shape[0] * shape[1])
+            count = np.bincount(at[known], minlength=shape[0] * shape[1])
+            self._sums[column] = total.reshape(shape), count.reshape(shape)
+        return self._sums[column]
 
     def methods(self, emotions: Sequence[str]) -> list[str]:
         """Methods with a direction of an emotion, in order of appearance."""
@@ -126,6 +166,19 @@ class Shifts:
         return (
             self.frame.filter(pl.col("method") == method)["direction"].unique().drop_nulls().sort().to_list()
         )
+
+
+def _named(clips: pl.DataFrame) -> pl.Series:
+    """What makes two clips of a method one direction: a word is the same word in every prompt."""
+    # A difference of texts is another vector for each prompt, whose hash ends its name.
+    by_prompt = r"^(prompt_difference|neutral_difference)/(.*)/[^/]*$"
+    name = clips["direction"].cast(pl.String).str.replace(by_prompt, "$1/$2")
+    edited = clips["method"] == NEUTRAL_EDITING
+    if "text" not in clips.columns or not (edited & name.is_null()).any():
+        return name
+    texts = zip(name, edited, clips["text"], clips["prompt"], strict=True)
+    words = [n if n or not e else f"{NEUTRAL_EDITING}/{t.replace(p, '{prompt}', 1)}" for n, e, t, p in texts]
+    return pl.Series("direction", words, dtype=pl.String)
 
 
 def trend(curves: np.ndarray, coefficients: np.ndarray, n_permutations: int, seed: int) -> dict[str, float]:

@@ -7,10 +7,13 @@ import numpy as np
 import polars as pl
 
 from moodlens.core import BadInput, Progress, silent
+from moodlens.settings.steer import DirectionSettings
 from moodlens.stats.pvalues import upper_p
 from moodlens.study.study import Study
 
 PROMPTS = ("instrumental music", "a simple melody")
+N_RANDOM = 20
+"""Random directions that features stand beside."""
 
 
 def rank_study_features(
@@ -56,7 +59,7 @@ def rank_study_features(
     if unknown:
         raise BadInput(f"clips: {', '.join(sorted(unknown))} not among {', '.join(study.emotions)}")
     files = {emotion: sound_files(folder) for emotion, folder in clips.items()}
-    directions = study_directions(study)
+    directions = study_directions(study, DirectionSettings(n_random=N_RANDOM, untrained=False))
     loaded = MusicGen.load(model, d_in=directions.d_in, device=device)
     offline = Offline(loaded, read_references(loaded, files, PROMPTS, seconds=seconds))
     features = kept["feature"].to_numpy()

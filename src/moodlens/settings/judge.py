@@ -1,8 +1,10 @@
 """How scored clips are judged, and what listeners are asked."""
 
+from collections.abc import Sequence
+
 from pydantic import Field, field_validator
 
-from moodlens.settings.base import Frozen
+from moodlens.settings.base import Frozen, apply_changes, validate
 
 
 class ResultSettings(Frozen):
@@ -11,9 +13,37 @@ class ResultSettings(Frozen):
     coefficient: float | None = Field(
         default=None, description="strength compared; none: the largest that all methods and controls share"
     )
+    readout: str | None = Field(
+        default=None,
+        description="score that the confirmatory table reads; none: CLAP's if it is scored, else musicnn's, else the acoustics'",
+    )
+    methods: tuple[str, ...] = Field(
+        default=("sae_family", "difference_in_means"),
+        description="methods of the confirmatory table, all others are exploratory; empty: all",
+    )
     n_resamples: int = Field(default=2000, ge=100, description="bootstrap resamples and permutations")
-    alpha: float = Field(default=0.05, gt=0, lt=1, description="largest q (Benjamini-Hochberg) that counts")
+    alpha: float = Field(
+        default=0.05,
+        gt=0,
+        lt=1,
+        description="largest q (Benjamini-Hochberg over the confirmatory table) that counts",
+    )
     seed: int = Field(default=0, ge=0, description="of the resamples")
+
+    def named_as(self, other: "ResultSettings") -> bool:
+        """Whether both name the same confirmatory table."""
+        return all(
+            getattr(self, name) == getattr(other, name) for name in ("coefficient", "readout", "methods")
+        )
+
+    def changed(self, changes: Sequence[str]) -> "ResultSettings":
+        """With ``changes`` such as ``readout=acoustic``; ``judge.`` may stand in front.
+
+        Raises:
+            BadInput: a setting is unknown or out of range.
+        """
+        changes = [change.removeprefix("judge.") for change in changes]
+        return validate(ResultSettings, apply_changes(self.model_dump(), changes), "judge", changes)
 
 
 class ListenSettings(Frozen):

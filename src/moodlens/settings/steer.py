@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from moodlens.core.errors import BadInput
 from moodlens.settings.base import Frozen, apply_changes, read_yaml, validate
+from moodlens.settings.judge import ResultSettings
 
 NEUTRAL_PROMPTS = (
     "instrumental music",
@@ -16,11 +17,60 @@ NEUTRAL_PROMPTS = (
     "a piece for solo piano",
     "acoustic guitar with bass and drums",
     "a synthesizer track with a steady beat",
+    "a string quartet",
+    "a piece for flute and harp",
+    "a track with electric guitar and drums",
+    "music for a film scene",
+    "a jazz trio with piano, bass and drums",
+    "a marimba pattern",
+    "a track with organ and percussion",
+    "a folk tune on fiddle and banjo",
+    "a brass band",
+    "a piece for cello and piano",
+    "electronic music with a bass line",
+    "a hip hop beat",
+    "a blues on harmonica and guitar",
+    "an orchestra playing a theme",
+    "a saxophone solo over a rhythm section",
+    "a piece for harpsichord",
+    "a loop of hand drums and bells",
+    "a reggae rhythm with keyboards",
+    "a choir without words",
 )
 """Prompts that name no emotion: what a direction adds must come from the direction."""
 
-METHODS = ("sae_family", "sae_feature", "difference_in_means", "linear_probe", "prompt_difference")
-CONTROLS = ("random", "matched_random_feature", "shuffled_difference_in_means", "pca")
+METHODS = (
+    "sae_family",
+    "sae_feature",
+    "difference_in_means",
+    "linear_probe",
+    "prompt_difference",
+    "untrained_family",
+)
+CONTROLS = (
+    "random",
+    "matched_random_feature",
+    "shuffled_difference_in_means",
+    "pca",
+    "neutral_difference",
+)
+NEUTRAL_EDITING = "neutral_editing"
+"""Method of the clips whose prompt has a word without an emotion written into it: the control of prompt editing."""
+NEUTRAL_WORDS = (
+    "recorded",
+    "audio",
+    "excerpt",
+    "version two",
+    "untitled",
+    "mono",
+    "studio take",
+    "part one",
+    "sample",
+    "session",
+    "rehearsal",
+    "demo",
+)
+"""Words that name no emotion, instrument or genre."""
 
 
 class Mixture(Frozen):
@@ -35,7 +85,7 @@ class DirectionSettings(Frozen):
     """Which directions are built."""
 
     n_random: int = Field(
-        default=20, ge=0, description="random unit vectors (the null distribution needs at least 20)"
+        default=60, ge=0, description="random unit vectors; what is claimed is claimed against them"
     )
     n_matched: int = Field(
         default=20, ge=0, description="SAE features that fire as often as the chosen ones but mean no emotion"
@@ -44,6 +94,9 @@ class DirectionSettings(Frozen):
         default=5, ge=0, description="differences in means under labels dealt anew among the groups"
     )
     n_components: int = Field(default=4, ge=0, description="leading principal components")
+    untrained: bool = Field(
+        default=True, description="also the families that the study's rule finds in an untrained dictionary"
+    )
     features: dict[str, int] = Field(
         default_factory=dict,
         description="emotion -> SAE feature to steer with; absent: the first of its family",
@@ -82,7 +135,7 @@ class SteerSettings(Frozen):
         description="directions without an emotion, at control_coefficients",
     )
     coefficients: tuple[float, ...] = Field(
-        default=(-1.0, 0.5, 1.0, 2.0),
+        default=(1.0,),
         description="in units of the mean difference-in-means norm; 0 is always made",
     )
     control_coefficients: tuple[float, ...] | None = Field(
@@ -93,8 +146,14 @@ class SteerSettings(Frozen):
         default=True, description="also clips of the prompt with the emotion written into it"
     )
     edit: str = Field(default="{prompt}, {emotion}", description="how an emotion is written into a prompt")
+    neutral_words: tuple[str, ...] = Field(
+        default=NEUTRAL_WORDS,
+        description="words without an emotion, written into a prompt as emotions are: the control of prompt editing",
+    )
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = Field(
-        default=(0, 1, 2), min_length=1, description="of the draws; one clip each"
+        default=(0,),
+        min_length=1,
+        description="of the draws; one clip each. They are averaged: another prompt tells more than another seed",
     )
     seconds: float = Field(default=8.0, gt=0, le=30, description="length of a clip (s)")
     guidance: float | None = Field(
@@ -124,9 +183,17 @@ class SteerSettings(Frozen):
         default=None, description="[seconds, factor] points that multiply every coefficient over time"
     )
     directions: DirectionSettings = DirectionSettings()
+    judge: ResultSettings = ResultSettings()
 
     @field_validator(
-        "prompts", "emotions", "seeds", "coefficients", "control_coefficients", "methods", "controls"
+        "prompts",
+        "emotions",
+        "seeds",
+        "coefficients",
+        "control_coefficients",
+        "methods",
+        "controls",
+        "neutral_words",
     )
     @classmethod
     def _distinct(cls, value: tuple | None) -> tuple | None:
@@ -135,11 +202,11 @@ class SteerSettings(Frozen):
                 raise ValueError(f"{entry!r} is given twice")
         return value
 
-    @field_validator("prompts")
+    @field_validator("prompts", "neutral_words")
     @classmethod
-    def _prompts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(prompt.strip() for prompt in value):
-            raise ValueError("a prompt is blank")
+    def _written(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not all(text.strip() for text in value):
+            raise ValueError("a prompt is blank" if info.field_name == "prompts" else "a word is blank")
         return value
 
     @field_validator("edit")

@@ -47,7 +47,15 @@ def rank_p(values: np.ndarray, pool: np.ndarray) -> np.ndarray:
     return (len(pool) - np.searchsorted(pool, values - slack, side="left")) / len(pool)
 
 
-def sign_flip_p(x: np.ndarray, seed: int = 0, n_flips: int = 9999) -> float:
+_FLIPS = 9999
+
+
+def least_sign_flip_p(n: int) -> float:
+    """The least p that :func:`sign_flip_p` can give of ``n`` values."""
+    return 2.0**-n if n <= _ALL_FLIPS else 1 / (1 + _FLIPS)
+
+
+def sign_flip_p(x: np.ndarray, seed: int = 0, n_flips: int = _FLIPS) -> float:
     """One-sided p that the mean of ``x`` (n,) is above 0, if each value could as well have had the other sign.
 
     Exact (all ``2^n`` flips) up to n = 13, which cannot go below ``2^-n``; drawn beyond. NaN without values.

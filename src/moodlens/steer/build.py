@@ -10,7 +10,7 @@ import numpy as np
 from moodlens.core import BadInput, digest
 from moodlens.settings.steer import DirectionSettings, Mixture
 from moodlens.stats.contrast import difference_in_means, principal_components
-from moodlens.stats.controls import draw_matched, random_directions
+from moodlens.stats.controls import allowed_controls, draw_matched, random_directions
 from moodlens.stats.ranks import activity
 from moodlens.stats.units import permuted_labels
 from moodlens.steer.directions import Direction, Directions, Provenance, mix, unit_vector
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from moodlens.study.families import Families
 
 N_ANCHORS = 8
+UNTRAINED = "untrained_family"
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,16 @@ class Dictionary:
         sae: its decoder rows are directions.
         families: the features of each emotion; None where none were looked for yet.
         emotion_features: every feature that was found to mean an emotion, in a family or not.
+        controls: ``(d_sae,)`` bool, features that may stand in as controls of every emotion, by the rule of all
+            controls (:func:`moodlens.stats.controls.allowed_controls`); None: all but the emotion features.
+        untrained: families that the study's rule finds in an untrained dictionary, and its decoder ``(d_sae, d_in)``.
     """
 
     sae: "SAE"
     families: "Families | None" = None
     emotion_features: tuple[int, ...] = ()
+    controls: np.ndarray | None = None
+    untrained: "tuple[Families, np.ndarray] | None" = None
 
 
 def study_directions(study: Study | Path | str, settings: DirectionSettings | None = None) -> Directions:
@@ -59,9 +65,8 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
     dictionary = None
     if "features" in finished:
         study.require("features")
-        table = study.features
-        mean_emotions = table.filter(table["emotion_feature"])["feature"].to_list()
-        dictionary = Dictionary(study.sae(), study.families, tuple(mean_emotions))
+        wanted = settings is None or settings.untrained
+        dictionary = _found(study, _untrained(study) if wanted else None)
     elif "train" in finished:
         dictionary = Dictionary(study.require("train").sae())
     info = study.encoder_info
@@ -73,6 +78,25 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
         dictionary=dictionary,
         settings=settings,
     )
+
+
+def _found(study: Study, untrained: "tuple[Families, np.ndarray] | None") -> Dictionary:
+    table = study.features
+    mean_emotions = table.filter(table["emotion_feature"])["feature"].to_list()
+    allowed = np.logical_and.reduce([allowed_controls(table, emotion) for emotion in study.emotions])
+    return Dictionary(study.sae(), study.families, tuple(mean_emotions), allowed, untrained)
+
+
+def _untrained(study: Study) -> "tuple[Families, np.ndarray]":
+    from moodlens.study.coded import Coded
+    from moodlens.validate.untrained import untrained_coded, untrained_families
+
+    def make() -> "tuple[Families, np.ndarray]":
+        own = Coded(study.rows, study.x, study.codes(), study.W_dec())
+        coded = untrained_coded(own, "rows", seed=study.seed)
+        return untrained_families(coded, study.settings.features, seed=study.seed), coded.W_dec
+
+    return study.cached("untrained families", "features", make)
 
 
 def build_directions(
@@ -159,7 +183,7 @@ def _sae_directions(
     sae = found.sae
     W_dec = sae.W_dec.detach().float().cpu().numpy()
     items, chosen = [], []
-    allowed = np.ones(sae.d_sae, dtype=bool)
+    allowed = np.ones(sae.d_sae, dtype=bool) if found.controls is None else found.controls.copy()
     allowed[list(found.emotion_features)] = False
     for emotion in emotions:
         family = found.families[emotion] if found.families is not None else None
@@ -175,6 +199,8 @@ def _sae_directions(
             raise BadInput(f"features: {emotion}: {feature} is not a feature of an SAE with {sae.d_sae}")
         chosen.append(feature)
         items.append(_direction("sae_feature", emotion, W_dec[feature], {"feature": feature}))
+    if found.untrained is not None and settings.untrained:
+        items += _untrained_directions(*found.untrained, notes)
     if chosen and settings.n_matched:
         density, size = activity(encode_rows(sae, x))
         rng = np.random.default_rng([settings.seed, 2])
@@ -182,6 +208,20 @@ def _sae_directions(
         for i, feature in enumerate(drawn):
             detail = {"feature": feature, "density": float(density[feature]), "seed": settings.seed}
             items.append(_control("matched_random_feature", i, W_dec[feature], detail))
+    return items
+
+
+def _untrained_directions(families: "Families", W_dec: np.ndarray, notes: list[str]) -> list[Direction]:
+    items = []
+    for family in families.families:
+        if not family.features:
+            notes.append(
+                f"{family.emotion}: no emotion feature in an untrained dictionary, so none of its families"
+            )
+            continue
+        # Not "features": they are of another dictionary than the study's.
+        detail = {"untrained_features": family.features, "weights": family.weights}
+        items.append(_direction(UNTRAINED, family.emotion, family.direction(W_dec), detail))
     return items
 
 
@@ -215,25 +255,34 @@ def _mixtures(directions: Directions, mixtures: Sequence[Mixture]) -> list[Direc
 
 
 def prompt_differences(
-    directions: Directions, model: "Generator", prompts: Sequence[str], emotions: Sequence[str], edit: str
+    directions: Directions,
+    model: "Generator",
+    prompts: Sequence[str],
+    emotions: Sequence[str],
+    edit: str,
+    words: Sequence[str] = (),
 ) -> Directions:
     """The set with one direction more for each prompt and emotion: from the prompt to the prompt with the emotion in it.
 
     The text-embedding baseline (TADA's TextEmb, arXiv:2602.11910; MusicMagus, arXiv:2402.06178): no study is needed
     for it, but it is another direction for every prompt. Added to every token at the common norm, like all others.
+    ``words`` without an emotion give its control, ``neutral_difference``, in the same way.
 
     Raises:
         BadInput: writing the emotion into a prompt does not change its embedding.
     """
-    kept = tuple(item for item in directions if item.method != "prompt_difference")
+    kept = tuple(
+        item for item in directions if item.method not in ("prompt_difference", "neutral_difference")
+    )
+    written = [("prompt_difference", e, e) for e in emotions] + [
+        ("neutral_difference", w, None) for w in words
+    ]
     made = []
     for prompt in prompts:
-        texts = [edit.format(emotion=emotion, prompt=prompt) for emotion in emotions]
+        texts = [edit.format(emotion=word, prompt=prompt) for _, word, _ in written]
         base, *edited = model.pooled([prompt, *texts]).astype(np.float64)
-        for emotion, text, vector in zip(emotions, texts, edited, strict=True):
-            name = f"prompt_difference/{emotion}/{digest(prompt)[:8]}"
+        for (method, word, emotion), text, vector in zip(written, texts, edited, strict=True):
+            name = f"{method}/{word}/{digest(prompt)[:8]}"
             detail = {"prompt": prompt, "edited": text, "norm": float(np.linalg.norm(vector - base))}
-            made.append(
-                Direction(name, "prompt_difference", emotion, unit_vector(vector - base, name), detail)
-            )
+            made.append(Direction(name, method, emotion, unit_vector(vector - base, name), detail))
     return replace(directions, items=(*kept, *made))

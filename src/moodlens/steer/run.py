@@ -13,8 +13,8 @@ import numpy as np
 from moodlens.core import BadInput, Progress, file_sha256, silent
 from moodlens.core.sound import read_sound
 from moodlens.core.text import read_text
-from moodlens.settings.steer import SteerSettings
-from moodlens.steer.build import prompt_differences, study_directions
+from moodlens.settings.steer import NEUTRAL_EDITING, SteerSettings
+from moodlens.steer.build import UNTRAINED, prompt_differences, study_directions
 from moodlens.steer.clips import ClipSpec, clip_key, read_clip, write_clip
 from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
 from moodlens.steer.generator import Job, NoNumbers, make_clips
@@ -95,6 +95,8 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
                 for item in directions.select(method=method)
                 if item.emotion is None or method == "mixture" or item.emotion in emotions
             ]
+            if not fitting and method == UNTRAINED and directions.select(method="sae_family"):
+                continue  # a dictionary that learned nothing may well find nothing, which the notes tell
             if not fitting:
                 raise BadInput(
                     f"steer: there is no {method} direction"
@@ -110,6 +112,9 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
                 for emotion in emotions:
                     text = settings.edit.format(emotion=emotion, prompt=prompt)
                     specs.append(ClipSpec(prompt, text, "prompt_editing", None, emotion, None, seed))
+                for word in settings.neutral_words:
+                    text = settings.edit.format(emotion=word, prompt=prompt)
+                    specs.append(ClipSpec(prompt, text, NEUTRAL_EDITING, None, None, None, seed))
             specs += [
                 ClipSpec(prompt, prompt, item.method, item.name, item.emotion, c, seed)
                 for item, c in swept
@@ -149,13 +154,13 @@ def run_steer(
     check_folder(out, source)
     directions = source_directions(source, settings)
     # What is wrong is said before the weights load.
-    early = tuple(method for method in settings.methods if method != "prompt_difference")
-    plan(settings.model_copy(update={"methods": early}), directions)
+    plan(without_differences(settings), directions)
     model = model or _load(settings, directions)
     _prepare(model, settings, directions)
-    if "prompt_difference" in settings.methods:
+    if {"prompt_difference", "neutral_difference"} & {*settings.methods, *settings.controls}:
         emotions = settings.emotions or directions.emotions
-        directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit)
+        words = settings.neutral_words if "neutral_difference" in settings.controls else ()
+        directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit, words)
     specs = plan(settings, directions)
     how = _how(settings, model)
     vectors = {item.name: item.vector for item in directions}
@@ -182,6 +187,15 @@ def run_steer(
     return SteerOutcome(out, keys, len(todo), each, dict(Counter(spec.method for spec in specs)), notes)
 
 
+def without_differences(settings: SteerSettings) -> SteerSettings:
+    """The same grid but for the directions that are made of prompts, for which the model must be there."""
+    late = ("prompt_difference", "neutral_difference")
+    kept = {
+        name: tuple(m for m in getattr(settings, name) if m not in late) for name in ("methods", "controls")
+    }
+    return settings.model_copy(update=kept)
+
+
 def check_folder(out: Path, source: Any = None) -> None:
     """Raise BadInput unless ``out`` is, or can become, a folder to write into that is not ``source``."""
     if isinstance(source, (str, Path)) and os.path.realpath(out) == os.path.realpath(source):
@@ -201,7 +215,10 @@ def source_directions(source: Study | Directions | Path | str, settings: SteerSe
         return source
     if not isinstance(source, Study) and (Path(source) / DirectionsFile.file).is_file():
         return load_directions(source)
-    return study_directions(source, settings.directions)
+    wanted = settings.directions.model_copy(
+        update={"untrained": settings.directions.untrained and UNTRAINED in settings.methods}
+    )
+    return study_directions(source, wanted)
 
 
 def _load(settings: SteerSettings, directions: Directions) -> "Generator":

@@ -17,6 +17,7 @@ from moodlens.features.families import gather_families
 from moodlens.features.names.judge import name_features
 from moodlens.features.select import select_features
 from moodlens.sae.model import SAE, encode_rows
+from moodlens.sae.untrained import Untrained, untrained
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NameSettings
 from moodlens.settings.validation import CausalSettings, StabilitySettings
@@ -51,6 +52,25 @@ class Rules:
     """their rows of the study's selection"""
     other: Coded
     """another untrained dictionary: the other matched controls of causes"""
+
+
+def untrained_coded(coded: Coded, kind: Untrained, *, seed: int) -> Coded:
+    """One dictionary that learned nothing, of the size and sparsity of the one in ``coded``, on the same rows."""
+    train = coded.rows.where("train", kinds=None)
+    active = float((coded.codes[train] > 0).sum(axis=1).mean())
+    sae = untrained(kind, coded.x[train], d_sae=coded.codes.shape[1], active=active, seed=seed)
+    return Coded(coded.rows, coded.x, encode_rows(sae, coded.x), sae.W_dec.detach().numpy())
+
+
+def untrained_families(coded: Coded, settings: FeatureSettings, *, seed: int) -> Families:
+    """The families that the study's own rule finds in one untrained dictionary, where no agreement is asked for.
+
+    Args:
+        coded: the dictionary on the study's rows, of :func:`untrained_coded`.
+        settings: the study's own.
+        seed: of the permutations.
+    """
+    return gather_families(_selected(coded, settings, seed)[1], coded, settings)
 
 
 def claims_of_core(

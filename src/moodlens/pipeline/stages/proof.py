@@ -50,18 +50,12 @@ def untrained_coded(study: Study, kind: "Kind", seed: int | None = None) -> Code
 
     ``seed``: of another one than that which controls the study's own causes.
     """
+    from moodlens.validate.untrained import untrained_coded as untrained_like
+
     seed = study.seed if seed is None else seed
-
-    def make() -> Coded:
-        from moodlens.sae.model import encode_rows
-        from moodlens.sae.untrained import untrained
-
-        train = study.rows.where("train", kinds=None)
-        active = float((study.codes()[train] > 0).sum(axis=1).mean())
-        sae = untrained(kind, study.x[train], d_sae=study.sae().d_sae, active=active, seed=seed)
-        return Coded(study.rows, study.x, encode_rows(sae, study.x), sae.W_dec.detach().numpy())
-
-    return study.cached(f"untrained {kind} {seed}", "train", make)
+    return study.cached(
+        f"untrained {kind} {seed}", "train", lambda: untrained_like(coded(study), kind, seed=seed)
+    )
 
 
 def causal_summary(study: Study) -> Summary:

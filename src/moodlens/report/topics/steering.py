@@ -47,6 +47,7 @@ COLUMNS = (
     ("effect", "Effect", number),
     ("ci", "95 % interval", interval),
     ("q", "q", p_value),
+    ("prompt_p", "p over prompts", p_value),
     ("random_p", "p beside random directions", p_value),
     ("random_p95", "Random directions, 95th percentile", number),
     ("matched_p95", "Matched random features, 95th percentile", number),
@@ -94,28 +95,23 @@ def introduction(subject: Subject) -> Blocks:
 
 @needs(JUDGED)
 def results(subject: Subject, judged: Results) -> Blocks:
-    """What the scores say: in words, in a table, and over the coefficients."""
+    """What the scores say: in words, in tables, and over the coefficients."""
     for statement in judged.statements:
         yield Paragraph(cut(statement, 600))
     rows = judged.rows
     if not rows:
         return
-    shown = rows[:MAX_ROWS]
-    columns = [c for c in COLUMNS if any(getattr(row, c[0]) is not None for row in rows)]
-    yield Table(
-        "Results of the steering study",
-        ("Readout", "Method", "Emotion", *(title for _, title, _ in columns)),
-        tuple(
-            (
-                cut(row.readout, 40),
-                cut(row.method, 40).replace("_", " "),
-                emotion_label(row.emotion),
-                *(form(getattr(row, key)) for key, _, form in columns),
-            )
-            for row in shown
-        ),
-        numeric=frozenset(range(3, 3 + len(columns))),
-        note=f"{len(shown)} of {len(rows)} rows; all are in steer/results.json." if shown != rows else "",
+    claimed = tuple(row for row in rows if row.confirmatory)
+    yield from effects(
+        f"Confirmatory: read by {cut(judged.readout, 40)}, q over these {judged.n_confirmatory} rows",
+        claimed,
+        note="These rows were named before the clips were made. p is the larger of two: over prompts, and beside random "
+        "directions at the same strength.",
+    )
+    yield from effects(
+        "Exploratory: nothing is claimed of these",
+        tuple(row for row in rows if not row.confirmatory),
+        note="They were not named beforehand, and their p-values are not corrected: hypotheses for another run.",
     )
     for readout in dict.fromkeys(row.readout for row in rows):
         doses = [row for row in rows if row.readout == readout and row.coefficient is not None]
@@ -128,6 +124,30 @@ def results(subject: Subject, judged: Results) -> Blocks:
                 f"Dose-response curves of the steering methods, read by {name}.",
                 lambda doses=doses: steering_dose(doses, subject.emotions),
             )
+
+
+def effects(title: str, rows: tuple[EffectRow, ...], note: str) -> Blocks:
+    """A table of effects, its first rows; nothing where there are none."""
+    if not rows:
+        return
+    shown = rows[:MAX_ROWS]
+    columns = [c for c in COLUMNS if any(getattr(row, c[0]) is not None for row in rows)]
+    more = f" {len(shown)} of {len(rows)} rows; all are in steer/results.json." if shown != rows else ""
+    yield Table(
+        title,
+        ("Readout", "Method", "Emotion", *(name for _, name, _ in columns)),
+        tuple(
+            (
+                cut(row.readout, 40),
+                cut(row.method, 40).replace("_", " "),
+                emotion_label(row.emotion),
+                *(form(getattr(row, key)) for key, _, form in columns),
+            )
+            for row in shown
+        ),
+        numeric=frozenset(range(3, 3 + len(columns))),
+        note=note + more,
+    )
 
 
 @needs(RUN)

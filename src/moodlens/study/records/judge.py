@@ -14,10 +14,25 @@ class Tested(Part):
     """One test of a table."""
 
     p: float | None = Field(description="chance of at least as much without an effect; null: nothing to test")
-    q: float | None = Field(default=None, description="Benjamini-Hochberg over all tests of the table")
+    q: float | None = Field(
+        default=None, description="Benjamini-Hochberg over the confirmatory table; null: exploratory"
+    )
 
 
-class Read(Tested):
+class Claimed(Tested):
+    """One test that may be a claim: ``p`` is the larger of what prompts and random directions say."""
+
+    prompt_p: float | None = Field(
+        description="over prompts, of what it does beyond the mean random direction, where there are some: small where this "
+        "very vector does the same to all, as every vector does"
+    )
+    random_p: float | None = Field(
+        description="against what directions without a meaning do at this strength; null: too few were made"
+    )
+    confirmatory: bool = Field(default=False, description="whether it was named before the clips were made")
+
+
+class Read(Claimed):
     """One test on the clips of one method, read by one score."""
 
     readout: str = Field(description="score that was read")
@@ -34,7 +49,7 @@ class EffectRow(Read):
     coefficient: float | None = Field(description="strength; null for prompt editing, which has none")
     effect: float = Field(description="steered minus unsteered, mean over prompts, in the readout's unit")
     ci: Interval | None = Field(description="95 % bootstrap interval over prompts; null below two prompts")
-    random_p: float | None = Field(description="share of random directions that reach the effect, plus one")
+    n_random: int = Field(description="random directions, or neutral words, that it is compared with (count)")
     random_p95: float | None = Field(description="95th percentile of the random directions' effects")
     matched_p95: float | None = Field(
         description="the same of features that fire as often; SAE methods alone"
@@ -42,7 +57,9 @@ class EffectRow(Read):
     n_prompts: int = Field(description="prompts with a value (count)")
     kept: float | None = Field(description="mean cosine with the unsteered clip, by CLAP")
     adherence: float | None = Field(description="mean cosine with the neutral prompt, by CLAP")
-    moved: bool = Field(description="whether q is small enough and the effect beyond its controls")
+    moved: bool = Field(
+        description="whether it is confirmatory, q small enough and the effect beyond its controls"
+    )
 
 
 class ControlRow(Part):
@@ -64,6 +81,9 @@ class DoseRow(Read):
     emotion: str = Field(description="steered towards, and read for")
     coefficients: tuple[float, ...] = Field(description="ascending, 0 (no steering) included")
     effects: tuple[float, ...] = Field(description="mean over prompts at each")
+    slope: float = Field(
+        description="change of the readout a coefficient of 1, least squares through no change at 0"
+    )
     spearman: float = Field(description="rank correlation with the coefficient, mean over prompts")
     monotone_share: float = Field(description="share of steps at which the mean curve rises")
     n_prompts: int = Field(description="prompts with a value at every coefficient (count)")
@@ -78,6 +98,9 @@ class SpecificityRow(Read):
     difference: float = Field(description="own readout minus those of the other emotions")
     ci: Interval | None = Field(description="95 % bootstrap interval over prompts")
     n_prompts: int = Field(description="prompts with all values (count)")
+    specific: bool = Field(
+        default=False, description="whether q is small enough and the method moved something"
+    )
 
 
 class ComparisonRow(Read):
@@ -91,7 +114,10 @@ class ComparisonRow(Read):
     difference: float = Field(description="method minus baseline")
     ci: Interval | None = Field(description="95 % bootstrap interval of the difference, over prompts")
     n_prompts: int = Field(description="prompts with both values (count)")
-    winner: str | None = Field(default=None, description="method or baseline, where q is small enough")
+    winner: str | None = Field(
+        default=None,
+        description="method or baseline, where q is small enough and one of both moved something",
+    )
     ahead: str | None = Field(default=None, description="method or baseline, whatever chance says")
 
 
@@ -137,6 +163,11 @@ class Results(Record):
     settings: ResultSettings = Field(description="how it was judged")
     emotions: tuple[str, ...] = Field(description="of the run")
     readouts: dict[str, tuple[str, ...]] = Field(description="score -> emotions it reads")
+    readout: str = Field(description="the one of the confirmatory table")
+    renamed: bool = Field(
+        default=False, description="whether the confirmatory table was named anew after the clips were made"
+    )
+    n_confirmatory: int = Field(description="rows of the confirmatory table that were tested (count)")
     coefficient: float | None = Field(description="matched strength; null where only prompts were edited")
     n_prompts: int = Field(description="count")
     n_seeds: int = Field(description="count")

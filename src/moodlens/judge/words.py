@@ -1,0 +1,108 @@
+"""The results of a steering run in words: claims first, the SAE's losses before its wins, and no claim of the rest."""
+
+from moodlens.judge.tables import UNSCALED
+from moodlens.study.records.judge import ComparisonRow, EffectRow, Interval, Results
+
+
+def statements(results: Results) -> list[str]:
+    """What the confirmatory tables say, one sentence each, losses of the SAE first."""
+    lines = [
+        _compared(row, results)
+        for row in sorted(results.comparisons, key=lambda r: r.difference)
+        if row.confirmatory
+    ]
+    rows = [row for row in results.rows if row.confirmatory]
+    if rows:
+        what = ", ".join(f"{r.method} towards {r.emotion}" for r in rows if r.moved) or "nothing"
+        lines.append(f"{results.readout}: beyond chance and beyond random directions moved: {what}.")
+    specific = [row for row in results.specificity if row.specific]
+    if specific:
+        names = ", ".join(row.method for row in specific)
+        lines.append(f"{results.readout}: moves its own emotion more than the others: {names}.")
+    return lines + _limits(results, rows)
+
+
+def _compared(row: ComparisonRow, results: Results) -> str:
+    c = "" if row.coefficient is None else f" at coefficient {row.coefficient:g}"
+    some = f" over {', '.join(row.emotions)}" if len(row.emotions) < len(results.emotions) else ""
+    figures = (
+        f"{row.method} {row.effect:+.3f}, {row.baseline} {row.baseline_effect:+.3f}{c}{some}, difference "
+        f"{row.difference:+.3f}{_ci(row.ci)}, {_q(row)}, {row.n_prompts} prompts"
+    )
+    if row.ahead is None:
+        return f"{row.readout}: {row.method} and {row.baseline} do the same ({figures})."
+    first, second = (row.method, row.baseline) if row.ahead == "method" else (row.baseline, row.method)
+    verb = "beats" if row.winner else "is ahead of"
+    rest = "" if row.winner else "; the difference is within chance"
+    return f"{row.readout}: {first} {verb} {second} ({figures}){rest}."
+
+
+def _limits(results: Results, rows: list[EffectRow]) -> list[str]:
+    """Why nothing could have been claimed, where that is so."""
+    lines, alpha = [], results.settings.alpha
+    if results.renamed:
+        lines.append(
+            "the confirmatory table was named after the clips were made: what it claims is to be found again in new clips."
+        )
+    if not rows:
+        named = ", ".join(results.settings.methods)
+        lines.append(
+            f"no clip of a confirmatory method ({named}) at matched strength: nothing can be claimed."
+        )
+    bare = sorted({row.method for row in rows if row.random_p is None})
+    if bare:
+        lines.append(
+            f"{', '.join(bare)}: too few random directions at this strength to compare with: nothing can be claimed; make "
+            "some (controls, directions.n_random)."
+        )
+    least = 2.0**-results.n_prompts
+    if least > alpha:
+        lines.append(
+            f"{results.n_prompts} prompts cannot give a p below {least:.2g}: nothing can reach {alpha:g}; use more prompts."
+        )
+    return lines
+
+
+def compared_here(row: EffectRow, coefficient: float | None) -> bool:
+    """Whether a row is at matched strength, or of a method that has none."""
+    return row.coefficient == coefficient or row.method in UNSCALED
+
+
+def _ci(ci: Interval | None) -> str:
+    return "" if ci is None else f" [{ci[0]:+.3f}, {ci[1]:+.3f}]"
+
+
+def _q(row: EffectRow | ComparisonRow) -> str:
+    return "no q" if row.q is None else f"q = {row.q:.2g}"
+
+
+def result_lines(results: Results) -> list[str]:
+    """For a terminal: the confirmatory table, the exploratory rows at matched strength, then the statements."""
+    c = results.coefficient
+    at = "" if c is None else f", coefficient {c:g}"
+    lines = [f"{results.n_clips} clips, {results.n_prompts} prompts, {results.n_seeds} seeds{at}"]
+    claimed = [row for row in results.rows if row.confirmatory]
+    lines.append(f"confirmatory, read by {results.readout}, q over {results.n_confirmatory} rows:")
+    lines += [_row(row) for row in claimed] or ["  nothing"]
+    for row in results.specificity:
+        if row.confirmatory:
+            lines.append(
+                f"  {row.method:<22} own minus other emotions {row.difference:+.3f}  {_q_or_p(row.q, row.p)}"
+            )
+    rest = [row for row in results.rows if not row.confirmatory and compared_here(row, c)]
+    if rest:
+        lines.append("exploratory, no claims (p alone, not corrected):")
+        lines += [f"  {row.readout:<10}{_row(row)}" for row in rest]
+    return lines + list(results.statements)
+
+
+def _row(row: EffectRow) -> str:
+    beside = "" if row.random_p95 is None else f"  random p95 {row.random_p95:+.3f} of {row.n_random}"
+    mark = "  moved" if row.moved else ""
+    return f"  {row.method:<22} {row.emotion:<10} {row.effect:+.3f}{_ci(row.ci)}  {_q_or_p(row.q, row.p)}{beside}{mark}"
+
+
+def _q_or_p(q: float | None, p: float | None) -> str:
+    if q is not None:
+        return f"q {q:.2g}"
+    return "not tested" if p is None else f"p {p:.2g}"
