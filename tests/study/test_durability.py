@@ -136,3 +136,14 @@ def test_a_full_disk_is_one_line_and_with_room_the_study_goes_on(tiny, tmp_path)
     run(read_study(tiny), folder, until="embed")
     run(read_study(tiny), tmp_path / "straight", until="embed")
     assert numbers(folder) == numbers(tmp_path / "straight")
+
+
+def test_what_a_killed_run_was_writing_is_removed_and_what_others_write_is_not(tmp_path):
+    from moodlens.pipeline import transaction
+
+    for name in (".a.json.1.tmp", "sae/main/.b.2.tmp", ".work/train/.c.3.tmp", "steer/.d.4.tmp", "e.tmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    transaction.clean(tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.tmp")}
+    assert left == {".work/train/.c.3.tmp", "steer/.d.4.tmp", "e.tmp"}

@@ -94,7 +94,8 @@ def abandon(home: Path) -> None:
 def clean(home: Path) -> None:
     """Remove what killed runs were writing; to be called by the one that holds the folder."""
     for left in home.rglob(".*.tmp"):
-        if WORK not in left.parts:  # other jobs may be at work there
+        first = left.relative_to(home).parts[0]
+        if first not in (WORK, "steer"):  # others may be at work there
             left.unlink(missing_ok=True)
 
 
