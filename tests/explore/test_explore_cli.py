@@ -80,7 +80,7 @@ def test_a_file_is_as_small_as_asked_and_says_what_it_leaves_out(refused, small_
     explored, less = Explored(small_study), tmp_path / "less.html"
     done = write_page(explored, less, built_page(), limit=size / 1e6 - 0.005)
     assert done.size == less.stat().st_size <= size - 5_000
-    assert "features that may not be claimed" in done.left_out
+    assert "each feature that may not be claimed" in done.left_out
     with pytest.raises(BadInput, match="allow more with --limit 1"):
         write_page(explored, less, built_page(), limit=0.1)
     assert less.stat().st_size == done.size  # as it was

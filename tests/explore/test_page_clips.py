@@ -112,7 +112,7 @@ def test_three_clips_are_made_heard_and_handed_out(played):
 def test_one_plays_at_a_time_and_the_next_goes_on_where_it_was(played):
     played.go("#steer?means=calm:1&s=3&seed=9", f"document.querySelector('{LISTEN} form')")
     played.click(f"{LISTEN} button", "Make three clips")
-    played.until(f"document.querySelector('{LISTEN} .set').innerText.includes('took ')")
+    played.until(f"document.querySelector('{LISTEN} .set')?.innerText.includes('took ')")
     at = played.js(
         f"""(async () => {{
           const [a, b] = document.querySelectorAll('{LISTEN} .set audio');
@@ -134,7 +134,7 @@ def test_clips_are_heard_blind(played):
     played.click(f"{LISTEN} button", "Make three clips")
     first = f"{LISTEN} .set"
     played.until(
-        f"document.querySelector('{first}').innerText.includes('happy') && document.querySelectorAll('{first}:first-of-type audio').length >= 3"
+        f"document.querySelector('{first}')?.innerText.includes('happy') && document.querySelectorAll('{first}:first-of-type audio').length >= 3"
     )
     titles = f"[...document.querySelector('{first}').querySelectorAll('strong')].map(e => e.innerText)"
     assert played.js(titles) == ["A", "B", "C"]
@@ -153,7 +153,7 @@ def test_a_long_set_is_cancelled_and_hostile_prompts_are_texts(played):
     played.click(f"{LISTEN} button", "Make three clips")
     played.until(f"document.querySelector('{LISTEN} progress')")
     played.click(f"{LISTEN} button", "Cancel")
-    played.until(f"document.querySelector('{LISTEN} .set').innerText.includes('cancelled')")
+    played.until(f"document.querySelector('{LISTEN} .set')?.innerText.includes('cancelled')")
     assert hostile in played.js(f"document.querySelector('{LISTEN} .set').textContent")
     assert played.js("window.ran") is None
     assert played.js(f"document.querySelectorAll('{LISTEN} img').length") == 0
