@@ -139,6 +139,24 @@ def test_a_feature_that_hardly_fires_or_hardly_goes_with_it_is_not_tested():
     assert rated_features(codes, rows, strict, seed=0).table["tested"].sum() == 0
 
 
+def test_a_correlation_that_is_sure_and_small_on_test_does_not_hold():
+    rng, codes, rows = _study()
+    chance = np.where(rows.split == "test", 0.35, 0.95)
+    codes[:, 0] = np.where(
+        (rows.valence > 6.5) & (rng.random(len(rows)) < chance), 0.5 + rng.random(len(rows)), 0
+    )
+    row, strict = (
+        rated_features(codes, rows, SETTINGS.model_copy(update={"min_correlation": least}), seed=0).table.row(
+            0, named=True
+        )
+        for least in (0.1, 0.6)
+    )
+    assert row["rated_feature"]
+    assert 0.1 < row["correlation"] < 0.6 < row["correlation_dev"]
+    assert (strict["tested"], strict["rated_feature"]) == (True, False)
+    assert strict["q"] < 0.05
+
+
 def test_labels_have_no_part_in_it_and_unrated_rows_none():
     rng, codes, rows = _study()
     codes = _plant(rng, codes, rows)

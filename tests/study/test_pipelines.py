@@ -88,7 +88,10 @@ def asked(monkeypatch):
         return {name: cores.Core(nothing, own, (), None) for name, own in seeds.items()}
 
     monkeypatch.setattr(cores, "find_cores", find_cores)
-    monkeypatch.setattr(training, "_save", lambda *_args: [])
+    study.saved = {}
+    monkeypatch.setattr(
+        training, "_save", lambda _s, name, sae, *_args: study.saved.update({name: sae}) or []
+    )
     section = training.TrainSection(
         seeds=3, core=CoreSettings(members=4, d_sae=20, bootstraps=3), control="untrained-random"
     )
@@ -96,6 +99,13 @@ def asked(monkeypatch):
     chosen = SAESettings(architecture="batchtopk", d_sae=16, k=2)
     training._with_core(study, chosen, section, splits, _quietly)  # type: ignore[arg-type]
     return study, found
+
+
+def test_where_members_agree_on_nothing_nothing_may_be_claimed(asked):
+    """The dictionary is then the rest alone, and the rest is never claimed."""
+    study, _ = asked
+    assert study.saved["main"].d_sae == 16
+    assert study.saved["main"].core_size == 0
 
 
 def test_no_two_members_of_a_study_share_a_seed(asked):

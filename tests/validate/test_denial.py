@@ -47,6 +47,7 @@ def test_only_train_and_val_rows_are_learnt_from_and_too_few_teach_nothing(made)
     spoiled[np.isin(rows.split, ("test", "held_out"))] = np.nan
     one, other = Denial.fit(x, rows), Denial.fit(spoiled, rows)
     np.testing.assert_array_equal(one.direction, other.direction)
+    assert one.threshold == other.threshold
     few = np.flatnonzero((rows.kind == "plain") | (np.cumsum(rows.kind == "negation") < denial.LEAST))
     assert Denial.fit(x[few], rows[few]) is None
 

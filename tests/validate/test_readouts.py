@@ -118,3 +118,20 @@ def test_a_single_test_row_of_an_emotion_is_an_error(planted):
     dropped[joy[1:]] = True
     with pytest.raises(BadInput, match="'joy'"):
         make_panel(*_without(planted, dropped), seed=0)
+
+
+def test_in_the_probe_a_group_of_many_rows_counts_as_one_row_does():
+    """Every word once; then one word of each emotion stands there thirty times, and the probe hardly moves."""
+    x, labels = _rows()
+    group = np.arange(len(x))
+    many = np.concatenate([group, *[np.flatnonzero(labels == c)[:1].repeat(30) for c in range(3)]])
+
+    def probe(numbers, by_group):
+        rows = Rows.of(labels[numbers], emotions=EMOTIONS, group=group[numbers])
+        weights = DenseBaselines.fit(x[numbers], rows, 0, by_group=by_group).probe_weights
+        return weights / np.linalg.norm(weights)
+
+    once = probe(group, True)
+    by_group, by_row = ((probe(many, how) * once).sum() for how in (True, False))
+    assert by_group > 0.98
+    assert by_row < by_group - 0.02
