@@ -93,7 +93,10 @@ def asked(monkeypatch):
         training, "_save", lambda _s, name, sae, *_args: study.saved.update({name: sae}) or []
     )
     section = training.TrainSection(
-        seeds=3, core=CoreSettings(members=4, d_sae=20, bootstraps=3), control="untrained-random"
+        seeds=3,
+        core=CoreSettings(members=4, d_sae=20, bootstraps=3),
+        control="untrained-random",
+        imported=None,
     )
     splits = tuple(study.x[study.rows.where(name, kinds=None)] for name in ("train", "val", "test"))
     chosen = SAESettings(architecture="batchtopk", d_sae=16, k=2)
