@@ -1,6 +1,7 @@
 """Encoders that are not read from files: an endpoint, a function, a package's entry point."""
 
 import json
+import pickle
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,7 +11,7 @@ import pytest
 
 import moodlens
 from moodlens.core import BadInput
-from moodlens.embed import embed_to_store, encoder_files, encoder_id, get_encoder, plugins
+from moodlens.embed import embed_to_store, encoder_files, encoder_id, get_encoder, plugins, shard
 from moodlens.embed.tokens import each_tokens
 from moodlens.settings.encoder import EmbeddingEndpoint
 from moodlens.settings.study import EncoderSettings, Settings, with_absolute_paths
@@ -177,6 +178,15 @@ def test_refusals(settings, tmp_path):
     with pytest.raises(BadInput, match=r"broken: cannot keep embeddings there .*; delete it"):
         get_encoder("api:tiny", api=settings(cache=str(tmp_path / "broken")))
     assert (encoder_id("api:tiny"), encoder_files("api:tiny")) == ("api:tiny", [])
+
+
+def test_another_process_makes_the_same_encoder(endpoint, settings):
+    encoder = get_encoder("api:tiny", api=settings(), unit=True, long_texts="cut")
+    recipe = pickle.loads(pickle.dumps(shard.recipe_of(encoder)))
+    again = shard._made(recipe)
+    assert again is not encoder
+    assert again.info() == encoder.info()
+    np.testing.assert_array_equal(again.encode(TEXTS), encoder.encode(TEXTS))
 
 
 def test_a_model_is_no_folder(tmp_path, monkeypatch):
