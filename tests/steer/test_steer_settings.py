@@ -148,3 +148,11 @@ def test_silence_and_short_clips():
     silent = measure_loudness(np.zeros((1, 32000)), 32000)
     assert (silent.rms_dbfs, silent.lufs, silent.peak) == (None, None, 0.0)
     assert lufs(np.ones(100), 32000) == -np.inf
+
+
+@pytest.mark.parametrize("value", ["0", "x", "-1", "1.5", ""])
+def test_a_batch_that_is_no_number_of_clips_is_one_line(value):
+    assert read_steer_settings(None, ["batch=4"]).batch == 4
+    assert read_steer_settings(None).batch == "auto"
+    with pytest.raises(BadInput, match="batch: must be auto, or a number of clips from 1 on"):
+        read_steer_settings(None, batch=value)

@@ -209,6 +209,13 @@ class SteerSettings(Frozen):
             raise ValueError("a prompt is blank" if info.field_name == "prompts" else "a word is blank")
         return value
 
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _batch(cls, value: Any) -> Any:
+        if value != "auto" and not (str(value).isdecimal() and int(value) >= 1):
+            raise ValueError("must be auto, or a number of clips from 1 on")
+        return value
+
     @field_validator("edit")
     @classmethod
     def _edit(cls, value: str) -> str:

@@ -1,6 +1,7 @@
 """Loading a checkpoint by name or folder through transformers: errors in one line, and nothing on the terminal."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 
 from moodlens.embed.sources import Source, find_source, reading
@@ -19,6 +20,10 @@ def loading(kind: str, name: str, revision: str | None = None) -> Iterator[Sourc
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    other = sys.modules.get("diffusers.utils.logging")  # has a switch of its own, if it is there
+    shown = other is not None and other.is_progress_bar_enabled()
+    if other is not None:
+        other.disable_progress_bar()
     try:
         with reading(source, "the model" if source.folder is None else source.label):
             yield source
@@ -26,3 +31,5 @@ def loading(kind: str, name: str, revision: str | None = None) -> Iterator[Sourc
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+        if other is not None and shown:
+            other.enable_progress_bar()
