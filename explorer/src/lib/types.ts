@@ -116,9 +116,9 @@ export interface SteerAnswer {
 }
 
 export interface GeneratorFacts {
-  model: string; device: string; dtype: string; shortest: number; longest: number; prompt: number; waiting: number; kept: number; prompts: string[];
+  model: string; device: string; dtype: string; shortest: number; longest: number; guidance: number; prompt: number; waiting: number; kept: number; prompts: string[];
 }
-export type GenerateQuestion = { parts: Part[]; coefficient: number; prompt: string; seed: number; seconds: number; guidance: number };
+export type GenerateQuestion = { parts: Part[]; coefficient: number; prompt: string; seed: number; seconds: number; guidance: number | null };
 export interface MadeClip {
   which: 'original' | 'steered' | 'random'; audio: string; settings: string; direction: string | null; coefficient: number; peak: Maybe; lufs: Maybe;
 }

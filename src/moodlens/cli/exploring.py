@@ -36,7 +36,7 @@ def explore(
         typer.Option(
             "--generator",
             metavar="MODEL",
-            help="Make clips in the page with this MusicGen: hub name or folder. Its text encoder must be the study's.",
+            help="Make clips in the page with this generator: hub name or folder. Its text encoder must be the study's.",
         ),
     ] = None,
     device: Annotated[

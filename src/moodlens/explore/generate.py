@@ -10,10 +10,10 @@ from moodlens.core import BadInput, read_json
 from moodlens.explore.answers import FeatureDirection, SteerQuestion
 from moodlens.explore.explored import Explored
 from moodlens.explore.generate_records import WHICH, ClipSettings, GenerateQuestion, Which
-from moodlens.explore.generator import open_generator
+from moodlens.explore.generator import WatchedGenerator, open_generator
 from moodlens.explore.steer import direction_of, random_control, steer_unit
 from moodlens.steer.clips import ClipSpec, clip_key
-from moodlens.study.records.steer import Checkpoint, How
+from moodlens.study.records.steer import How
 
 _TEMPERATURE, _TOP_K = 1.0, 250
 _KINDS = {"family": "family of", "difference_in_means": "difference in means,"}
@@ -30,17 +30,18 @@ class Planned:
     key: str
 
 
-def how_made(question: GenerateQuestion, info: Checkpoint) -> How:
+def how_made(question: GenerateQuestion, generator: WatchedGenerator) -> How:
     """Length and sampling of all three."""
     return How(
-        **info.model_dump(),
+        **generator.info().model_dump(),
         seconds=question.seconds,
-        guidance=question.guidance,
+        guidance=generator.guidance if question.guidance is None else question.guidance,
         temperature=_TEMPERATURE,
         top_k=_TOP_K,
         renorm=False,
         null="zeros",
         schedule=None,
+        steps=generator.steps,
     )
 
 

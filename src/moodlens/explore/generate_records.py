@@ -22,7 +22,8 @@ class GenerateQuestion(SteerQuestion):
     prompt: Annotated[str, StringConstraints(min_length=1, max_length=PROMPT)]
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     seconds: Annotated[float, Field(gt=0, le=SECONDS, allow_inf_nan=False)] = 8.0
-    guidance: Annotated[float, Field(ge=1, le=20, allow_inf_nan=False)] = 3.0
+    guidance: Annotated[float, Field(ge=1, le=20, allow_inf_nan=False)] | None = None
+    """None: the generator's own."""
 
 
 class GeneratorFacts(Part):
@@ -33,6 +34,7 @@ class GeneratorFacts(Part):
     dtype: str
     shortest: float = Field(description="s")
     longest: float = Field(description="s")
+    guidance: float = Field(description="its own")
     prompt: int = Field(description="characters of a prompt")
     waiting: int = Field(description="sets that may wait (count)")
     kept: int = Field(description="sets that can still be heard (count)")

@@ -1,49 +1,53 @@
-"""What the explorer asks of a text-to-music model, and whether a study's directions steer it. One class a kind of model."""
+"""What the explorer asks of a generator of music, and whether a study's directions steer it."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.explore.explored import Explored
+from moodlens.explore.generate_records import SECONDS
 from moodlens.steer.build import anchor_rows
 from moodlens.steer.directions import Directions, Provenance, check_anchors
 from moodlens.study.records.steer import Checkpoint, How
 
 if TYPE_CHECKING:
-    from moodlens.steer.musicgen import MusicGen
+    from moodlens.steer.generator import Generator
 
 Step = Callable[[float], None]
 """Told the share of a clip that is made, step by step; what it raises ends the clip."""
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 
-class WatchedGenerator(Protocol):
-    """A text-to-music model that makes clips step by step, so that somebody who waits sees how far it is and may leave."""
+class WatchedGenerator:
+    """A generator whose steps are watched, so that somebody who waits sees how far a clip is and may leave.
 
-    @property
-    def rate(self) -> int:
-        """Samples a second of the sound, Hz."""
-        ...
+    Attributes:
+        rate: samples a second of the sound, Hz.
+        seconds: shortest and longest clip, up to :data:`SECONDS`.
+        guidance: its own guidance scale.
+        steps: its own number of denoising steps; None: it has none.
+    """
 
-    @property
-    def seconds(self) -> tuple[float, float]:
-        """Shortest and longest clip."""
-        ...
+    def __init__(self, model: "Generator"):
+        self._model = model
+        self.rate, self.guidance, self.steps = model.sampling_rate, model.guidance, model.steps
+        self.seconds = _reach(model)
 
     def info(self) -> Checkpoint:
         """What decides a clip besides the prompt, the steering and the seed."""
-        ...
+        return self._model.info()
 
     def pooled(self, prompts: Sequence[str]) -> np.ndarray:
         """(n, d_in) float32, the mean states of its text encoder: what a study of that encoder has."""
-        ...
+        return self._model.pooled(prompts)
 
     def check(self, prompt: str, seconds: float) -> None:
         """Raise BadInput where a prompt says nothing or a length is out of reach."""
-        ...
+        self._model.frames(seconds)
+        self._model.pooled([prompt])
 
     def make(
         self, text: str, seed: int, how: How, vector: np.ndarray | None, amount: float, step: Step
@@ -61,58 +65,59 @@ class WatchedGenerator(Protocol):
         Raises:
             BadInput: the steering is so strong that the predictions are no numbers, or memory runs out.
         """
-        ...
-
-
-class WatchedMusicGen:
-    """MusicGen."""
-
-    def __init__(self, model: "MusicGen"):
-        self._model = model
-        self.rate = model.sampling_rate
-        longest = int(model.model.config.decoder.max_position_embeddings) - model.n_codebooks
-        self.seconds = (model.n_codebooks / model.frame_rate, longest / model.frame_rate)
-        self.info, self.pooled = model.info, model.pooled
-
-    def check(self, prompt: str, seconds: float) -> None:
-        """See :class:`WatchedGenerator`."""
-        self._model.tokens(prompt)
-        self._model.frames(seconds)
-
-    def make(
-        self, text: str, seed: int, how: How, vector: np.ndarray | None, amount: float, step: Step
-    ) -> np.ndarray:
-        """See :class:`WatchedGenerator`."""
         from moodlens.steer.conditioning import Sampling, Steering
 
         steering = None
         if vector is not None:
             steering = Steering(vector, amount, renorm=how.renorm, null=how.null, schedule=how.schedule)
-        with self._watched(how.seconds, step):
+        with _watched(self._model, how.seconds, step):
             return self._model.generate(
                 text,
                 seconds=how.seconds,
                 seed=seed,
                 steering=steering,
-                sampling=Sampling(how.guidance, how.temperature, how.top_k),
+                sampling=Sampling(how.guidance, how.temperature, how.top_k, how.steps),
             )
 
-    @contextlib.contextmanager
-    def _watched(self, seconds: float, step: Step) -> Iterator[None]:
-        """Tell every step of the decoder: there are as many as frames, and the delay of the last codebook."""
-        model, done = self._model, 0
-        steps = model.frames(seconds) + model.n_codebooks // model.channels - 1
 
-        def tell(*_: object) -> None:
-            nonlocal done
-            step(min(done / steps, 1.0))
-            done += 1
+def _reach(model: "Generator") -> tuple[float, float]:
+    """Shortest and longest clip to a tenth of a second, by asking."""
+    can = []
+    for tenths in range(1, round(10 * SECONDS) + 1):
+        with contextlib.suppress(BadInput):
+            model.frames(tenths / 10)
+            can.append(tenths / 10)
+    if not can:
+        raise BadInput(f"{model.name}: makes no clip of {SECONDS:g} s or less")
+    return can[0], can[-1]
 
-        handle = model.model.decoder.register_forward_pre_hook(tell)
-        try:
-            yield
-        finally:
-            handle.remove()
+
+@contextlib.contextmanager
+def _watched(model: "Generator", seconds: float, step: Step) -> Iterator[None]:
+    """Tell every step of a decoder, or of denoising; of generators from elsewhere, the beginning alone."""
+    from moodlens.steer.diffusion import Diffusion
+    from moodlens.steer.musicgen import MusicGen
+
+    step(0.0)
+    if isinstance(model, MusicGen):
+        module, steps = model.model.decoder, model.n_steps(model.frames(seconds))
+    elif isinstance(model, Diffusion):
+        module, steps = model.pipe.transformer, model.steps
+    else:
+        yield
+        return
+    done, total = 0, float(steps)
+
+    def tell(*_: object) -> None:
+        nonlocal done
+        step(min(done / total, 1.0))
+        done += 1
+
+    handle = module.register_forward_pre_hook(tell)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def load_generator(
@@ -122,7 +127,7 @@ def load_generator(
 
     Args:
         explored: the study.
-        name: hub name or folder of a MusicGen checkpoint.
+        name: hub name or folder of a checkpoint.
         device: ``auto`` (CUDA if there is one), ``cpu``, ``cuda:1`` ...
         dtype: what it computes in.
 
@@ -140,7 +145,7 @@ def load_generator(
     try:
         generator = open_generator(name, device=device, dtype=dtype, d_in=study.x.shape[1])
         own = Directions((), study.emotions, 1.0, {}, prov)
-        check_anchors(own, generator.pooled(texts), f"MusicGen {name}")
+        check_anchors(own, generator.pooled(texts), f"generator {name}")
     except BadInput as error:
         raise BadInput(f"--generator: {error}") from error
     return generator
@@ -152,6 +157,6 @@ def open_generator(name: str, *, device: str, dtype: Dtype, d_in: int | None = N
     Raises:
         BadInput: it cannot be loaded, or its text is not ``d_in`` wide.
     """
-    from moodlens.steer.musicgen import MusicGen
+    from moodlens.steer import generators
 
-    return WatchedMusicGen(MusicGen.load(name, device=device, dtype=dtype, d_in=d_in))
+    return WatchedGenerator(generators.load_generator(name, device=device, dtype=dtype, d_in=d_in))

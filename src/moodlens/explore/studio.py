@@ -107,6 +107,7 @@ class Studio:
             dtype=info.dtype,
             shortest=low,
             longest=min(high, SECONDS),
+            guidance=self._generator.guidance,
             prompt=PROMPT,
             waiting=self._most,
             kept=self._kept,
@@ -121,7 +122,7 @@ class Studio:
             Busy: as many wait as may wait.
         """
         self._generator.check(question.prompt, question.seconds)
-        how = how_made(question, self._generator.info())
+        how = how_made(question, self._generator)
         clips = planned(self._explored, question, how)
         with self._changed:
             if self._closed:
