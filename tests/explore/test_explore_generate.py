@@ -48,7 +48,7 @@ class Held:
     def __init__(self, generator):
         self._generator = generator
         self.let, self.entered = threading.Event(), threading.Event()
-        self.now, self.most, self.steps = 0, 0, 0
+        self.now, self.most, self.counted = 0, 0, 0
 
     def __getattr__(self, name):
         return getattr(self._generator, name)
@@ -61,7 +61,7 @@ class Held:
 
         def counted(share):
             step(share)
-            self.steps += 1
+            self.counted += 1
 
         try:
             return self._generator.make(text, seed, how, vector, amount, counted)
@@ -152,11 +152,11 @@ def test_a_clip_that_is_there_is_not_made_again(held):
     studio, gate = held
     gate.let.set()
     first = ended(lambda: studio.look(studio_id)) if (studio_id := studio.ask(question()).id) else None
-    steps = gate.steps
+    steps = gate.counted
     other = studio.ask(question(coefficient=-1.5)).id
     second = ended(lambda: studio.look(other))
     assert first is not None
-    assert gate.steps - steps == 2 * steps // 3  # not the original
+    assert gate.counted - steps == 2 * steps // 3  # not the original
     assert studio.sound(first.id, "original") == studio.sound(second.id, "original")
     assert studio.sound(first.id, "steered") != studio.sound(second.id, "steered")
 
@@ -190,7 +190,7 @@ def test_a_set_is_left_at_the_next_step_of_the_decoder(held):
     studio.cancel(one)
     gate.let.set()
     left = ended(lambda: studio.look(one))
-    assert (left.state, left.clips, gate.steps) == ("cancelled", (), 0)
+    assert (left.state, left.clips, gate.counted) == ("cancelled", (), 0)
     assert (
         ended(lambda: studio.look(after)).state == "done" if (after := studio.ask(question()).id) else False
     )

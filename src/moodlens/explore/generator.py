@@ -76,7 +76,7 @@ class WatchedGenerator:
                 seconds=how.seconds,
                 seed=seed,
                 steering=steering,
-                sampling=Sampling(how.guidance, how.temperature, how.top_k, how.steps),
+                sampling=Sampling(how.guidance, how.temperature, top_k=how.top_k, steps=how.steps),
             )
 
 
