@@ -70,13 +70,15 @@ class WatchedGenerator:
         steering = None
         if vector is not None:
             steering = Steering(vector, amount, renorm=how.renorm, null=how.null, schedule=how.schedule)
-        with _watched(self._model, how.seconds, step):
+        with _watched(self._model, how, step):
             return self._model.generate(
                 text,
                 seconds=how.seconds,
                 seed=seed,
                 steering=steering,
-                sampling=Sampling(how.guidance, how.temperature, top_k=how.top_k, steps=how.steps),
+                sampling=Sampling(
+                    how.guidance, how.temperature, top_k=how.top_k, steps=how.steps, negative=how.negative
+                ),
             )
 
 
@@ -93,16 +95,16 @@ def _reach(model: "Generator") -> tuple[float, float]:
 
 
 @contextlib.contextmanager
-def _watched(model: "Generator", seconds: float, step: Step) -> Iterator[None]:
+def _watched(model: "Generator", how: How, step: Step) -> Iterator[None]:
     """Tell every step of a decoder, or of denoising; of generators from elsewhere, the beginning alone."""
     from moodlens.steer.diffusion import Diffusion
     from moodlens.steer.musicgen import MusicGen
 
     step(0.0)
     if isinstance(model, MusicGen):
-        module, steps = model.model.decoder, model.n_steps(model.frames(seconds))
+        module, steps = model.model.decoder, model.n_steps(model.frames(how.seconds))
     elif isinstance(model, Diffusion):
-        module, steps = model.pipe.transformer, model.steps
+        module, steps = model.pipe.transformer, how.steps or model.steps
     else:
         yield
         return
