@@ -21,6 +21,7 @@ TITLES = {
     "install.md": "Installing",
     "captions-study.md": "A worked study",
     "prompts.md": "Prompts",
+    "encoders.md": "Encoders",
     "choosing.md": "Choosing settings",
     "statistics.md": "Statistics",
     "explorer.md": "The explorer",
