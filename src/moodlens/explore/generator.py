@@ -108,7 +108,7 @@ def _watched(model: "Generator", how: How, step: Step) -> Iterator[None]:
     else:
         yield
         return
-    done, total = 0, float(steps)
+    done, total = 0, float(steps or 1)
 
     def tell(*_: object) -> None:
         nonlocal done

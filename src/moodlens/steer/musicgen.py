@@ -43,7 +43,7 @@ class MusicGen:
     title: ClassVar[str] = "MusicGen"
     model_type: ClassVar[str] = "musicgen"
     guidance = 3.0
-    steps = None
+    steps: int | None = None
     melody: str | None = None
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "Tokenizer", name: str, revision: str) -> None:
