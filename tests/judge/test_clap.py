@@ -65,10 +65,15 @@ def test_the_softmax_is_transformers_own(clap, tmp_path):
     expected = out.logits_per_audio[0].softmax(-1).numpy()
     score = ClapScore(clap, {e: [t] for e, t in zip(EMOTIONS, texts, strict=True)})
     found = score(Clip(tmp_path / "a.wav"))
-    assert list(found) == [f"clap_{emotion}" for emotion in EMOTIONS]
-    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-4)
-    assert sum(found.values()) == pytest.approx(1)
-    assert np.ptp(list(found.values())) > 0.01
+    shares = [found[f"clap_{emotion}"] for emotion in EMOTIONS]
+    np.testing.assert_allclose(shares, expected, rtol=1e-4)
+    assert sum(shares) == pytest.approx(1)
+    assert np.ptp(shares) > 0.01
+    beyond = np.array([found[f"clap_logit_{emotion}"] for emotion in EMOTIONS])
+    logits = out.logits_per_audio[0].double().numpy()
+    others = [np.delete(logits, i).mean() for i in range(len(EMOTIONS))]
+    np.testing.assert_allclose(beyond, logits - others, atol=1e-4)
+    assert len(found) == 2 * len(EMOTIONS)
     assert clap.scale == pytest.approx(1 / 0.07, rel=1e-5)
 
 

@@ -56,7 +56,7 @@ def test_a_run_is_scored_and_judged(run, musicgen, directions):
     np.testing.assert_allclose(plain["kept"], 1, atol=1e-5)
     results = write_results(run, EMOTIONS[:2], ResultSettings(n_resamples=200))
     assert results.coefficient == 1.0
-    assert set(results.readouts) == {"clap", "offline"}
+    assert set(results.readouts) == {"clap", "clap_logit", "offline"}
     assert {r.method for r in results.rows} == {"sae_family", "difference_in_means", "prompt_editing"}
     assert {(r.method, r.n_directions) for r in results.controls} == {("random", 5), ("neutral_editing", 3)}
     assert np.shape(results.specificity[0].table) == (2, 2)
@@ -92,3 +92,37 @@ def test_two_scores_of_one_name_and_none_at_all_are_refused(tmp_path):
         score_folder(tmp_path, [])
     with pytest.raises(BadInput, match="no such folder"):
         score_folder(tmp_path / "nothing", [score])
+
+
+def test_what_was_measured_once_is_not_measured_again(tmp_path, musicgen, directions):
+    """A stop costs nothing that was done, and another score is measured alone."""
+    settings = SETTINGS.model_copy(
+        update={"prompt_editing": False, "controls": (), "methods": ("sae_family",)}
+    )
+    run_steer(directions, tmp_path / "run", settings, model=musicgen)
+    asked = []
+
+    class Peak:
+        def __init__(self, name, factor=1.0):
+            self.name, self.cache_key = name, f"{name} {factor}"
+
+        def __call__(self, clip):
+            asked.append((self.name, clip.path.name))
+            if len(asked) == 4:
+                raise KeyboardInterrupt
+            return {self.name: float(abs(clip.mono).max())}
+
+    with pytest.raises(KeyboardInterrupt):
+        score_run(tmp_path / "run", [Peak("loudest")])
+    n = len(read_json(tmp_path / "run" / "run.json")["clips"])
+    first = score_run(tmp_path / "run", [Peak("loudest")])
+    assert len(asked) == n + 1  # the one that was stopped is asked again
+    both = score_run(tmp_path / "run", [Peak("loudest"), Peak("other")])
+    assert len(asked) == 2 * n + 1
+    assert both["loudest"].equals(first["loudest"])
+    again = score_run(tmp_path / "run", [Peak("loudest", factor=2.0)])  # set otherwise: not what was kept
+    assert len(asked) == 3 * n + 1
+    assert again.height == n
+    kept = next((tmp_path / "run" / "scores").glob("*.json"))
+    kept.write_text("{")
+    assert score_run(tmp_path / "run", [Peak("loudest"), Peak("other"), Peak("third")]).height == n

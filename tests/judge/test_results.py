@@ -335,3 +335,20 @@ def test_small_pieces(results):
     nothing = {"comparisons": (), "readouts": {}, "rows": (), "specificity": (), "n_prompts": 9}
     (line,) = statements(results.model_copy(update=nothing))
     assert line.startswith("no clip of a confirmatory method (sae_family, difference_in_means)")
+
+
+def test_tempi_are_compared_without_octaves():
+    """A beat counted at twice its rate is the same beat; one that is a tenth faster is faster."""
+    rows = []
+    for i, (before, after) in enumerate([(100.0, 200.0), (100.0, 110.0), (80.0, 36.0), (120.0, None)]):
+        for method, tempo in (("none", before), ("sae_family", after)):
+            row = {"prompt": str(i), "seed": 0, "method": method, "direction": None, "coefficient": 1.0}
+            rows.append(row | {"emotion": None if method == "none" else "happy", "tempo": tempo})
+    frame = pl.DataFrame(rows, infer_schema_length=None)
+    shifts = Shifts.of_clips(frame, ["tempo"])
+    found = shifts.of("tempo", "sae_family", "happy", 1.0)
+    np.testing.assert_allclose(found, [0, np.log2(1.1), np.log2(0.9), np.nan], atol=1e-9)
+    acoustic = shifts.with_acoustics(frame, ("happy",)).of("acoustic_happy", "sae_family", "happy", 1.0)
+    turns = np.exp(2j * np.pi * np.log2([100, 100, 80, 120]))
+    spread = np.sqrt(-2 * np.log(abs(turns.mean()))) / (2 * np.pi)
+    assert acoustic[1] == pytest.approx(np.log2(1.1) / spread)

@@ -118,6 +118,12 @@ def steer(
     judge: Annotated[
         bool, typer.Option("--judge/--no-judge", help="Score the clips when they are made.")
     ] = True,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Make every N-th clip alone, from the I-th on: one machine's part."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Generate music with the study's features added to a generator's text conditioning, beside every baseline."""
@@ -127,6 +133,7 @@ def steer(
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.settings.steer import read_steer_settings
     from moodlens.steer.run import check_folder, read_prompts, run_steer, source_directions
+    from moodlens.steer.shards import read_shard
 
     origin: tuple[str, ...] = ()
     if str(source).startswith("hub:"):
@@ -140,6 +147,8 @@ def steer(
     if given["prompts"] is not None:
         given["prompts"] = read_prompts(given["prompts"])
     chosen = read_steer_settings(where, [*few, *changes], **given)
+    part = None if shard is None else read_shard(shard)
+    judge = judge and part is None  # there are clips of other shards to wait for
     out = source / "steer" if out is None else out
     check_folder(out, source)
     study = OpenStudy.open(source) if (source / "study.yaml").is_file() else source
@@ -154,10 +163,14 @@ def steer(
         reach = Reach.of(chosen, directions)
     with _alone_in(out), progress_bars(as_json) as progress:
         told = [] if reach is None or as_json else reach.lines()
-        made = run_steer(directions, out, chosen, _after(told, progress))
+        made = run_steer(directions, out, chosen, _after(told, progress), shard=part)
         results = None if scores is None else judge_run(out, scores, progress=progress)
     summary = made.summary() | ({} if reach is None else {"reach": reach.summary()})
-    lines = [*describe(summary), *([] if results is None else ["", *result_lines(results)])]
+    lines = [
+        *describe(summary),
+        *([] if part is None else ["", f"when all are there: moodlens merge RUN {out} ..."]),
+    ]
+    lines += [*([] if results is None else ["", *result_lines(results)])]
     emit(summary | ({} if results is None else {"results": results.model_dump()}), as_json, lines)
 
 
@@ -180,6 +193,22 @@ def _after(lines: list[str], progress: Progress) -> Progress:
         progress(what, done, total)
 
     return report
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of the whole run.")],
+    shards: Annotated[
+        list[Path], typer.Argument(metavar="SHARD...", help="Folders that `moodlens steer --shard` left.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Put the shards of a steering run together, as if one machine had made them all."""
+    from moodlens.steer.shards import merge_shards
+
+    with _alone_in(out), progress_bars(as_json) as progress:
+        run = merge_shards(out, shards, progress)
+    emit({"folder": str(out), "n_clips": len(run.clips), "notes": list(run.notes)}, as_json)
 
 
 @contextmanager

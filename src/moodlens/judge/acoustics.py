@@ -52,6 +52,11 @@ class AcousticScore:
 
     gate: float = 0.4
 
+    @property
+    def cache_key(self) -> str:
+        """All that decides the values besides the clip."""
+        return f"{self.gate!r}"
+
     def __call__(self, clip: Clip) -> Values:
         """Measure one clip.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moodlens.core import BadInput
+from moodlens.core import BadInput, digest
 from moodlens.core.sound import resample
 from moodlens.judge.clips import Clip, Values
 
@@ -113,10 +113,10 @@ class Clap:
             0.1 * np.random.default_rng(0).standard_normal(len(time)),
             np.where(time % 0.5 < 0.005, 0.8, 0.0),
         )
-        cosines = {
-            "text": mean_cosine(self.texts(UNLIKE_TEXTS)),
-            "audio": mean_cosine(np.stack([self.audio(sound, self.rate) for sound in sounds])),
-        }
+        texts, audio = self.texts(UNLIKE_TEXTS), np.stack([self.audio(sound, self.rate) for sound in sounds])
+        # Of what it does, not of its name: another checkpoint under one name is another.
+        self.fingerprint = digest(np.round(texts, 5), np.round(audio, 5), self.scale)
+        cosines = {"text": mean_cosine(texts), "audio": mean_cosine(audio)}
         for what, cosine in cosines.items():
             if not cosine <= threshold:
                 raise BadInput(
@@ -203,9 +203,11 @@ def wordings(emotion: str) -> tuple[str, ...]:
 
 
 class ClapScore:
-    """The softmax over emotions, as a score of clips.
+    """Which emotion's texts a clip is nearest to, as a score of clips.
 
-    Columns: ``clap_<emotion>``, probabilities that sum to 1.
+    Columns: ``clap_<emotion>``, a softmax at CLAP's own temperature, which sums to 1; ``clap_logit_<emotion>``, the
+    emotion's logit minus the mean of the others', which a shift moves as much wherever it starts, where a probability
+    near 0 or 1 cannot move.
 
     Args:
         clap: a checkpoint that passed its check.
@@ -217,8 +219,11 @@ class ClapScore:
             emotions = {e: wordings(e) for e in emotions}
         self.clap, self.names = clap, tuple(emotions)
         self.rows = clap.emotions(emotions)
+        self.cache_key = digest(clap.fingerprint, self.names, np.round(self.rows, 5))
 
     def __call__(self, clip: Clip) -> Values:
         """Score one clip."""
-        share = softmax(self.clap.scale * (self.rows @ self.clap.clip(clip)))
-        return {f"clap_{name}": float(p) for name, p in zip(self.names, share, strict=True)}
+        logits = self.clap.scale * (self.rows @ self.clap.clip(clip)).astype(np.float64)
+        beyond = (logits - logits.mean()) * len(logits) / (len(logits) - 1)
+        shares = {f"clap_{name}": float(p) for name, p in zip(self.names, softmax(logits), strict=True)}
+        return shares | {f"clap_logit_{name}": float(v) for name, v in zip(self.names, beyond, strict=True)}

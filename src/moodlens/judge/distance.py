@@ -30,6 +30,7 @@ class PreservationScore:
 
     def __init__(self, clap: Clap) -> None:
         self.clap = clap
+        self.cache_key = clap.fingerprint
 
     def __call__(self, clip: Clip) -> Values:
         """Score one clip."""

@@ -9,7 +9,7 @@ from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
 from moodlens.judge.clips import run_clips
 from moodlens.judge.exploratory import distance, dose, equal_change, hypotheses
 from moodlens.judge.hypotheses import HYPOTHESES
-from moodlens.judge.score import SCORES, Score, score_folder
+from moodlens.judge.score import CACHE, SCORES, Score, score_folder
 from moodlens.judge.scorers import named_scorers
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
 from moodlens.judge.tables import Judge
@@ -188,7 +188,7 @@ def judge_run(
     run = SteerRun.read(out).settings
     check_judgeable(run, acoustics=measured)
     settings = settings or run.judge
-    frame = score_folder(folder, scores, keys=keys, progress=progress)
+    frame = score_folder(folder, scores, keys=keys, cache=Path(out) / CACHE, progress=progress)
     results = steer_results(frame, emotions, settings, renamed=not settings.named_as(run.judge))
     # Both or none: results beside scores that they were not made of would lie.
     write_table(Path(out) / SCORES, frame)

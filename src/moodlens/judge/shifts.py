@@ -20,6 +20,7 @@ from moodlens.stats.resample import mean_interval
 
 NEEDED = ("prompt", "method", "direction", "emotion", "coefficient", "seed")
 ACOUSTIC = "acoustic"
+TEMPO = "tempo"
 
 
 def readouts(frame: pl.DataFrame, emotions: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -47,6 +48,8 @@ class Shifts:
     def of_clips(cls, scores: pl.DataFrame, columns: Sequence[str]) -> "Shifts":
         """Subtract from every clip the unsteered one of its prompt and seed, in ``columns``.
 
+        Tempi become octaves, whole ones left out: which multiple of the beat was counted is an accident.
+
         Raises:
             BadInput: a column is missing, there is no unsteered clip, or one steered clip has none.
         """
@@ -69,7 +72,10 @@ class Shifts:
         base = plain.select(*keys, *(pl.col(c).cast(pl.Float64).alias(f"{c} unsteered") for c in columns))
         joined = steered.join(base, on=keys, how="left", maintain_order="left")
         shifted = joined.with_columns(
-            (pl.col(c).cast(pl.Float64) - pl.col(f"{c} unsteered")).alias(c) for c in columns
+            (_octave_free if c == TEMPO else _difference)(
+                pl.col(c).cast(pl.Float64), pl.col(f"{c} unsteered")
+            ).alias(c)
+            for c in columns
         )
         prompts = tuple(plain["prompt"].unique(maintain_order=True))
         shifted = shifted.with_columns(_named(shifted).alias("direction"))
@@ -83,7 +89,7 @@ class Shifts:
         for emotion in emotions:
             parts = []
             for measure, sign in HYPOTHESES.get(emotion, {}).items():
-                spread = plain[measure].std() if measure in plain.columns else None
+                spread = _spread(plain[measure], measure) if measure in plain.columns else None
                 if isinstance(spread, float) and spread > 0:
                     parts.append(pl.col(measure) * (sign / spread))
             if parts:
@@ -166,6 +172,28 @@ class Shifts:
         return (
             self.frame.filter(pl.col("method") == method)["direction"].unique().drop_nulls().sort().to_list()
         )
+
+
+def _difference(steered: pl.Expr, plain: pl.Expr) -> pl.Expr:
+    return steered - plain
+
+
+def _octave_free(steered: pl.Expr, plain: pl.Expr) -> pl.Expr:
+    """Change of tempo, octaves from -0.5 to 0.5: whether a beat or every second one was counted makes no difference."""
+    octaves = (steered / plain).log(2)
+    return octaves - octaves.round()
+
+
+def _spread(values: pl.Series, measure: str) -> float | None:
+    """Standard deviation; of tempi the circular one (Mardia 1972) in octaves, as their shifts are."""
+    if measure != TEMPO:
+        spread = values.std()
+        return spread if isinstance(spread, float) else None
+    angle = 2 * np.pi * np.log2(values.drop_nulls().cast(pl.Float64).to_numpy())
+    if len(angle) < 2:
+        return None
+    length = float(np.abs(np.exp(1j * angle).mean()))
+    return float(np.sqrt(-2 * np.log(max(length, 1e-12)))) / (2 * np.pi)
 
 
 def _named(clips: pl.DataFrame) -> pl.Series:

@@ -18,7 +18,7 @@ from moodlens.steer.build import UNTRAINED, prompt_differences, study_directions
 from moodlens.steer.clips import ClipSpec, clip_key, read_clip, write_clip
 from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
 from moodlens.steer.generator import Job, NoNumbers, make_clips
-from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun
+from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun, SteerShard
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 DIRECTIONS = "directions"
 JUDGED = ("scores.parquet", "results.json")
 """What is made of a run's clips, and means nothing beside others."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every ``of``-th clip of a plan, from the ``number``-th on, which counts from 1."""
+
+    number: int
+    of: int
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,7 @@ def run_steer(
     progress: Progress = silent,
     *,
     model: "Generator | None" = None,
+    shard: Shard | None = None,
 ) -> SteerOutcome:
     """Generate every clip of an experiment into ``out``; run again to continue or extend it.
 
@@ -144,6 +153,8 @@ def run_steer(
         settings: checkpoint, prompts, methods, coefficients, seeds; None: the defaults.
         progress: told the clips done; ``out/progress.json`` holds the estimate of the time left besides.
         model: use this instead of loading ``settings.model``.
+        shard: make these clips alone, and a ``shard.json`` in place of a ``run.json``
+            (:func:`moodlens.steer.shards.merge_shards` puts shards together).
 
     Raises:
         BadInput: the study or checkpoint cannot be used, its text encoder is not the directions' own, or ``out``
@@ -166,25 +177,32 @@ def run_steer(
     vectors = {item.name: item.vector for item in directions}
     keys = tuple(_key(spec, vectors, directions.unit, how) for spec in specs)
     clips = out / CLIPS
-    todo = [i for i, key in enumerate(keys) if read_clip(clips, key) is None]
-    done, start = len(keys) - len(todo), time.perf_counter()
-    progress("clips", done, len(keys))
+    own = range(len(keys)) if shard is None else range(shard.number - 1, len(keys), shard.of)
+    todo = [i for i in own if read_clip(clips, keys[i]) is None]
+    done, start = len(own) - len(todo), time.perf_counter()
+    progress("clips", done, len(own))
     for made in _make(model, [(specs[i], keys[i]) for i in todo], directions, how, settings.batch, clips):
         spent = time.perf_counter() - start
-        progress("clips", done + made, len(keys))
+        progress("clips", done + made, len(own))
         SteerProgress(
             done=done + made,
-            total=len(keys),
+            total=len(own),
             seconds_per_clip=round(spent / made, 2),
             seconds_left=round(spent / made * (len(todo) - made), 2),
         ).write(out)
     each = (time.perf_counter() - start) / len(todo) if todo else None
     notes = directions.notes
-    _finish(out, directions, SteerRun(settings=settings, model=model.info(), notes=notes, clips=keys))
+    counts = dict(Counter(specs[i].method for i in own))
+    facts: dict[str, Any] = {"settings": settings, "model": model.info(), "notes": notes, "clips": keys}
+    if shard is not None:
+        save_directions(directions, out / DIRECTIONS)
+        SteerShard(shard=shard.number, of=shard.of, **facts).write(out)
+        return SteerOutcome(out, tuple(keys[i] for i in own), len(todo), each, counts, notes)
+    finish(out, directions, SteerRun(**facts))
     others = sum(file.endswith(".wav") for file in os.listdir(clips)) - len(set(keys))
     if others:
         notes = (*notes, f"{others} clips of other settings are in {clips}; they are not part of this run")
-    return SteerOutcome(out, keys, len(todo), each, dict(Counter(spec.method for spec in specs)), notes)
+    return SteerOutcome(out, keys, len(todo), each, counts, notes)
 
 
 def without_differences(settings: SteerSettings) -> SteerSettings:
@@ -258,7 +276,7 @@ def run_directions(out: Path | str) -> Directions:
     return load_directions(Path(out) / DIRECTIONS)
 
 
-def _finish(out: Path, directions: Directions, run: SteerRun) -> None:
+def finish(out: Path, directions: Directions, run: SteerRun) -> None:
     """Write what the clips belong to. Scores and results of other clips go first: they would lie about these."""
     try:
         before = set(SteerRun.read(out).clips)

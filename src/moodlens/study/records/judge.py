@@ -138,7 +138,9 @@ class HypothesisRow(Tested):
     emotion: str = Field(description="steered towards")
     measure: str = Field(description="acoustic measure")
     expected: int = Field(description="+1 or -1, stated beforehand")
-    shift: float | None = Field(description="mean over prompts, in the measure's unit")
+    shift: float | None = Field(
+        description="mean over prompts, in the measure's unit; of tempo octaves, whole ones left out"
+    )
     n: int = Field(description="prompts with a value (count)")
     agrees: bool | None = Field(description="whether the mean has the expected sign; says nothing of chance")
 

@@ -91,6 +91,20 @@ class SteerRun(Record):
     )
 
 
+class SteerShard(Record):
+    """One machine's part of a steering run: every n-th clip."""
+
+    file: ClassVar[str] = "shard.json"
+    stage: ClassVar[str] = "steer DIR --shard i/n --out"
+
+    shard: int = Field(description="number of this part, from 1")
+    of: int = Field(description="parts")
+    settings: SteerSettings = Field(description="what was asked for")
+    model: Checkpoint = Field(description="the generator")
+    notes: tuple[str, ...] = Field(description="what could not be made, and why")
+    clips: tuple[str, ...] = Field(description="keys of all clips of the run, in the order they were planned")
+
+
 class SteerProgress(Record):
     """How far a run is; the only file of a run that depends on the clock."""
 
