@@ -177,7 +177,7 @@ def test_other_clips_make_old_results_void_and_are_told(moodlens, run, study, sm
         (["--emotion", "angry"], "angry not among happy, sad, calm, energetic"),
         (["--method", "magic"], "unknown methods: magic"),
         (["--device", "tpu9"], "device tpu9: cannot be used here"),
-        (["--model", "no/such-model"], "MusicGen no/such-model: cannot load"),
+        (["--model", "no/such-model"], "generator no/such-model: cannot load"),
         (["--prompts", "none.txt"], "none.txt: cannot read"),
     ],
 )
