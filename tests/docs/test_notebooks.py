@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from helpers.music_fixtures import *  # noqa: F403
+from moodlens.settings.steer import NEUTRAL_WORDS
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "docs" / "notebooks"
 
@@ -61,5 +62,6 @@ def test_steering(study_folder, checkpoint, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "sae_family" in out
     assert space["results"].rows
-    assert len(space["run"].keys) == 2 * (1 + 2 + 2 + 1)
+    # unsteered, two methods, two random directions, the emotion written into the prompt, twelve neutral words
+    assert len(space["run"].keys) == 2 * (1 + 2 + 2 + 1 + len(NEUTRAL_WORDS))
     assert (tmp_path / "out" / "results.json").is_file()

@@ -97,7 +97,7 @@ def steered(study, folder):
             )  # fmt: skip
             other = {"readout": "acoustic", "effect": -effect, "ci": None, "confirmatory": False}
             rows.append(rows[-1].model_copy(update=other))
-    listed = (*keys, "../../key1", "gone")
+    listed = (*keys, "gone")
     SteerRun(settings=SteerSettings(), model=model, notes=(), clips=listed).write(folder / "steer")
     empty = dict.fromkeys(
         ("controls", "dose", "specificity", "comparisons", "equal_change", "hypotheses", "distance"), ()

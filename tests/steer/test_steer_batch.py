@@ -214,7 +214,7 @@ def test_a_run_has_the_same_clips_whatever_the_batch(tiny, musicgen, tmp_path):
         clips = {batch: read_clip(run.folder / "clips", key) for batch, run in runs.items()}
         assert len({clip.sha256 for clip in clips.values()}) == 1
         assert clips[1].batch == 1
-        assert clips["auto"].batch in (16, n - 16)
+        assert clips["auto"].batch in (16, n % 16)
     # More of a run is made beside what is there, with another batch.
     grown = settings.model_copy(update={"seeds": (0, 1, 2), "batch": 3})
     assert run_steer(directions, tmp_path / "7", grown, model=musicgen).made == n // 2

@@ -270,8 +270,8 @@ def judge(
             raise BadInput(
                 f"{clips}: is a steering run, which has its own emotions and files; leave out {what}"
             )
-        settings = SteerRun.read(clips).settings.judge.changed(changes)
         with _alone_in(clips), progress_bars(as_json) as progress:
+            settings = SteerRun.read(clips).settings.judge.changed(changes)
             emotions = run_directions(clips).emotions
             scores = scorers(emotions, clap=clap, acoustics=acoustics, device=device, more=scorer)
             results = judge_run(clips, scores, settings=settings, progress=progress)

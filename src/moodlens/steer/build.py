@@ -62,6 +62,10 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
         study = Study(study)
     finished = read_states(study.path)
     study.require("embed")
+    if study.rows.n_emotions < 2:
+        raise BadInput(
+            f"{study.path}: no text of this study has a label, so there is no emotion to steer towards; steering needs two"
+        )
     dictionary = None
     if "features" in finished:
         study.require("features")
