@@ -176,8 +176,9 @@ def full(arguments: argparse.Namespace, scratch: Path) -> None:
         shutil.copytree(folder, elsewhere)
     command = moodlens("run", str(scratch / "small.yaml"), "--out", str(elsewhere))
     again = subprocess.run(command, capture_output=True, text=True, check=False)
-    same = result(elsewhere) == result(straight(scratch)[0])
-    print(json.dumps({"half_written": left, "again": again.returncode, "same_verdict": same}))
+    found, wanted = result(elsewhere), result(straight(scratch)[0])
+    differ = [name for name in NUMBERS if found.get(name) != wanted.get(name)]
+    print(json.dumps({"half_written": left, "again": again.returncode, "differ": differ}))
 
 
 def main() -> None:
