@@ -1,5 +1,8 @@
 """Units on a Ray cluster: tasks of Ray's core, which are done again where a worker or a machine is lost."""
 
+# Ray is an extra, which a checkout may lack.
+# pyright: reportMissingImports=false
+
 import logging
 import os
 import socket
