@@ -50,7 +50,7 @@ def runs(tiny, tmp_path_factory):
     return folder / "musicgen", folder / "stable-audio"
 
 
-def planted(run: Path, out: Path, moved: dict[str, float]) -> Path:
+def planted(run: Path, out: Path, moved: dict[str, float], noise=0.1) -> Path:
     """The run with scores in which random directions do nothing but noise, and ``moved`` ones so many sd."""
     out.mkdir(parents=True)
     for file in run.iterdir():
@@ -59,7 +59,7 @@ def planted(run: Path, out: Path, moved: dict[str, float]) -> Path:
     scores = read_table(run / SCORES)
     rng = np.random.default_rng(0)
     for emotion in EMOTIONS:
-        values = rng.standard_normal(len(scores)) * 0.1
+        values = rng.standard_normal(len(scores)) * noise
         values[scores["method"].to_numpy() == "none"] = np.linspace(-1, 1, 2)  # sd 1.41
         base = dict(zip(scores["prompt"], values, strict=True))
         base = {
@@ -102,6 +102,14 @@ def test_only_what_both_show_is_claimed(runs, tmp_path):
     assert q["difference_in_means/sad"] > 0.05
     effect = next(row.effects for row in found.rows if row.direction == "difference_in_means/happy")
     assert effect == pytest.approx((3 / 2**0.5, 3 / 2**0.5), abs=0.15)
+
+
+def test_nothing_is_claimed_beside_random_directions_that_all_do_the_same(runs, tmp_path):
+    moved = {"difference_in_means/happy": 3.0}
+    found = compare_runs([planted(run, tmp_path / run.name, moved, noise=0.0) for run in runs])
+    own = [row for row in found.rows if row.p is not None]
+    assert own
+    assert all((row.p_both, row.q) == (None, None) for row in own)
 
 
 def test_what_cannot_be_compared_is_one_line(runs, tiny, tmp_path):

@@ -13,6 +13,7 @@ import polars as pl
 from pydantic import Field
 
 from moodlens.core import BadInput, read_table
+from moodlens.judge.chance import beyond_p, both
 from moodlens.judge.score import SCORES
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
 from moodlens.stats.pvalues import benjamini_hochberg
@@ -33,10 +34,10 @@ class Dot(Part):
     effects: tuple[float, float] = Field(
         description="mean shift in each model, in standard deviations of its unsteered clips"
     )
-    p: tuple[float, float] | None = Field(
-        description="one-sided, beside that model's random directions; null: is one"
+    p: tuple[float | None, float | None] | None = Field(
+        description="one-sided, beside that model's random directions; null: is one, or they all do the same"
     )
-    p_both: float | None = Field(description="the larger of the two")
+    p_both: float | None = Field(description="the larger of the two; null: one is not known")
     q: float | None = Field(description="Benjamini-Hochberg over all directions of a method and emotion")
 
 
@@ -178,7 +179,7 @@ def _rows(
             p = None
             if item.emotion is not None:
                 null = [np.array([table[c, emotion] for c in chance]) for table in tables]
-                p = (_beside(x, null[0]), _beside(y, null[1]))
+                p = (beyond_p(x, null[0]), beyond_p(y, null[1]))
             rows.append(
                 Dot(
                     method=item.method,
@@ -186,21 +187,11 @@ def _rows(
                     emotion=emotion,
                     effects=(x, y),
                     p=p,
-                    p_both=None if p is None else max(p),
+                    p_both=None if p is None else both(*p),
                     q=None,
                 )
             )
     return rows
-
-
-def _beside(value: float, null: np.ndarray) -> float:
-    """One-sided p of a value as one more draw beside ``null``: t with n - 1 degrees of freedom."""
-    from scipy.stats import t
-
-    spread = null.std(ddof=1) * np.sqrt(1 + 1 / len(null))
-    if spread == 0:
-        return 1.0 if value <= null.mean() else 0.0
-    return float(t.sf((value - null.mean()) / spread, len(null) - 1))
 
 
 def _spearman(

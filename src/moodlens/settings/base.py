@@ -251,15 +251,6 @@ def validate(model: type[M], values: Values, where: str, changes: Sequence[str] 
         raise BadInput(f"{where}: nested too deeply") from error
 
 
-def complaint(model: type[BaseModel], values: Values) -> str | None:
-    """What is wrong with ``values`` as a ``model``, for a validator of a setting that holds some; None: nothing."""
-    try:
-        model.model_validate(values)
-    except ValidationError as error:
-        return _first(model, error)[1]
-    return None
-
-
 def _first(model: type[BaseModel], error: ValidationError) -> tuple[tuple[str, ...], str]:
     """The place of the first thing wrong, and a sentence about it."""
     # An unknown name comes first: it is often a slip, and why another is missing.

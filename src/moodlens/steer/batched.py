@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 MOST = {"cpu": 16, "cuda": 64}
 """Rows in one call where memory allows more: beyond these a step takes longer about as fast as rows are added."""
-SHARE = 0.5
-"""Of the free memory that a batch may fill."""
+SHARE = {"cpu": 0.25, "cuda": 0.5}
+"""Of the free memory that a batch may fill. On a processor others take from it meanwhile, and Linux then ends the process
+where a GPU raises an error that halves the batch."""
 
 
 class _RowSampler:
@@ -181,7 +182,7 @@ def _decoded_singly(model: Any) -> Iterator[None]:
 
 
 def rows_that_fit(musicgen: "MusicGen", seconds: float, *, guided: bool) -> int:
-    """Clips that one call may make: what fits into half of the free memory, and no more than are of use."""
+    """Clips that one call may make: what fits into a share of the free memory, and no more than are of use."""
     config, device = musicgen.model.config.decoder, musicgen.model.device
     size = torch.empty(0, dtype=musicgen.model.decoder.dtype).element_size()
     # Keys and values of every layer and step. They grow by being copied, one layer at a time: half as much again, at most.
@@ -191,7 +192,7 @@ def rows_that_fit(musicgen: "MusicGen", seconds: float, *, guided: bool) -> int:
     row += 8 * 4 * musicgen.n_codebooks * config.vocab_size * (2 if guided else 1)
     free = _free_memory(device)
     most = MOST.get(device.type, 16)
-    return most if free is None else int(min(max(SHARE * free // row, 1), most))
+    return most if free is None else int(min(max(SHARE.get(device.type, 0.25) * free // row, 1), most))
 
 
 def _free_memory(device: torch.device) -> float | None:
