@@ -1,15 +1,13 @@
 """Encoders that are not read from files: an endpoint, a function, a package's entry point."""
 
-import json
 import pickle
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 
 import moodlens
+from helpers.endpoint import answering
 from moodlens.core import BadInput
 from moodlens.embed import embed_to_store, encoder_files, encoder_id, get_encoder, plugins, shard
 from moodlens.embed.tokens import each_tokens
@@ -23,22 +21,6 @@ def row_of(text: str, width: int = 6) -> list[float]:
     return rng.standard_normal(width).astype(np.float32).tolist()
 
 
-class _Endpoint(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, self.headers.get("Authorization"), body))
-        status, answer = self.server.script(body, len(self.server.asked))
-        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(payload)))
-        self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_):
-        pass
-
-
 def answered(body, _n):
     width = body.get("dimensions", 6)
     data = [{"index": i, "embedding": row_of(text, width)} for i, text in enumerate(body["input"])]
@@ -47,15 +29,8 @@ def answered(body, _n):
 
 @pytest.fixture
 def endpoint():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
-    server.asked, server.script = [], answered
-    server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(answered) as server:
+        yield server
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from helpers.endpoint import answering
 from helpers.naming_study import FEATURES, study
 from moodlens.core import BadInput
 from moodlens.features.names.judge import name_features
@@ -15,36 +15,14 @@ from moodlens.settings.names import NamerSettings, NameSettings
 CONCEPTS = ("sky", "sea")
 
 
-class _Endpoint(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.asked.append((self.path, self.headers.get("Authorization"), body))
-        status, answer = self.server.script(body, len(self.server.asked))
-        payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_):
-        pass
-
-
 def _said(text):
     return {"choices": [{"message": {"role": "assistant", "content": text}}]}
 
 
 @pytest.fixture
 def endpoint():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Endpoint)
-    server.asked, server.script = [], lambda body, n: (200, _said('{"name": "clouds"}'))
-    server.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(lambda body, n: (200, _said('{"name": "clouds"}'))) as server:
+        yield server
 
 
 def _ask(server, **more):

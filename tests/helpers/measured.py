@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from helpers.report_study import names_record
+from helpers.report_records import names_record
 from moodlens.study.records.causal import Causal
 from moodlens.study.records.concepts import ConceptCount, Concepts, EmotionConcepts
 from moodlens.study.records.pairs import Compositionality, Orthogonality, Pairs

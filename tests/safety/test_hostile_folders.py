@@ -4,83 +4,24 @@ Each attack is a folder as it may come from a stranger and the command that some
 that must stay as it is; code of the attacker would leave a mark.
 """
 
-import gzip
 import json
 import os
-import pickle
 import shutil
 import sqlite3
-import struct
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-import yaml
 
+from helpers.attacks import MARK, PICKLED, Payload, embeddings, read_all
 from helpers.clips import put_clip
-from helpers.report_study import make_study
 from helpers.steer_study import mark_finished
-from moodlens.cli.program import call
 from moodlens.core.errors import BadInput
 from moodlens.judge.clips import run_clips
 from moodlens.pipeline import transaction
 from moodlens.study.notes import Notes
-from moodlens.study.records.selection import SELECTION
-
-MARK = "MARK"
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    folder = make_study(tmp_path_factory.mktemp("made") / "study")
-    table = pl.read_parquet(folder / "features.parquet")
-    declared = [name for name in table.columns if name in SELECTION.columns or name.startswith("rate_")]
-    SELECTION.write(folder, table.select(declared))
-    return folder
-
-
-@pytest.fixture
-def attack(made, tmp_path, capfd, monkeypatch):
-    """Run a command against a folder -> status and standard error, once nothing outside it has changed."""
-    outside = tmp_path / "outside"
-    (outside / "folder").mkdir(parents=True)
-    victim = outside / "victim"
-    victim.write_text("mine")
-    study = shutil.copytree(made, tmp_path / "in" / "study")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, may_pass: bool = False) -> str:
-        capfd.readouterr()
-        status = call([str(one) for one in arguments])
-        error = capfd.readouterr().err
-        assert status in ((0, 2) if may_pass else (2,)), error
-        assert error.count("\n") == (1 if status else 0), error
-        assert victim.read_text() == "mine"
-        assert list((outside / "folder").iterdir()) == []
-        assert sorted(path.name for path in outside.iterdir()) == ["folder", "victim"]
-        assert not list(tmp_path.rglob(MARK))
-        return error
-
-    run.study, run.victim, run.outside = study, victim, outside  # type: ignore[attr-defined]
-    return run
-
-
-class Payload:
-    """Unpickled, it leaves a mark."""
-
-    def __reduce__(self):
-        return (open, (MARK, "w"))
-
-
-PICKLED = pickle.dumps(Payload())
-
-
-def read_all(attack):
-    """Everything of the study is read, and its stages vouch for every file as it is."""
-    mark_finished(attack.study)
-    return attack("inspect", attack.study, "--feature", "0")
 
 
 def test_what_is_read_without_an_attack(attack):
@@ -89,15 +30,6 @@ def test_what_is_read_without_an_attack(attack):
 
 
 # -- pickles where arrays or weights are read ----------------------------------------------------------------------------
-
-
-def embeddings(folder: Path) -> Path:
-    """The roadmap's layout, harmless."""
-    folder.mkdir()
-    np.save(folder / "embeddings.npy", np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
-    np.save(folder / "labels.npy", np.arange(40) % 2)
-    (folder / "metadata.json").write_text(json.dumps({"emotions": ["happy", "sad"]}))
-    return folder
 
 
 @pytest.mark.parametrize("name", ["embeddings.npy", "labels.npy"])
@@ -310,97 +242,3 @@ def test_notes_that_would_do_something(attack, script):
 def test_notes_that_are_a_pickle(attack):
     (attack.study / "notes.db").write_bytes(PICKLED)
     assert "cannot use as notes" in read_all(attack)
-
-
-# -- archives, bombs and headers that lie --------------------------------------------------------------------------------
-
-
-def test_a_packed_table_that_fills_the_machine(attack, tmp_path, monkeypatch):
-    from moodlens.prompts import cells
-
-    monkeypatch.setattr(cells, "LARGEST_UNPACKED", 100_000)
-    path = tmp_path / "in" / "t.csv.gz"
-    path.write_bytes(gzip.compress(b"text\n" + b"a" * 10_000_000))
-    assert "unpacks to more than" in attack("prompts", path, "--out", "new", "--text-column", "text")
-    monkeypatch.setattr(cells, "LARGEST_ROWS", 1000)
-    pl.DataFrame({"text": ["a"] * 2000}).write_parquet(tmp_path / "in" / "t.parquet")
-    assert "says that it has 2,000 rows" in attack(
-        "prompts", tmp_path / "in" / "t.parquet", "--out", "new", "--text-column", "text"
-    )
-
-
-def test_an_archive_in_place_of_a_table(attack, tmp_path):
-    import zipfile
-
-    path = tmp_path / "in" / "t.csv"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("../outside/victim", "theirs")
-    assert "unpack it" in attack("prompts", path, "--out", "new", "--text-column", "text")
-
-
-def header(value: object, *, length: int | None = None, data: bytes = b"") -> bytes:
-    text = json.dumps(value).encode()
-    return struct.pack("<Q", len(text) if length is None else length) + text + data
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        header({}, length=2**63),
-        header({"W_enc": {"dtype": "F32", "shape": [2**31, 2**31], "data_offsets": [0, 16]}}, data=bytes(16)),
-        header({"W_enc": {"dtype": "F32", "shape": [2, 2], "data_offsets": [-16, 0]}}, data=bytes(16)),
-        header({"W_enc": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 2**40]}}, data=bytes(16)),
-        header({"__metadata__": {"format": "pt"}, "../../victim": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}, data=bytes(4)),
-        b"",
-    ],
-)  # fmt: skip
-def test_headers_of_safetensors_that_lie(attack, content):
-    for place in ("sae/main/sae_weights.safetensors", "embeddings/00000.safetensors"):
-        kept = (attack.study / place).read_bytes()
-        (attack.study / place).write_bytes(content)
-        read_all(attack)
-        (attack.study / place).write_bytes(kept)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"{{'descr': __import__('os').system('touch {MARK}'), 'fortran_order': False, 'shape': (2, 2)}}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 8)}",
-        "{'descr': '|O', 'fortran_order': False, 'shape': (2, 2)}",
-        "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 8)}",
-        "[" * 5000,
-    ],
-)
-def test_headers_of_arrays_that_lie(attack, tmp_path, text):
-    folder = embeddings(tmp_path / "in" / "roadmap")
-    content = text.encode() + b"\n"
-    (folder / "embeddings.npy").write_bytes(
-        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(content)) + content + bytes(64)
-    )
-    attack("probe", folder)
-
-
-def test_a_tokenizer_and_an_sae_that_name_files_elsewhere(attack):
-    path = attack.study / "sae" / "main" / "cfg.json"
-    value = json.loads(path.read_text())
-    for changes in (
-        {"architecture": "../../victim"},
-        {"metadata": {"weights_sha256": ["x"]}},
-        {"d_in": -1},
-    ):
-        path.write_text(json.dumps(value | changes))
-        read_all(attack)
-
-
-def test_labels_that_are_paths(attack, tmp_path):
-    """Labels name rows, never files: with them a study is written where it belongs."""
-    labels = ("../../outside/victim", "/etc/passwd")
-    folder = make_study(tmp_path / "in" / "labels", labels)
-    attack("report", folder, may_pass=True)
-    from moodlens.report import render
-    from moodlens.study.study import Study
-
-    render(Study(folder))
-    assert attack.victim.read_text() == "mine"
-    assert yaml.safe_load((folder / "study.yaml").read_text())["emotions"] == list(labels)
