@@ -13,7 +13,8 @@ from helpers.clips import put_clip
 from moodlens.core import BadInput, read_json, write_json
 from moodlens.judge.answers import analyse_answers, fleiss_kappa, krippendorff_alpha, wilson
 from moodlens.judge.clips import folder_clips
-from moodlens.judge.listen import choose_trials, make_listening_test
+from moodlens.judge.listen import make_listening_test
+from moodlens.judge.trials import choose_trials, most_heard
 from moodlens.settings.judge import ListenSettings
 from moodlens.steer.clips import rms_dbfs
 
@@ -52,8 +53,8 @@ def answers_of(key, listener, steered, *, skip=()):
     for t in key["trials"]:
         if t["trial"] in skip:
             continue
-        two = [t["plain_clip"], t["steered_clip"]] if t["swap"] else [t["steered_clip"], t["plain_clip"]]
-        chose = t["steered_clip"] if steered(t) else t["plain_clip"]
+        two = [t["partner_clip"], t["steered_clip"]] if t["swap"] else [t["steered_clip"], t["partner_clip"]]
+        chose = t["steered_clip"] if steered(t) else t["partner_clip"]
         items.append({"trial": t["trial"], "first": two[0], "second": two[1], "chose": chose})
     return {
         "format": key["format"],
@@ -68,14 +69,14 @@ def answers_of(key, listener, steered, *, skip=()):
 
 
 def test_every_method_and_emotion_has_its_pairs(clips):
-    trials = choose_trials(clips, ListenSettings(pairs=4, repeats=5), "clips")
+    trials = choose_trials(clips, ListenSettings(pairs=4, repeats=5, against="unsteered"), "clips")
     first = [t for t in trials if t.repeat is None]
     assert Counter((t.method, t.emotion) for t in first) == {(m, e): 4 for m in METHODS for e in EMOTIONS}
     assert len(trials) == 4 * 3 * 4 + 5
     files = {clip.file: clip for clip in clips}
     for t in trials:
-        steered, plain = files[t.steered], files[t.plain]
-        assert (plain.method, plain.prompt, plain.seed) == ("none", steered.prompt, steered.seed)
+        steered, partner = files[t.steered], files[t.partner]
+        assert (partner.method, partner.prompt, partner.seed) == ("none", steered.prompt, t.partner_seed)
         assert steered.coefficient in (1.0, None)
         assert steered.emotion in (t.emotion, None)
     for m in METHODS:
@@ -87,11 +88,63 @@ def test_every_method_and_emotion_has_its_pairs(clips):
     for t in trials:
         if t.repeat:
             again = by_id[t.repeat]
-            assert (again.steered, again.plain, again.swap) == (
+            assert (again.steered, again.partner, again.swap) == (
                 t.steered,
-                t.plain,
+                t.partner,
                 not t.swap,
             )
+
+
+def heard(trials):
+    return Counter(file for t in trials if t.repeat is None for file in (t.steered, t.partner))
+
+
+@given(
+    st.integers(0, 10_000), st.integers(1, 6), st.sampled_from(["unsteered", "random", "difference_in_means"])
+)
+def test_no_clip_is_heard_much_more_than_others(clips, seed, pairs, against):
+    """Of the partners the most and the least heard differ by one, however many trials there are."""
+    settings = ListenSettings(
+        seed=seed, pairs=pairs, against=against, methods=("sae_family", "prompt_editing")
+    )
+    trials = choose_trials(clips, settings, "clips")
+    files = {clip.file: clip for clip in clips}
+    wanted = {"unsteered": "none"}.get(against, against)
+    assert {files[t.partner].method for t in trials} == {wanted} == {t.against for t in trials}
+    assert all(files[t.partner].prompt == files[t.steered].prompt for t in trials)
+    if against == "difference_in_means":  # head to head: both towards the emotion that is asked for
+        assert all(files[t.partner].emotion == files[t.steered].emotion == t.emotion for t in trials)
+        assert most_heard(trials) <= 2
+        return
+    partners = [clip.file for clip in clips if clip.method == wanted]
+    counts = [heard(trials)[file] for file in partners]
+    assert max(counts) - min(counts) <= 1
+    assert most_heard(trials) == max(heard(trials).values())
+
+
+def test_the_partner_is_chosen_such_that_none_is_known(clips):
+    """8 unsteered clips are enough for 6 trials; 12 trials are better compared with 24 clips of random directions."""
+    few = ListenSettings(pairs=1, methods=("sae_family", "difference_in_means"))
+    assert {t.against for t in choose_trials(clips, few, "")} == {"none"}
+    assert most_heard(choose_trials(clips, few, "")) == 1
+    more = few.model_copy(update={"pairs": 2})
+    assert {t.against for t in choose_trials(clips, more, "")} == {"random"}
+    assert most_heard(choose_trials(clips, more, "")) == 1
+    assert most_heard(choose_trials(clips, more.model_copy(update={"against": "unsteered"}), "")) == 2
+    every = choose_trials(clips, ListenSettings(), "")
+    assert {t.method for t in every} == {*METHODS} - {"random"}  # it is what they are compared with
+    bare = [clip for clip in clips if clip.method != "random"]
+    assert {t.against for t in choose_trials(bare, more, "")} == {"none"}  # there is nothing else
+
+
+def test_an_edited_prompt_is_compared_with_neutral_words(clips):
+    """Of random directions an edited prompt has none at its strength, as in the results."""
+    words = [clip.model_copy(update={"method": "neutral_editing", "coefficient": None, "emotion": None,
+                                     "direction": None, "file": f"word-{clip.file}"})
+             for clip in clips if clip.method == "none"]  # fmt: skip
+    trials = choose_trials([*clips, *words], ListenSettings(against="random"), "")
+    for t in trials:
+        assert t.against == ("neutral_editing" if t.method == "prompt_editing" else "random")
 
 
 @given(st.integers(0, 10_000))
@@ -115,6 +168,10 @@ def test_what_is_not_there_is_said(clips, tmp_path):
         )
     with pytest.raises(BadInput, match=r"no clip at coefficient 7 \(the run has -1, 0, 1\)"):
         choose_trials(clips, ListenSettings(coefficient=7), "run")
+    with pytest.raises(BadInput, match=r"against telepathy: no such clip at coefficient 1 .*there is differ"):
+        choose_trials(clips, ListenSettings(against="telepathy"), "run")
+    with pytest.raises(BadInput, match="cannot be compared with itself"):
+        choose_trials(clips, ListenSettings(against="random", methods=("random",)), "run")
     wavfile.write(tmp_path / "a.wav", 8000, np.zeros(100, np.int16))
     with pytest.raises(BadInput, match="JSON file for each clip"):
         make_listening_test(tmp_path, tmp_path / "out")
@@ -122,7 +179,7 @@ def test_what_is_not_there_is_said(clips, tmp_path):
         ListenSettings(question="which one?")
     lone = [clip for clip in clips if clip.method != "none" or clip.prompt != "prompt 1"]
     with pytest.raises(BadInput, match="has no unsteered clip of 'prompt 1'"):
-        choose_trials(lone, ListenSettings(pairs=8), "run")
+        choose_trials(lone, ListenSettings(pairs=8, against="unsteered"), "run")
 
 
 # -- the page --------------------------------------------------------------------------------------------------------------
@@ -152,12 +209,12 @@ def test_clips_are_played_at_the_right_level(folder, tmp_path, embed, match):
             levels[side["clip"]] = rms_dbfs(audio / 32767 * side["gain"])
         fact = key[trial["trial"]]
         assert [s["clip"] for s in trial["pair"]] == (
-            [fact["plain_clip"], fact["steered_clip"]]
+            [fact["partner_clip"], fact["steered_clip"]]
             if fact["swap"]
-            else [fact["steered_clip"], fact["plain_clip"]]
+            else [fact["steered_clip"], fact["partner_clip"]]
         )
-        difference = levels[fact["steered_clip"]] - levels[fact["plain_clip"]]
-        real = rms_dbfs_of(folder, table, fact["steered"]) - rms_dbfs_of(folder, table, fact["plain"])
+        difference = levels[fact["steered_clip"]] - levels[fact["partner_clip"]]
+        real = rms_dbfs_of(folder, table, fact["steered"]) - rms_dbfs_of(folder, table, fact["partner"])
         assert difference == pytest.approx(0 if match else real, abs=0.1)
 
 
@@ -171,6 +228,8 @@ def rms_dbfs_of(folder, table, file):
 def test_methods_without_clips_at_the_coefficient_are_told(folder, tmp_path):
     made = make_listening_test(folder, tmp_path, ListenSettings(coefficient=-1))
     assert made.left_out == ("random",)  # made at 1 alone
+    assert (made.against, made.most_heard) == (("none",), 3)  # 18 trials, 8 unsteered clips
+    assert "the most-heard clip is heard in 3 trials" in str(made.warning())
     assert make_listening_test(folder, tmp_path, ListenSettings(pairs=1)).left_out == ()
 
 
@@ -187,7 +246,7 @@ def test_the_same_settings_write_the_same_bytes(folder, tmp_path):
 @pytest.fixture(scope="module")
 def key(folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("test")
-    make_listening_test(folder, out, ListenSettings(pairs=4, repeats=6))
+    make_listening_test(folder, out, ListenSettings(pairs=4, repeats=6, against="unsteered"))
     return read_json(out / "key.json") | {"folder": out}
 
 

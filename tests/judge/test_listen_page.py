@@ -66,10 +66,10 @@ def answer(browser, choose):
 @pytest.mark.parametrize("embed", [True, False])
 def test_a_listener_goes_through_by_keyboard(browser, tmp_path, embed):
     clips = clip_folder(tmp_path / "clips")
-    settings = ListenSettings(pairs=1, repeats=2, embed=embed)
+    settings = ListenSettings(pairs=1, repeats=2, embed=embed, against="unsteered")
     made = make_listening_test(clips, tmp_path / "test", settings)
     key = {t["trial"]: t for t in read_json(made.key)["trials"]}
-    steered = {(t["steered_clip"], t["plain_clip"]): t for t in key.values()}
+    steered = {(t["steered_clip"], t["partner_clip"]): t for t in key.values()}
     downloads = tmp_path / "downloads"
     browser.call(
         "Browser.setDownloadBehavior",
@@ -162,7 +162,7 @@ def test_answers_survive_json(tmp_path):
     answers = [
         {
             "trial": t["trial"],
-            "first": t["plain_clip"],
+            "first": t["partner_clip"],
             "second": t["steered_clip"],
             "chose": t["steered_clip"],
         }

@@ -337,7 +337,7 @@ def answers_of(key: dict, listener: str) -> dict:
         {
             "trial": t["trial"],
             "first": t["steered_clip"],
-            "second": t["plain_clip"],
+            "second": t["partner_clip"],
             "chose": t["steered_clip"],
         }
         for t in key["trials"]

@@ -1,6 +1,17 @@
 """All verbs: importing this module gives the app every one of them. Each parses, calls one function and prints."""
 
-from moodlens.cli import exploring, importing, music, reading, schema, sharing, stages, texts, together
+from moodlens.cli import (
+    exploring,
+    importing,
+    listening,
+    music,
+    reading,
+    schema,
+    sharing,
+    stages,
+    texts,
+    together,
+)
 from moodlens.cli.options import app as app
 
-VERBS = (stages, importing, texts, reading, exploring, music, schema, sharing, together)
+VERBS = (stages, importing, texts, reading, exploring, music, listening, schema, sharing, together)

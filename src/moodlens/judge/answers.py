@@ -292,7 +292,7 @@ def _read_answers(given: tuple[Path, _Sent], test: str, trials: Mapping[str, Tri
         trial = trials.get(item.trial)
         if trial is None:
             raise BadInput(f"{where}: names no trial of this test")
-        two = {trial.steered_clip, trial.plain_clip}
+        two = {trial.steered_clip, trial.partner_clip}
         if {item.first, item.second} != two or item.chose not in two:
             raise BadInput(f"{where}: its clips are not those of trial {trial.trial}")
         if trial.trial in out:

@@ -46,6 +46,10 @@ class ResultSettings(Frozen):
         return validate(ResultSettings, apply_changes(self.model_dump(), changes), "judge", changes)
 
 
+UNSTEERED, RANDOM = "unsteered", "random"
+"""What steered clips can be compared with, apart from the clips of another method."""
+
+
 class ListenSettings(Frozen):
     """What a listening test asks."""
 
@@ -56,6 +60,11 @@ class ListenSettings(Frozen):
     methods: tuple[str, ...] = Field(default=(), description="methods compared; empty: all that the run has")
     emotions: tuple[str, ...] = Field(
         default=(), description="emotions asked for; empty: all that the run has"
+    )
+    against: str | None = Field(
+        default=None,
+        description="what each clip is compared with: unsteered, random (directions), or a method, head to head; none: "
+        "unsteered, or random where clips are then heard less often",
     )
     pairs: int = Field(default=2, ge=1, description="trials for each method and emotion")
     repeats: int = Field(

@@ -193,17 +193,19 @@ class Trial(Part):
 
     trial: str = Field(description="name on the page")
     repeat: str | None = Field(description="the trial that it repeats with sides swapped")
-    swap: bool = Field(description="whether the unsteered clip is shown first")
+    swap: bool = Field(description="whether the partner is shown first")
     method: str = Field(description="of the steered clip")
     direction: str | None = Field(description="of the steered clip")
     emotion: str = Field(description="asked for")
     prompt: str | None = Field(description="of both clips; null where their files do not say")
     coefficient: float | None = Field(description="of the steered clip")
-    seed: int | None = Field(description="of both clips; null where their files do not say")
+    seed: int | None = Field(description="of the steered clip; null where its file does not say")
     steered: str = Field(description="file of the steered clip")
-    plain: str = Field(description="file of the unsteered clip")
+    against: str = Field(description="method of its partner; none is unsteered")
+    partner_seed: int | None = Field(description="of the partner; null where its file does not say")
+    partner: str = Field(description="file of the clip that it is compared with")
     steered_clip: str = Field(default="", description="its name on the page")
-    plain_clip: str = Field(default="", description="its name on the page")
+    partner_clip: str = Field(default="", description="its name on the page")
 
 
 class ListeningKey(Record):
@@ -215,6 +217,9 @@ class ListeningKey(Record):
     format: Literal["moodlens-listen"] = Field(description="what this file is")
     test: str = Field(description="hash of the trials; answers name it")
     settings: ListenSettings = Field(description="what was asked")
+    most_heard: int = Field(
+        description="trials that play the most-heard clip, repeats aside (count); above 1 it may be known again"
+    )
     trials: tuple[Trial, ...] = Field(description="in order of method and emotion; the page shuffles them")
 
 
