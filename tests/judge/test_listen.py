@@ -342,7 +342,7 @@ def test_one_file_twice_counts_once(key, tmp_path):
         (lambda v: v | {"answers": ["t000"]}, r"not answers of a listening test \(answers.0: "),
         (lambda v: v | {"answers": [{**v["answers"][0], "first": ["c000"]}]}, r"\(answers.0.first: "),
         (lambda v: v | {"listener": 7}, r"\(listener: "),
-        (lambda v: [v], "all of it"),
+        (lambda v: [v], "no row of jsPsych's data that answers a trial"),
         (lambda v: "text", "all of it"),
     ],
 )
@@ -358,6 +358,62 @@ def test_no_files_or_no_key(key, tmp_path):
     write_json(tmp_path / "key.json", {})
     with pytest.raises(BadInput, match=r"key\.json: not a ListeningKey"):
         analyse_answers([], tmp_path)
+
+
+# -- head to head ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def duel(folder, tmp_path_factory):
+    out = tmp_path_factory.mktemp("duel")
+    settings = ListenSettings(
+        pairs=4, repeats=0, against="difference_in_means", methods=("sae_family", "prompt_editing")
+    )
+    made = make_listening_test(folder, out, settings)
+    assert made.against == ("difference_in_means",)
+    return read_json(out / "key.json") | {"folder": out}
+
+
+def test_two_methods_meet_head_to_head(duel, tmp_path):
+    """Both clips are steered towards the emotion that is asked for; quality is asked besides and stands beside it."""
+    assert {(t["method"], t["against"]) for t in duel["trials"]} == {
+        ("sae_family", "difference_in_means"),
+        ("prompt_editing", "difference_in_means"),
+    }
+    sent = []
+    for name in ("a", "b", "c"):
+        value = answers_of(duel, name, lambda t: t["emotion"] != "sad")
+        for item, t in zip(value["answers"], duel["trials"], strict=True):
+            item["better"] = t["partner_clip"] if t["method"] == "sae_family" else t["steered_clip"]
+        sent.append(value)
+    found = analyse_answers(send(tmp_path, *sent), duel["folder"])
+    cells = {(cell.method, cell.emotion): cell for cell in found.cells}
+    assert {cell.against for cell in found.cells} == {"difference_in_means"}
+    won, lost = cells["sae_family", "happy"], cells["sae_family", "sad"]
+    assert (won.n, won.share, won.ci, won.p) == (12, 1, wilson(12, 12), pytest.approx(2 * 0.5**12))
+    assert (lost.share, lost.p) == (0, pytest.approx(2 * 0.5**12))  # two-sided: a loss counts as well
+    assert (won.trials.n, won.trials.share) == (4, 1)
+    assert won.quality is not None
+    assert (won.quality.n, won.quality.share, won.quality.p) == (12, 0, pytest.approx(2 * 0.5**12))
+    assert {row.method: row.quality and row.quality.share for row in found.methods} == {
+        "sae_family": 0,
+        "prompt_editing": 1,
+    }
+    assert all(row.beyond_controls is None for row in found.methods)  # there is no control to be beyond
+
+
+def test_quality_is_asked_where_it_is_asked_for(key, duel, tmp_path):
+    assert not ListenSettings().asks_quality
+    assert not ListenSettings(against="random").asks_quality
+    assert ListenSettings(quality=True).asks_quality
+    assert ListenSettings(against="linear_probe").asks_quality
+    assert not ListenSettings(against="linear_probe", quality=False).asks_quality
+    found = analyse_answers(send(tmp_path, answers_of(key, "a", lambda t: True)), key["folder"])
+    assert all(cell.quality is None for cell in found.cells)
+    value = answers_of(duel, "a", lambda t: True)
+    value["answers"][0]["better"] = "c999"
+    with pytest.raises(BadInput, match="its clips are not those of trial"):
+        analyse_answers(send(tmp_path, value), duel["folder"])
 
 
 # -- agreement ---------------------------------------------------------------------------------------------------------------

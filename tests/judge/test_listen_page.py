@@ -125,6 +125,34 @@ def test_a_listener_goes_through_by_keyboard(browser, tmp_path, embed):
     assert errors == []
 
 
+def test_quality_is_asked_of_the_same_two_clips(browser, tmp_path):
+    """Head to head: first the emotion, then, without hearing them again, which sounds better; back takes one question back."""
+    settings = ListenSettings(pairs=1, repeats=0, methods=("family",), against="means")
+    made = make_listening_test(clip_folder(tmp_path / "clips"), tmp_path / "test", settings)
+    key = {t["trial"]: t for t in read_json(made.key)["trials"]}
+    assert {(t["method"], t["against"]) for t in key.values()} == {("family", "means")}
+    browser.open(made.page.as_uri())
+    browser.type("Bea")
+    browser.key("Enter")
+    for n in range(made.trials):
+        answer(browser, lambda question, clips: 0)
+        assert (browser.js("at"), browser.js("$('question').textContent")) == (n, settings.quality_question)
+        if n == 1:
+            browser.key("Backspace")
+            assert browser.js("$('question').textContent").startswith("Which of the two clips is more ")
+            browser.key("ArrowLeft")
+        browser.key("ArrowRight")
+    sent = json.loads(browser.js("$('text').value"))
+    assert [(a["chose"], a["better"]) for a in sent["answers"]] == [
+        (a["first"], a["second"]) for a in sent["answers"]
+    ]
+    write_json(tmp_path / "bea.json", sent)
+    found = analyse_answers([tmp_path / "bea.json"], made.key)
+    for cell in found.cells:
+        assert cell.quality is not None
+        assert cell.quality.chosen == cell.n - cell.chosen
+
+
 def test_listeners_get_other_orders_and_sides(browser, tmp_path):
     made = make_listening_test(clip_folder(tmp_path / "clips"), tmp_path / "test", ListenSettings(pairs=1))
     browser.open(made.page.as_uri())

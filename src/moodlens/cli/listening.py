@@ -1,7 +1,7 @@
 """`moodlens listen`: a blind listening test, and what its answers say."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,17 @@ from moodlens.cli.output import emit
 from moodlens.cli.streams import complain
 from moodlens.core.errors import BadInput
 from moodlens.core.lines import describe, table
+
+if TYPE_CHECKING:
+    from moodlens.study.records.judge import ListeningResults
+
+
+WHERE = {
+    None: "send listeners the page alone",
+    "jspsych": "the folder jspsych goes on a web server, or opens from a file",
+    "webmushra": "the folder configs goes into webMUSHRA's own; its address ends with ?config=NAME.yaml",
+}
+"""What becomes of a test, by what it was exported to."""
 
 
 @app.command()
@@ -51,6 +62,19 @@ def listen(
     pairs: Annotated[
         int, typer.Option("--pairs", min=1, max=1_000, help="Trials for each method and emotion.")
     ] = 2,
+    quality: Annotated[
+        bool | None,
+        typer.Option(
+            "--quality/--no-quality",
+            help="Also ask which of the two sounds better; none: where two methods meet head to head.",
+        ),
+    ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export", metavar="PROGRAM", help="Files for jspsych or webmushra, in place of the page."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the pairs, their order and sides.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -63,23 +87,34 @@ def listen(
     if answers:
         test, files = _test_and_answers([source, *(more or [])], answers)
         heard = analyse_answers(files, test)
-        columns = ["method", "emotion", "n", "share", "ci", "p", "q"]
-        head = f"{heard.n_listeners} listeners, {heard.n_answers} answers; chance is 0.5"
-        rows = [[getattr(cell, name) for name in columns] for cell in heard.cells]
-        emit(heard.model_dump(), as_json, [head, *table(columns, rows)])
+        emit(heard.model_dump(), as_json, heard_lines(heard))
         return
     if more:
         raise BadInput(f"{more[0]}: one folder at a time; answers are given with --answers")
     if out is None:
         raise BadInput(f"{source}: say where the listening test goes with --out DIR, or give --answers")
     values = {"coefficient": coefficient, "pairs": pairs, "seed": seed, "against": against}
-    values |= {"methods": method, "emotions": emotion}
+    values |= {"methods": method, "emotions": emotion, "quality": quality, "export": export}
     made = make_listening_test(source, out, validate(ListenSettings, values, "listen"))
     value, warning = made.summary(), made.warning()
-    lines = [*describe(value), "", "send listeners the page alone; the key says which clip is which: keep it"]
+    lines = [*describe(value), "", f"{WHERE[export]}; the key says which clip is which: keep it"]
     if warning:
         complain(f"listen: {warning}")
     emit(value, as_json, lines)
+
+
+def heard_lines(heard: "ListeningResults") -> list[str]:
+    """For a terminal: how often each method's clips were taken, and where it was asked, how often for the better music."""
+    columns = ["method", "against", "emotion", "n", "share", "ci", "p", "q"]
+    asked = any(cell.quality is not None for cell in heard.cells)
+    quality = {"better": "share", "better_ci": "ci", "better_p": "p"} if asked else {}
+    rows = []
+    for cell in heard.cells:
+        better = [None if cell.quality is None else getattr(cell.quality, name) for name in quality.values()]
+        rows.append([*(getattr(cell, name) for name in columns), *better])
+    undecided = f", {heard.n_undecided} undecided" if heard.n_undecided else ""
+    head = f"{heard.n_listeners} listeners, {heard.n_answers} answers{undecided}; chance is 0.5"
+    return [head, *table([*columns, *quality], rows)]
 
 
 def _test_and_answers(places: list[Path], answers: list[Path]) -> tuple[Path, list[Path]]:

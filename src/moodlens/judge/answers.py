@@ -1,18 +1,15 @@
 """What listeners heard: the answers people send back, read against the key of their test."""
 
-import json
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError
 
 from moodlens.core import BadInput
-from moodlens.core.text import read_text
+from moodlens.judge.sent import Sent, read_sent
 from moodlens.settings.steer import CONTROLS
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.study.records.judge import (
@@ -35,12 +32,14 @@ class Answer:
     Attributes:
         steered: whether the steered clip was chosen.
         first: whether the clip played on the first side was chosen.
+        better: whether the steered clip was taken for the better music; None: not asked, or both alike.
     """
 
     listener: str
     trial: str
     steered: bool
     first: bool
+    better: bool | None = None
 
 
 def analyse_answers(files: Iterable[Path | str], key: Path | str) -> ListeningResults:
@@ -49,35 +48,38 @@ def analyse_answers(files: Iterable[Path | str], key: Path | str) -> ListeningRe
     The choice is between two, so chance is 0.5 for every method. Binomial tests are two-sided and exact, intervals
     Wilson's at 95 %, ``q`` is Benjamini-Hochberg's over the method and emotion pairs. Answers of one listener, and
     answers to one trial, are not independent: ``trials`` counts each trial once by its majority, which is the careful
-    reading. Repeats of a trial measure consistency only.
+    reading. Repeats of a trial measure consistency only. Where quality was asked for, its share stands beside the
+    emotion's.
 
     Args:
-        files: the JSON files that listeners saved.
+        files: what listeners saved on the page (JSON), jsPsych's data (JSON or CSV) or webMUSHRA's ``lms.csv``.
         key: ``key.json`` of their test, or the folder that holds it.
 
     Raises:
         BadInput: a file is not answers to this test, names unknown trials or clips, or a listener answered twice.
     """
     test, trials = _read_key(key)
-    answers = [answer for file in _distinct(files) for answer in _read_answers(file, test, trials)]
+    read = [_read_answers(file, sent, test, trials) for file, sent in read_sent(files)]
+    answers = [answer for part, _ in read for answer in part]
     once = [answer for answer in answers if trials[answer.trial].repeat is None]
     if not once:
         raise BadInput("answers: no answer at all in these files")
-    cells: dict[tuple[str, str], list[Answer]] = defaultdict(list)
-    methods: dict[str, list[Answer]] = defaultdict(list)
+    cells: dict[tuple[str, str, str], list[Answer]] = defaultdict(list)
+    methods: dict[tuple[str, str], list[Answer]] = defaultdict(list)
     for answer in once:
         trial = trials[answer.trial]
-        cells[trial.method, trial.emotion].append(answer)
-        methods[trial.method].append(answer)
-    pooled = [answer for method in CONTROLS for answer in methods.get(method, [])]
+        cells[trial.method, trial.against, trial.emotion].append(answer)
+        methods[trial.method, trial.against].append(answer)
+    pooled = [answer for (method, _), part in methods.items() if method in CONTROLS for answer in part]
     listeners = sorted({answer.listener for answer in answers})
     choices = {(answer.trial, answer.listener): int(answer.steered) for answer in once}
     return ListeningResults(
         n_listeners=len(listeners),
         n_answers=len(once),
         n_trials=len({answer.trial for answer in once}),
+        n_undecided=sum(undecided for _, undecided in read),
         cells=_cells(cells),
-        methods=tuple(_method(name, methods[name], pooled) for name in sorted(methods)),
+        methods=tuple(_method(*name, methods[name], pooled) for name in sorted(methods)),
         listeners=tuple(
             ListenerShare(listener=name, **_share([a.steered for a in once if a.listener == name]))
             for name in listeners
@@ -91,19 +93,20 @@ def analyse_answers(files: Iterable[Path | str], key: Path | str) -> ListeningRe
     )
 
 
-def _cells(cells: Mapping[tuple[str, str], list[Answer]]) -> tuple[Cell, ...]:
+def _cells(cells: Mapping[tuple[str, str, str], list[Answer]]) -> tuple[Cell, ...]:
     rows = [
-        Cell(method=method, emotion=emotion, **_tally(cells[method, emotion]))
-        for method, emotion in sorted(cells)
+        Cell(method=method, against=against, emotion=emotion, **_tally(cells[method, against, emotion]))
+        for method, against, emotion in sorted(cells)
     ]
     q = benjamini_hochberg(np.array([row.p for row in rows])).tolist()
     return tuple(row.model_copy(update={"q": value}) for row, value in zip(rows, q, strict=True))
 
 
-def _method(name: str, answers: list[Answer], pooled: list[Answer]) -> MethodShare:
+def _method(name: str, against: str, answers: list[Answer], pooled: list[Answer]) -> MethodShare:
     control = name in CONTROLS
     beyond = _fisher(answers, pooled) if pooled and not control else None
-    return MethodShare(method=name, control=control, beyond_controls=beyond, **_tally(answers))
+    tally = _tally(answers)
+    return MethodShare(method=name, against=against, control=control, beyond_controls=beyond, **tally)
 
 
 # -- statistics ----------------------------------------------------------------------------------------------------------
@@ -177,7 +180,9 @@ def _tally(answers: Sequence[Answer]) -> dict[str, Any]:
     for answer in answers:
         by_trial[answer.trial].append(1 if answer.steered else -1)
     decided = [sum(votes) > 0 for votes in by_trial.values() if sum(votes) != 0]
-    return {**_share([a.steered for a in answers]), "trials": Share(**_share(decided))}
+    better = [a.better for a in answers if a.better is not None]
+    quality = Share(**_share(better)) if better else None
+    return {**_share([a.steered for a in answers]), "trials": Share(**_share(decided)), "quality": quality}
 
 
 def _fisher(answers: Sequence[Answer], controls: Sequence[Answer]) -> float:
@@ -224,79 +229,24 @@ def _read_key(key: Path | str) -> tuple[str, dict[str, Trial]]:
     return read.test, {trial.trial: trial for trial in read.trials}
 
 
-class _Item(BaseModel):
-    """One answer as the page saves it."""
-
-    trial: str
-    first: str
-    second: str
-    chose: str
-
-
-class _Sent(BaseModel):
-    """What a listener sends."""
-
-    format: Literal["moodlens-listen"]
-    test: str
-    listener: str
-    answers: tuple[_Item, ...]
-
-    @property
-    def choices(self) -> set[tuple[str, str]]:
-        """Trial and clip chosen, of every answer."""
-        return {(item.trial, item.chose) for item in self.answers}
-
-
-def _distinct(files: Iterable[Path | str]) -> list[tuple[Path, _Sent]]:
-    """Files read; what was sent twice, or once more when it was finished, counts once."""
-    by_listener: dict[str, tuple[Path, _Sent]] = {}
-    for file in map(Path, files):
-        sent = _read_sent(file)
-        name = " ".join(unicodedata.normalize("NFC", sent.listener).split())
-        before = by_listener.get(name.casefold())
-        if before is not None and not (
-            sent.choices <= before[1].choices or before[1].choices <= sent.choices
-        ):
-            raise BadInput(f"{file}: listener {name!r} also sent {before[0]}, with other answers; keep one")
-        if before is None or len(sent.answers) > len(before[1].answers):
-            by_listener[name.casefold()] = file, sent.model_copy(update={"listener": name})
-    if not by_listener:
-        raise BadInput("answers: no files given")
-    return list(by_listener.values())
-
-
-def _read_sent(file: Path) -> _Sent:
-    try:
-        value = json.loads(read_text(file))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise BadInput(
-            f"{file}: not answers of a listening test (not valid JSON); ask for the file again"
-        ) from error
-    try:
-        return _Sent.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BadInput(
-            f"{file}: not answers of a listening test ({place or 'all of it'}: {first['msg']})"
-        ) from error
-
-
-def _read_answers(given: tuple[Path, _Sent], test: str, trials: Mapping[str, Trial]) -> list[Answer]:
-    file, sent = given
+def _read_answers(file: Path, sent: Sent, test: str, trials: Mapping[str, Trial]) -> tuple[list[Answer], int]:
+    """A listener's choices, and how many trials were left undecided."""
     if sent.test != test:
         raise BadInput(f"{file}: answers to another test ({sent.test}), this key is of {test}")
-    out: dict[str, Answer] = {}
+    out: dict[str, Answer | None] = {}
     for i, item in enumerate(sent.answers):
         where = f"{file}: answers[{i}]"
         trial = trials.get(item.trial)
         if trial is None:
             raise BadInput(f"{where}: names no trial of this test")
         two = {trial.steered_clip, trial.partner_clip}
-        if {item.first, item.second} != two or item.chose not in two:
+        if {item.first, item.second} != two or not {item.chose, item.better} <= {*two, None}:
             raise BadInput(f"{where}: its clips are not those of trial {trial.trial}")
         if trial.trial in out:
             raise BadInput(f"{where}: trial {trial.trial} is answered twice")
         steered, first = item.chose == trial.steered_clip, item.chose == item.first
-        out[trial.trial] = Answer(sent.listener, trial.trial, steered, first)
-    return list(out.values())
+        better = None if item.better is None else item.better == trial.steered_clip
+        answer = Answer(sent.listener, trial.trial, steered, first, better)
+        out[trial.trial] = None if item.chose is None else answer
+    answers = [answer for answer in out.values() if answer is not None]
+    return answers, len(out) - len(answers)

@@ -1,6 +1,7 @@
 """How scored clips are judged, and what listeners are asked."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -74,6 +75,13 @@ class ListenSettings(Frozen):
         default="Which of the two clips is more {emotion}?",
         description="{emotion} becomes the emotion in capitals",
     )
+    quality: bool | None = Field(
+        default=None,
+        description="also ask which of the two sounds better; none: where two methods meet head to head",
+    )
+    quality_question: str = Field(
+        default="Which of the two clips sounds better as music?", description="asked after the emotion"
+    )
     match_loudness: bool = Field(
         default=True,
         description="play both clips of a trial at the level of the quieter one: louder is not happier",
@@ -81,7 +89,20 @@ class ListenSettings(Frozen):
     embed: bool = Field(
         default=True, description="clips inside the page (one file); else beside it, in the folder clips"
     )
+    export: Literal["jspsych", "webmushra"] | None = Field(
+        default=None, description="files for another program in place of the page: jspsych, webmushra"
+    )
     seed: int = Field(default=0, ge=0, description="of the choice of pairs, their order and their sides")
+
+    @property
+    def head_to_head(self) -> bool:
+        """Whether clips are compared with those of another method."""
+        return self.against not in (None, UNSTEERED, RANDOM)
+
+    @property
+    def asks_quality(self) -> bool:
+        """Whether listeners are also asked which sounds better."""
+        return self.head_to_head if self.quality is None else self.quality
 
     @field_validator("question")
     @classmethod

@@ -237,8 +237,12 @@ class Cell(Share):
     """One method and emotion."""
 
     method: str = Field(description="of the steered clips")
+    against: str = Field(description="what they were compared with; none is unsteered")
     emotion: str = Field(description="asked for")
     trials: Share = Field(description="each trial once, by its majority: the careful reading")
+    quality: Share | None = Field(
+        description="how often the steered clip was taken for the better music; null: not asked"
+    )
     q: float | None = Field(default=None, description="Benjamini-Hochberg over all cells")
 
 
@@ -246,8 +250,12 @@ class MethodShare(Share):
     """One method over all emotions."""
 
     method: str = Field(description="of the steered clips")
+    against: str = Field(description="what they were compared with; none is unsteered")
     control: bool = Field(description="whether its directions have no emotion")
     trials: Share = Field(description="each trial once, by its majority")
+    quality: Share | None = Field(
+        description="how often the steered clip was taken for the better music; null: not asked"
+    )
     beyond_controls: float | None = Field(description="p of Fisher's exact test against the pooled controls")
 
 
@@ -278,8 +286,11 @@ class ListeningResults(Part):
     n_listeners: int = Field(description="count")
     n_answers: int = Field(description="without repeats (count)")
     n_trials: int = Field(description="answered (count)")
+    n_undecided: int = Field(
+        description="answers that rate both clips the same, where that can be said; not counted elsewhere"
+    )
     cells: tuple[Cell, ...] = Field(description="every method and emotion")
-    methods: tuple[MethodShare, ...] = Field(description="every method")
+    methods: tuple[MethodShare, ...] = Field(description="every method over all emotions")
     listeners: tuple[ListenerShare, ...] = Field(description="every listener")
     agreement: Agreement = Field(description="between listeners")
     first_side: Share = Field(description="how often the first clip was taken: position bias")
