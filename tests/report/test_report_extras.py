@@ -15,7 +15,7 @@ from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer.clips import ClipSpec, write_clip
 from moodlens.study.notes import Notes
-from moodlens.study.records.judge import EffectRow, Results
+from moodlens.study.records.judge import EffectRow, EqualChange, MatchedMethod, Results
 from moodlens.study.records.steer import Checkpoint, How, SteerRun
 from moodlens.study.study import Study
 
@@ -99,15 +99,34 @@ def steered(study, folder):
             rows.append(rows[-1].model_copy(update=other))
     listed = (*keys, "gone")
     SteerRun(settings=SteerSettings(), model=model, notes=(), clips=listed).write(folder / "steer")
-    empty = dict.fromkeys(
-        ("controls", "dose", "specificity", "comparisons", "equal_change", "hypotheses", "distance"), ()
-    )
+    empty = dict.fromkeys(("controls", "dose", "specificity", "comparisons", "hypotheses", "distance"), ())
     Results(
         settings=ResultSettings(), emotions=("happy", "sad"), readouts={}, readout="clap", n_confirmatory=2, coefficient=2.0, n_prompts=8, n_seeds=1,
         n_clips=len(keys), rows=tuple(rows), statements=("Prompt editing moves sadness more than directions do.",),
-        **empty,
+        equal_change=equal_change(), **empty,
     ).write(folder / "steer")  # fmt: skip
     return folder
+
+
+def equal_change() -> tuple[EqualChange, ...]:
+    """Matched towards happy; towards sad only one method is above the floor."""
+
+    def method(name, effect, below=()):
+        known = effect is not None
+        return MatchedMethod(
+            method=name, effect=effect, coefficient=1.5 if known else None, between=known, floor=0.002 if known else None,
+            largest=0.04, below=below,
+        )  # fmt: skip
+
+    matched = (method("sae_family", 0.3), method("difference_in_means", 0.4, (0.01,)))
+    missed = (method("sae_family", None), method("difference_in_means", None, (0.01, 1.0)))
+    shared = {"readout": "clap", "of": "kl", "n_random": 5, "random_p95": 0.1}
+    return (
+        EqualChange(emotion="happy", change=0.03, methods=matched, **shared),
+        EqualChange(
+            emotion="sad", change=None, methods=missed, **shared | {"n_random": 0, "random_p95": None}
+        ),
+    )
 
 
 def effect_row(**values) -> EffectRow:
@@ -161,6 +180,21 @@ def test_a_steering_run_has_its_section(study, tmp_path):
     assert "script" not in page.tags
 
 
+def test_methods_at_equal_change_say_what_they_are_matched_on(study, tmp_path):
+    folder = steered(study, tmp_path / "s")
+    render(Study(folder))
+    page = Page((folder / "report.html").read_text(encoding="utf-8"))
+    rows = page.tables["At equal change: read by clap"]
+    assert rows[1:] == [
+        ["happy", name, "0.03", "0.002", "1.500", effect, "0.100"]
+        for name, effect in (("sae family", "0.300"), ("difference in means", "0.400"))
+    ]
+    md = (folder / "report.md").read_text(encoding="utf-8")
+    assert "Matched on teacher-forced KL, nats per token" in md
+    assert "The floor is what two unsteered seeds show" in md
+    assert "towards happy: difference in means at 0.01; towards sad: difference in means at 0.01, 1" in md
+
+
 def test_clips_without_scores_are_offered_and_said(study, tmp_path):
     folder = steered(study, tmp_path / "s")
     (folder / "steer" / "results.json").unlink()
@@ -173,7 +207,7 @@ def test_a_broken_result_table_is_one_line(study, tmp_path):
     folder = steered(study, tmp_path / "s")
     (folder / "steer" / "results.json").write_text(json.dumps([1]))
     with pytest.raises(
-        BadInput, match=r"results\.json: not a Results of version 1; make it anew: moodlens judge"
+        BadInput, match=r"results\.json: not a Results of version 2; make it anew: moodlens judge"
     ):
         markdown(folder)
 

@@ -15,6 +15,7 @@ from moodlens.core import BadInput, digest, file_sha256, read_json
 from moodlens.settings.steer import DirectionSettings, SteerSettings
 from moodlens.steer.build import study_directions
 from moodlens.steer.clips import measure_loudness, read_clip
+from moodlens.steer.condition import condition_key, run_how
 from moodlens.steer.conditioning import Steering
 from moodlens.steer.directions import save_directions
 from moodlens.steer.musicgen import MusicGen
@@ -183,14 +184,11 @@ def test_a_grown_grid_keeps_what_is_there(done, few, musicgen, tmp_path):
 def test_all_that_decides_a_clip_is_in_its_name(done, few, musicgen, tmp_path):
     from dataclasses import replace
 
-    import moodlens.steer.run as room
-
     steered = 4 * (EACH - 3)
-    how = room._how(SMALL, musicgen)
+    how = run_how(SMALL, musicgen)
 
     def keys(directions, how, settings=SMALL):
-        vectors = {item.name: item.vector for item in directions}
-        return {room._key(spec, vectors, directions.unit, how) for spec in plan(settings, directions)}
+        return {condition_key(spec, directions, how) for spec in plan(settings, directions)}
 
     base = keys(few, how)
     assert base == set(done.keys)

@@ -5,6 +5,7 @@ from moodlens.cli import (
     importing,
     listening,
     music,
+    ranking,
     reading,
     schema,
     sharing,
@@ -14,4 +15,4 @@ from moodlens.cli import (
 )
 from moodlens.cli.options import app as app
 
-VERBS = (stages, importing, texts, reading, exploring, music, listening, schema, sharing, together)
+VERBS = (stages, importing, texts, reading, exploring, music, ranking, listening, schema, sharing, together)

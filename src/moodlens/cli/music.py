@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moodlens.cli.options import Json, Set, app
+from moodlens.cli.options import Device, Json, Set, app
 from moodlens.cli.output import emit, progress_bars
 from moodlens.cli.streams import say
 from moodlens.core.errors import BadInput
@@ -61,8 +61,6 @@ Scorers = Annotated[
     list[str],
     typer.Option("--scorer", metavar="NAME", help="musicnn, or one of another package; may be repeated."),
 ]
-
-Device = Annotated[str, typer.Option("--device", help="auto (CUDA if there is one), cpu, cuda ...")]
 
 
 def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
@@ -164,7 +162,7 @@ def steer(
     with _alone_in(out), progress_bars(as_json) as progress:
         told = [] if reach is None or as_json else reach.lines()
         made = run_steer(directions, out, chosen, _after(told, progress), shard=part)
-        results = None if scores is None else judge_run(out, scores, progress=progress)
+        results = None if scores is None else judge_run(out, scores, model=made.model, progress=progress)
     summary = made.summary() | ({} if reach is None else {"reach": reach.summary()})
     lines = [
         *describe(summary),
@@ -252,6 +250,14 @@ def judge(
         typer.Option("--out", metavar="FILE", help="Scores of a folder of sound files, as .csv or .parquet."),
     ] = None,
     changes: Set = [],  # noqa: B006
+    change: Annotated[
+        bool,
+        typer.Option(
+            "--change",
+            help="Load a run's generator and measure how far each condition moves it, where that was not done: what methods "
+            "are compared at.",
+        ),
+    ] = False,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -261,7 +267,7 @@ def judge(
     from moodlens.judge.score import score_folder
     from moodlens.judge.words import result_lines
     from moodlens.pipeline.score import check_target, records, write_frame
-    from moodlens.steer.run import run_directions
+    from moodlens.steer.run import run_directions, run_generator
     from moodlens.study.records.steer import SteerRun
 
     if is_run(clips):
@@ -274,11 +280,13 @@ def judge(
             settings = SteerRun.read(clips).settings.judge.changed(changes)
             emotions = run_directions(clips).emotions
             scores = scorers(emotions, clap=clap, acoustics=acoustics, device=device, more=scorer)
-            results = judge_run(clips, scores, settings=settings, progress=progress)
+            model = run_generator(clips, device) if change else None
+            results = judge_run(clips, scores, settings=settings, model=model, progress=progress)
         emit(results.model_dump(), as_json, result_lines(results))
         return
-    if changes:
-        raise BadInput(f"{clips}: --set is for the results of a steering run, which this is not")
+    if changes or change:
+        what = "--set" if changes else "--change"
+        raise BadInput(f"{clips}: {what} is for the results of a steering run, which this is not")
     if out is not None:
         check_target(out, clips)
     with progress_bars(as_json) as progress:
@@ -291,51 +299,3 @@ def judge(
     rows = records(frame)
     shown = [name for name in frame.columns if any(row[name] is not None for row in rows)]
     emit({"clips": rows}, as_json, table(shown, [[row[name] for name in shown] for row in rows]))
-
-
-@app.command()
-def rank(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
-    clips: Annotated[
-        list[str],
-        typer.Option(
-            "--clips",
-            metavar="[EMOTION=]DIR",
-            help="Sound files whose likelihood is asked for; may be repeated, for clips of several emotions.",
-        ),
-    ],
-    model: Annotated[str, typer.Option("--model", help="MusicGen checkpoint.")] = "facebook/musicgen-small",
-    top: Annotated[
-        int, typer.Option("--top", min=1, max=1_000_000, help="Features measured exactly and shown.")
-    ] = 50,
-    every: Annotated[
-        bool, typer.Option("--all", help="Rank every live feature, not only emotion features.")
-    ] = False,
-    seconds: Annotated[float, typer.Option("--seconds", help="Read from the start of each clip.")] = 2.0,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Rank features by how much they change MusicGen's predictions, without sampling any music."""
-    from moodlens.pipeline.opened import OpenStudy
-    from moodlens.pipeline.rank import rank_study_features
-    from moodlens.pipeline.score import records
-
-    folders: dict[str, Path] = {}
-    for given in clips:
-        emotion, _, folder = ("", "", given) if Path(given).exists() else given.rpartition("=")
-        if emotion in folders:
-            raise BadInput(
-                f"--clips {given}: a second folder of {emotion or 'no emotion'}; put them into one"
-            )
-        folders[emotion] = Path(folder)
-    study = OpenStudy.open(source)
-    with progress_bars(as_json) as progress:
-        frame = rank_study_features(
-            study, folders, model, top=top, every=every, seconds=seconds, device=device, progress=progress
-        )
-    rows = records(frame)
-    shown = ["rank", "feature", "emotion", "name", "kl", "random_p"]
-    shown += [name for name in frame.columns if name.startswith("gain_")]
-    beside = f"random directions of the same length: 95th percentile of kl {rows[0]['random_p95']:.4g}"
-    lines = [*table(shown, [[row.get(name) for name in shown] for row in rows]), "", beside]
-    emit({"features": rows}, as_json, lines)

@@ -18,6 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and no
 Set = Annotated[
     list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, e.g. sae.k=16.")
 ]
+Device = Annotated[str, typer.Option("--device", help="auto (CUDA if there is one), cpu, cuda ...")]
 Force = Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")]
 Shard = Annotated[
     str | None,

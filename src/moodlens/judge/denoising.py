@@ -136,21 +136,38 @@ class Denoising:
         known = [each[:, self.owner == emotion].mean(axis=1) for emotion in self.emotions]
         return Denoised(shift, np.stack(known, axis=1) if known else np.zeros((n, 0)), self.emotions)
 
+    def compare(self, states: "Tensor", mask: "Tensor") -> tuple[np.ndarray, np.ndarray]:
+        """Effects of text states as they are given, mean over clips and times.
+
+        Args:
+            states: ``(B, n_tokens, d_in)``; the first row is the unsteered one.
+            mask: ``(B, n_tokens)``.
+
+        Returns:
+            Mean squared change of the predicted velocity and change of its mean squared error, ``(B - 1,)`` each.
+        """
+        asked = [self._answer(i, states, mask) for i in range(len(self._asked))]
+        moved, error = (np.mean(part, axis=0) for part in zip(*asked, strict=True))
+        return moved[1:], error[1:] - error[0]
+
     def _ask(self, i: int, steps: "Tensor") -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`_answer` to ``steps`` (B, d_in) added to every token."""
+        from moodlens.steer.conditioning import added
+
+        _, _, _, hidden, mask = self._asked[i]
+        many = mask.expand(len(steps), -1)
+        states = added(hidden.expand(len(steps), -1, -1), many, steps.to(hidden.device), 1.0, False)
+        return self._answer(i, states, many)
+
+    def _answer(self, i: int, states: "Tensor", mask: "Tensor") -> tuple[np.ndarray, np.ndarray]:
         """Squared change against the first row, and squared error, ``(B,)`` each, per element."""
         import torch
 
-        from moodlens.steer.conditioning import added
-
-        time, noised, target, hidden, mask = self._asked[i]
-        rows = len(steps)
-        many = mask.expand(rows, -1)
-        states = added(hidden.expand(rows, -1, -1), many, steps.to(hidden.device), 1.0, False)
+        time, noised, target, _, _ = self._asked[i]
         with torch.no_grad():
             answer = self.model.velocity(
-                noised.expand(rows, -1, -1), time, states, many, self.seconds
+                noised.expand(len(states), -1, -1), time, states, mask, self.seconds
             ).float()
         moved = (answer - answer[:1]).square().mean(dim=(1, 2))
-        return moved.double().cpu().numpy(), (answer - target).square().mean(
-            dim=(1, 2)
-        ).double().cpu().numpy()
+        error = (answer - target).square().mean(dim=(1, 2))
+        return moved.double().cpu().numpy(), error.double().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Tables of a steering run that claim nothing: doses, effects at equal change, hypotheses, distances."""
+"""Tables of a steering run that claim nothing: doses, hypotheses, distances."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from moodlens.judge.chance import beyond_p, both
 from moodlens.judge.hypotheses import HYPOTHESES, judge_shift
-from moodlens.judge.shifts import at_change, trend
+from moodlens.judge.shifts import trend
 from moodlens.judge.tables import Judge
-from moodlens.study.records.judge import DistanceRow, DoseRow, EqualChange, HypothesisRow
+from moodlens.study.records.judge import DistanceRow, DoseRow, HypothesisRow
 
 
 def dose(judge: Judge) -> tuple[DoseRow, ...]:
@@ -76,30 +76,6 @@ def _random_slopes(judge: Judge, method: str, at: np.ndarray, columns: tuple[str
     whole = [curves for curves in each if all(map(len, curves))]
     slopes = [[_slope(curve.mean(axis=0), at) for curve in curves] for curves in whole]
     return np.array(slopes).reshape(-1, len(columns))
-
-
-def equal_change(judge: Judge) -> tuple[EqualChange, ...]:
-    """Effects at the same distance from the unsteered clip, for prompt editing has no coefficient to match."""
-    if "kept" not in judge.scores.columns:
-        return ()
-    out = []
-    for readout, by in judge.readouts.items():
-        for emotion, column in by.items():
-            curves: dict[str, dict[float, float]] = {}
-            for method in judge.methods:
-                points = {}
-                for c in judge.shifts.coefficients(method):
-                    kept = judge.mean("kept", method, emotion, c)
-                    values = judge.shifts.of(column, method, emotion, c)
-                    if (c is None or c > 0) and kept is not None and np.isfinite(values).any():
-                        points[1 - kept] = float(np.nanmean(values))
-                if points and max(points) > 0:
-                    curves[method] = points
-            if len(curves) > 1:
-                change = min(max(points) for points in curves.values())
-                effects = {method: at_change(points, change) for method, points in curves.items()}
-                out.append(EqualChange(readout=readout, emotion=emotion, change=change, effects=effects))
-    return tuple(out)
 
 
 def hypotheses(judge: Judge) -> tuple[HypothesisRow, ...]:

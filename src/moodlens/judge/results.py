@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput, Progress, read_table, silent, write_table
 from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
+from moodlens.judge.change import measure_changes, read_changes
 from moodlens.judge.clips import run_clips
-from moodlens.judge.exploratory import distance, dose, equal_change, hypotheses
+from moodlens.judge.equal_change import equal_change
+from moodlens.judge.exploratory import distance, dose, hypotheses
 from moodlens.judge.hypotheses import HYPOTHESES
 from moodlens.judge.score import CACHE, SCORES, Score, score_folder
 from moodlens.judge.scorers import named_scorers
@@ -23,6 +25,8 @@ from moodlens.study.records.steer import SteerRun
 if TYPE_CHECKING:
     import polars as pl
 
+    from moodlens.steer.generator import Generator
+
 
 def steer_results(
     scores: "pl.DataFrame",
@@ -34,7 +38,8 @@ def steer_results(
     """Judge scored clips. A pure function of the table of :func:`moodlens.judge.score_folder`.
 
     Args:
-        scores: a row for each clip.
+        scores: a row for each clip; with the columns ``change``, ``seed_shift`` and ``change_of`` of
+            :func:`moodlens.judge.change.measure_changes` methods are also compared at equal change.
         emotions: of the run.
         settings: name the confirmatory table, among other things.
         renamed: whether they named it after the clips were made, which is said in the results.
@@ -168,6 +173,7 @@ def judge_run(
     clap: str | None = None,
     acoustics: bool = True,
     settings: ResultSettings | None = None,
+    model: "Generator | None" = None,
     progress: Progress = silent,
 ) -> Results:
     """Score the clips of a steering run and judge them: ``out/scores.parquet`` and ``out/results.json``.
@@ -176,10 +182,13 @@ def judge_run(
         out: folder of the run.
         scores: from :func:`scorers`, or your own; None: what ``clap`` and ``acoustics`` ask for.
         settings: None: those of the run, which named the confirmatory table before its clips were made.
+        model: the run's generator, to measure how far each condition moves it; None: what was measured before counts.
 
     Raises:
         BadInput: no score is asked for, a checkpoint is collapsed or absent, or the run is not whole.
     """
+    import polars as pl
+
     folder, keys = run_clips(out)
     emotions = run_directions(out).emotions
     if scores is None:
@@ -189,6 +198,15 @@ def judge_run(
     check_judgeable(run, acoustics=measured)
     settings = settings or run.judge
     frame = score_folder(folder, scores, keys=keys, cache=Path(out) / CACHE, progress=progress)
+    seconds = settings.change_seconds
+    changes = None
+    if seconds:
+        changes = (
+            read_changes(out, seconds) if model is None else measure_changes(out, model, seconds, progress)
+        )
+    if changes is not None:
+        moved = changes.select("key", "change", "seed_shift", pl.col("of").alias("change_of"))
+        frame = frame.join(moved, on="key", how="left", maintain_order="left")
     results = steer_results(frame, emotions, settings, renamed=not settings.named_as(run.judge))
     # Both or none: results beside scores that they were not made of would lie.
     write_table(Path(out) / SCORES, frame)

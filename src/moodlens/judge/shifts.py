@@ -4,7 +4,7 @@ Prompts are what results should hold for beyond this run, so a prompt is one obs
 and intervals and p-values resample prompts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -265,12 +265,3 @@ def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, Any]
         "ci": mean_interval(each, n_resamples, seed),
         "p": float(upper_p(each.mean(), null)),
     }
-
-
-def at_change(points: Mapping[float, float], change: float) -> float | None:
-    """Effect at a given amount of change, by straight lines through (0, 0) and the (change, effect) points; None
-    beyond the last."""
-    x = np.array([0.0, *sorted(points)])
-    if change > x[-1] + 1e-12:
-        return None
-    return float(np.interp(change, x, [0.0, *(points[c] for c in sorted(points))]))

@@ -114,6 +114,23 @@ class Judge:
         mean = rows[score].cast(pl.Float64).mean()
         return mean if isinstance(mean, float) else None
 
+    def change(self, method: str, emotion: str, c: float | None) -> tuple[float | None, float | None]:
+        """How far a condition moves the generator, mean over its clips, and what two unsteered seeds show along it (root mean
+        square over the same); None where that was not measured of all of them."""
+        import polars as pl
+
+        if not {"change", "seed_shift"} <= set(self.scores.columns):
+            return None, None
+        rows = self.scores.filter(
+            (pl.col("method") == method)
+            & (pl.col("emotion") == emotion)
+            & pl.col("coefficient").eq_missing(c)
+        )
+        change, shift = (rows[name].to_numpy().astype(float) for name in ("change", "seed_shift"))
+        if not len(change) or not np.isfinite([change, shift]).all():
+            return None, None
+        return float(change.mean()), float(np.sqrt(np.mean(shift**2)))
+
     # -- effects -------------------------------------------------------------------------------------------------------
 
     def rows(self) -> tuple[tuple[EffectRow, ...], tuple[ControlRow, ...]]:
@@ -171,6 +188,7 @@ class Judge:
         prompt_p = sign_flip_p(sign * beyond, self.s.seed)
         random_p = None if chance is None else beyond_p(sign * effect, sign * chance)
         matched = matched if sign > 0 and method.startswith("sae_") else None
+        change, floor = self.change(method, emotion, c)
         return EffectRow(
             readout=readout,
             method=method,
@@ -188,6 +206,8 @@ class Judge:
             n_prompts=len(values),
             kept=self.mean("kept", method, emotion, c),
             adherence=self.mean("adherence", method, emotion, c),
+            change=change,
+            change_floor=floor,
             moved=False,
         )
 

@@ -1,7 +1,21 @@
 """The results of a steering run in words: claims first, the SAE's losses before its wins, and no claim of the rest."""
 
 from moodlens.judge.tables import UNSCALED
-from moodlens.study.records.judge import ComparisonRow, EffectRow, Interval, Results
+from moodlens.study.records.judge import (
+    Change,
+    ComparisonRow,
+    EffectRow,
+    EqualChange,
+    Interval,
+    MatchedMethod,
+    Results,
+)
+
+CHANGE_OF: dict[Change, str] = {
+    "kl": "teacher-forced KL, nats per token",
+    "velocity": "squared change of the predicted velocity at fixed noise",
+}
+"""What methods are matched on, and its unit."""
 
 
 def statements(results: Results) -> list[str]:
@@ -63,6 +77,44 @@ def _limits(results: Results, rows: list[EffectRow]) -> list[str]:
     return lines
 
 
+def below_floor(method: MatchedMethod) -> str:
+    """Which coefficients of a method are not matched; empty if all are."""
+    if not method.below:
+        return ""
+    at = ", ".join(f"{c:g}" for c in method.below if c is not None)
+    return f"{method.method} at {at}" if at else method.method
+
+
+def not_matched(row: EqualChange) -> str:
+    """Which conditions of a row change no more than two unsteered seeds show; empty if none."""
+    return "; ".join(text for text in map(below_floor, row.methods) if text)
+
+
+def _equal_change(results: Results) -> list[str]:
+    """The primary readout's rows at equal change."""
+    rows = [row for row in results.equal_change if row.readout == results.readout]
+    if not rows:
+        return [
+            "not compared at equal change: how far each condition moves the generator was not measured (moodlens judge RUN --change)"
+        ]
+    lines = [f"exploratory, at equal change, matched on {CHANGE_OF[rows[0].of]}, read by {results.readout}:"]
+    for row in rows:
+        under = not_matched(row)
+        floor = f"; not above what two unsteered seeds show, so not matched: {under}" if under else ""
+        if row.change is None:
+            lines.append(f"  {row.emotion:<10} fewer than two methods can be matched{floor}")
+            continue
+        matched = ", ".join(_matched(each) for each in row.methods if each.effect is not None)
+        beside = "" if row.random_p95 is None else f", random p95 {row.random_p95:+.3f} of {row.n_random}"
+        lines.append(f"  {row.emotion:<10} at {row.change:.3g}: {matched}{beside}{floor}")
+    return lines
+
+
+def _matched(each: MatchedMethod) -> str:
+    at = "" if each.coefficient is None else f" (coefficient {each.coefficient:.2g})"
+    return f"{each.method} {each.effect:+.3f}{at}"
+
+
 def compared_here(row: EffectRow, coefficient: float | None) -> bool:
     """Whether a row is at matched strength, or of a method that has none."""
     return row.coefficient == coefficient or row.method in UNSCALED
@@ -93,6 +145,8 @@ def result_lines(results: Results) -> list[str]:
     if rest:
         lines.append("exploratory, no claims (p alone, not corrected):")
         lines += [f"  {row.readout:<10}{_row(row)}" for row in rest]
+    if len({row.method for row in results.rows}) > 1:
+        lines += _equal_change(results)
     return lines + list(results.statements)
 
 

@@ -22,6 +22,12 @@ class ResultSettings(Frozen):
         default=("sae_family", "difference_in_means"),
         description="methods of the confirmatory table, all others are exploratory; empty: all",
     )
+    change_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        description="of each unsteered clip's start, on which it is measured how far every condition moves the generator (s); "
+        "0: not measured, so methods are not compared at equal change",
+    )
     n_resamples: int = Field(default=2000, ge=100, description="bootstrap resamples and permutations")
     alpha: float = Field(
         default=0.05,

@@ -69,7 +69,7 @@ def _processors(sampling: Sampling, sampler: _RowSampler) -> "LogitsProcessorLis
     return GuidanceFirst([*chosen, sampler])
 
 
-class _Rows:
+class TextRows:
     """Text states of all jobs of a batch, padded to one length."""
 
     def __init__(self, musicgen: "MusicGen", jobs: Sequence[Job], sampling: Sampling) -> None:
@@ -127,7 +127,7 @@ def generate_rows(
 
     model, device = musicgen.model, musicgen.model.device
     n_frames = musicgen.frames(seconds)
-    rows = _Rows(musicgen, jobs, sampling)
+    rows = TextRows(musicgen, jobs, sampling)
     states, mask = rows.halves(np.ones(len(jobs)))
     timed = [not job.plain and _steering(job).schedule is not None for job in jobs]
     how = contextlib.nullcontext()

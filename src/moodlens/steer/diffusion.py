@@ -208,6 +208,15 @@ class Diffusion(ABC):
             raise NoNumbers(self.name)
         return clip
 
+    @torch.no_grad()
+    def conditioned(self, job: Job) -> tuple[Tensor, Tensor]:
+        """Text states of a job, ``(1, n_tokens, d_in)``, steered, and their mask: the conditional half of its clip."""
+        hidden, mask = self.states(job.text)
+        if job.steering is not None and not job.steering.nothing:
+            vector = self.vector(job.steering.vector)
+            hidden = added(hidden, mask, vector, job.steering.amount, job.steering.renorm)
+        return hidden, mask
+
     def check(self, steering: Steering | None) -> None:
         """Raise BadInput where this model cannot be steered in this way."""
         if steering is not None and steering.schedule is not None:

@@ -96,6 +96,26 @@ class MusicGenMelody(MusicGen):
         """One."""
         return 1
 
+    @torch.no_grad()
+    def conditioned(self, job: Job, sampling: Sampling) -> tuple[Tensor, Tensor | None]:
+        """The prefix of a job, ``(2, T, d_decoder)``, the null half second, as ``generate`` hands it to the decoder.
+
+        Nothing is masked in it, so there is no mask.
+        """
+        seen: list[Tensor] = []
+
+        def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+            if kwargs.get("encoder_hidden_states") is not None:
+                seen.append(kwargs["encoder_hidden_states"])
+
+        handle = self.model.decoder.register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            shortest = self.n_codebooks / self.frame_rate
+            self.generate(job.text, seconds=shortest, seed=job.seed, steering=job.steering, sampling=sampling)
+        finally:
+            handle.remove()
+        return seen[0], None
+
     def codes(self, audio: np.ndarray, sampling_rate: int) -> np.ndarray:
         """Not to be had: teacher forcing here is of MusicGen without a prefix.
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from moodlens.core import BadInput
 from moodlens.embed.sources import pick_device
-from moodlens.steer.batched import generate_rows, rows_that_fit
+from moodlens.steer.batched import TextRows, generate_rows, rows_that_fit
 from moodlens.steer.checkpoints import loading
 from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
@@ -261,6 +261,16 @@ class MusicGen:
     # -- teacher forcing -------------------------------------------------------------------------------------------
 
     @torch.no_grad()
+    def conditioned(self, job: Job, sampling: Sampling) -> tuple[Tensor, Tensor | None]:
+        """What the decoder is given of a job's text, as clips are made of it: steered, projected, with its null half.
+
+        Returns:
+            ``(2, T, d_decoder)`` states, the null half second, and their mask ``(2, T)``; one row without guidance.
+        """
+        states, mask = TextRows(self, [job], sampling).halves(np.ones(1))
+        return project(self.model, states, mask), mask
+
+    @torch.no_grad()
     def codes(self, audio: np.ndarray, sampling_rate: int) -> np.ndarray:
         """EnCodec's tokens of a clip, ``(n_codebooks, frames)`` int64: what the decoder would have had to say.
 
@@ -321,12 +331,12 @@ class MusicGen:
 # -- teacher forcing: what MusicGen would have said at every place of a clip that is given, without sampling -------------
 
 
-def place_logits(model: Any, states: Tensor, mask: Tensor, codes: Tensor) -> Tensor:
+def place_logits(model: Any, states: Tensor, mask: Tensor | None, codes: Tensor) -> Tensor:
     """Logits of every token at every place of given codes, in one pass of the decoder.
 
     Args:
-        states: ``(B, T, d_decoder)`` projected text states.
-        mask: ``(B, T)``.
+        states: ``(B, T, d_decoder)`` projected text states; of MusicGen-melody the prefix in front of the music.
+        mask: ``(B, T)``; None for a prefix, all of which is attended to.
         codes: ``(n_codebooks, frames)`` int64, the same for every row.
 
     Returns:
@@ -354,7 +364,7 @@ def place_logits(model: Any, states: Tensor, mask: Tensor, codes: Tensor) -> Ten
         encoder_attention_mask=mask,
         use_cache=False,
     ).logits
-    out = out.view(rows, n_codebooks, steps - 1, -1)
+    out = out.view(rows, n_codebooks, -1, out.shape[-1])[:, :, -(steps - 1) :]  # a prefix has logits, too
     return out.gather(2, place[None, :, :, None].expand(rows, -1, -1, out.shape[-1]))
 
 

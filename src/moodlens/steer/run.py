@@ -15,9 +15,10 @@ from moodlens.core.sound import read_sound
 from moodlens.core.text import read_text
 from moodlens.settings.steer import NEUTRAL_EDITING, SteerSettings
 from moodlens.steer.build import UNTRAINED, prompt_differences, study_directions
-from moodlens.steer.clips import ClipSpec, clip_key, read_clip, write_clip
+from moodlens.steer.clips import ClipSpec, read_clip, write_clip
+from moodlens.steer.condition import condition_job, condition_key, run_how, run_sampling
 from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
-from moodlens.steer.generator import Job, NoNumbers, make_clips
+from moodlens.steer.generator import NoNumbers, make_clips
 from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun, SteerShard
 from moodlens.study.study import Study
 
@@ -48,6 +49,7 @@ class SteerOutcome:
         seconds_per_clip: of those, on average; None if none was made.
         clips: how many of each method.
         notes: which directions could not be built, and why; clips that the folder holds besides.
+        model: what made them, loaded.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class SteerOutcome:
     seconds_per_clip: float | None
     clips: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    model: "Generator | None" = field(default=None, repr=False, compare=False)
 
     def summary(self) -> dict[str, Any]:
         """What to tell people, JSON-able."""
@@ -167,15 +170,14 @@ def run_steer(
     # What is wrong is said before the weights load.
     plan(without_differences(settings), directions)
     model = model or _load(settings, directions)
-    _prepare(model, settings, directions)
+    prepare(model, settings, directions)
     if {"prompt_difference", "neutral_difference"} & {*settings.methods, *settings.controls}:
         emotions = settings.emotions or directions.emotions
         words = settings.neutral_words if "neutral_difference" in settings.controls else ()
         directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit, words)
     specs = plan(settings, directions)
-    how = _how(settings, model)
-    vectors = {item.name: item.vector for item in directions}
-    keys = tuple(_key(spec, vectors, directions.unit, how) for spec in specs)
+    how = run_how(settings, model)
+    keys = tuple(condition_key(spec, directions, how) for spec in specs)
     clips = out / CLIPS
     own = range(len(keys)) if shard is None else range(shard.number - 1, len(keys), shard.of)
     todo = [i for i in own if read_clip(clips, keys[i]) is None]
@@ -197,12 +199,12 @@ def run_steer(
     if shard is not None:
         save_directions(directions, out / DIRECTIONS)
         SteerShard(shard=shard.number, of=shard.of, **facts).write(out)
-        return SteerOutcome(out, tuple(keys[i] for i in own), len(todo), each, counts, notes)
+        return SteerOutcome(out, tuple(keys[i] for i in own), len(todo), each, counts, notes, model)
     finish(out, directions, SteerRun(**facts))
     others = sum(file.endswith(".wav") for file in os.listdir(clips)) - len(set(keys))
     if others:
         notes = (*notes, f"{others} clips of other settings are in {clips}; they are not part of this run")
-    return SteerOutcome(out, keys, len(todo), each, counts, notes)
+    return SteerOutcome(out, keys, len(todo), each, counts, notes, model)
 
 
 def without_differences(settings: SteerSettings) -> SteerSettings:
@@ -239,6 +241,16 @@ def source_directions(source: Study | Directions | Path | str, settings: SteerSe
     return study_directions(source, wanted)
 
 
+def run_generator(out: Path | str, device: str = "auto") -> "Generator":
+    """The generator of a finished run, loaded anew.
+
+    Raises:
+        BadInput: no run, or its checkpoint cannot be had.
+    """
+    settings = SteerRun.read(out).settings
+    return _load(settings.model_copy(update={"device": device}), run_directions(out))
+
+
 def _load(settings: SteerSettings, directions: Directions) -> "Generator":
     from moodlens.steer.generators import load_generator
 
@@ -251,7 +263,7 @@ def _load(settings: SteerSettings, directions: Directions) -> "Generator":
     )
 
 
-def _prepare(model: "Generator", settings: SteerSettings, directions: Directions) -> None:
+def prepare(model: "Generator", settings: SteerSettings, directions: Directions) -> None:
     """Let the model hear the melody, and raise BadInput where it cannot make these clips, or not with these directions."""
     from moodlens.steer.conditioning import Steering
 
@@ -289,24 +301,6 @@ def finish(out: Path, directions: Directions, run: SteerRun) -> None:
     run.write(out)
 
 
-def _how(settings: SteerSettings, model: "Generator") -> How:
-    names = ("seconds", "temperature", "top_k", "negative", "renorm", "null", "schedule")
-    return How(
-        **{name: getattr(settings, name) for name in names},
-        guidance=model.guidance if settings.guidance is None else settings.guidance,
-        steps=None if model.steps is None else settings.steps or model.steps,
-        melody=model.melody,
-        **model.info().model_dump(),
-    )
-
-
-def _key(spec: ClipSpec, vectors: dict[str, np.ndarray], unit: float, how: How) -> str:
-    if spec.direction is None:  # a plain clip is the same under every way of steering
-        how = how.model_copy(update={"renorm": False, "null": "zeros", "schedule": None})
-        return clip_key(spec, None, 0.0, how)
-    return clip_key(spec, vectors[spec.direction], (spec.coefficient or 0.0) * unit, how)
-
-
 def _make(
     model: "Generator",
     todo: Sequence[tuple[ClipSpec, str]],
@@ -316,11 +310,8 @@ def _make(
     clips: Path,
 ) -> Iterator[int]:
     """Generate and write clips; how many are there, after each batch. A batch that is cut short leaves nothing."""
-    from moodlens.steer.conditioning import Sampling
-
-    jobs = [_job(spec, directions, how) for spec, _ in todo]
-    sampling = Sampling(how.guidance, how.temperature, how.top_k, how.steps, how.negative)
-    made = make_clips(model, jobs, seconds=how.seconds, sampling=sampling, batch=batch)
+    jobs = [condition_job(spec, directions, how) for spec, _ in todo]
+    made = make_clips(model, jobs, seconds=how.seconds, sampling=run_sampling(how), batch=batch)
     try:
         for now, sounds in made:
             for i, audio in zip(now, sounds, strict=True):
@@ -338,13 +329,3 @@ def _make(
         spec = next(spec for (spec, _), job in zip(todo, jobs, strict=True) if job is error.job)
         which = "" if spec.direction is None else f", {spec.direction} at coefficient {spec.coefficient:g}"
         raise BadInput(f"clip of {spec.text!r}{which}: {error}") from error
-
-
-def _job(spec: ClipSpec, directions: Directions, how: How) -> Job:
-    from moodlens.steer.conditioning import Steering
-
-    if spec.direction is None:
-        return Job(spec.text, spec.seed)
-    vector, amount = directions[spec.direction].vector, float(spec.coefficient or 0.0) * directions.unit
-    steering = Steering(vector, amount, renorm=how.renorm, null=how.null, schedule=how.schedule)
-    return Job(spec.text, spec.seed, steering)

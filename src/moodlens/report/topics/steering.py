@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json
+from moodlens.judge.words import CHANGE_OF, not_matched
 from moodlens.report import style
 from moodlens.report.document import (
     Absent,
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MAX_ROWS = 60
+
+
+def small(value: float | None) -> str:
+    """A change to three figures: it is quadratic in a small step, and soon below a thousandth."""
+    return number(value) if value is None else f"{value:.3g}"
+
+
 FIRST_METHODS = ("none", "prompt_editing", "difference_in_means", "sae_family", "sae_feature")
 """Methods whose clips are offered for listening, in this order."""
 LOOKS = (
@@ -51,6 +59,8 @@ COLUMNS = (
     ("random_p", "p beside random directions", p_value),
     ("random_p95", "Random directions, 95th percentile", number),
     ("matched_p95", "Matched random features, 95th percentile", number),
+    ("change", "Change", small),
+    ("change_floor", "Two unsteered seeds", small),
     ("kept", "Kept", percent),
     ("adherence", "Adherence", number),
     ("n_prompts", "Prompts", number),
@@ -124,6 +134,59 @@ def results(subject: Subject, judged: Results) -> Blocks:
                 f"Dose-response curves of the steering methods, read by {name}.",
                 lambda doses=doses: steering_dose(doses, subject.emotions),
             )
+
+
+@needs(JUDGED)
+def at_equal_change(_: Subject, judged: Results) -> Blocks:
+    """Methods where they move the generator equally far, read by the primary readout."""
+    rows = [row for row in judged.equal_change if row.readout == judged.readout]
+    if not rows:
+        return
+    matched = [(row, each) for row in rows for each in row.methods if each.effect is not None]
+    words = CHANGE_OF[rows[0].of]
+    under = "; ".join(
+        f"towards {emotion_label(row.emotion)}: {cut(not_matched(row), 300).replace('_', ' ')}"
+        for row in rows
+        if not_matched(row)
+    )
+    missed = f" Not above that floor, and so not matched: {under}." if under else ""
+    note = (
+        f"Matched on {words}, measured on the unsteered clips, which is the same for all methods and has no draw in it; not on "
+        "coefficients, which have no common unit. The floor is what two unsteered seeds show along a method in the same unit. "
+        "Between measured coefficients effects are read off along the root of the change; nothing is claimed."
+        + missed
+    )
+    if not matched:
+        yield Paragraph(
+            f"At equal change ({words}) nothing is compared: fewer than two methods can be matched.{missed}"
+        )
+        return
+    yield Table(
+        f"At equal change: read by {cut(judged.readout, 40)}",
+        (
+            "Emotion",
+            "Method",
+            "Change",
+            "Floor",
+            "Coefficient",
+            "Effect",
+            "Random directions, 95th percentile",
+        ),
+        tuple(
+            (
+                emotion_label(row.emotion),
+                cut(each.method, 40).replace("_", " "),
+                small(row.change),
+                small(each.floor),
+                number(each.coefficient),
+                number(each.effect),
+                number(row.random_p95),
+            )
+            for row, each in matched[:MAX_ROWS]
+        ),
+        numeric=frozenset(range(2, 7)),
+        note=note,
+    )
 
 
 def effects(title: str, rows: tuple[EffectRow, ...], note: str) -> Blocks:
@@ -208,4 +271,4 @@ def steering_dose(rows: Sequence[EffectRow], emotions: tuple[str, ...]) -> "Figu
     return figure
 
 
-STEERING = Topic("steering", "Steering MusicGen", (introduction, results, players))
+STEERING = Topic("steering", "Steering MusicGen", (introduction, results, at_equal_change, players))

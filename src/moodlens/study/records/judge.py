@@ -5,9 +5,36 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from moodlens.settings.judge import ListenSettings, ResultSettings
-from moodlens.study.record import Part, Record
+from moodlens.study.record import Column, Part, Record, TableSchema
 
 Interval = tuple[float, float]
+
+Change = Literal["kl", "velocity"]
+"""What tells how far a generator is moved: the KL of its tokens' distributions, or the square of its velocity's change."""
+
+CHANGE = TableSchema(
+    "change.parquet",
+    "judge --change",
+    {
+        "key": Column("String", "", "name of the clip whose condition it is"),
+        "of": Column("String", "", "kl: a model that says tokens; velocity: one that takes away noise"),
+        "change": Column(
+            "Float64",
+            "nats per token, or squared velocity",
+            "how far the condition moves the model's predictions of its own unsteered clip of that prompt and seed: "
+            "KL(steered, unsteered), or the mean squared change of the velocity at fixed noise; deterministic, 0 unsteered",
+        ),
+        "seed_shift": Column(
+            "Float64",
+            "as change",
+            "how much two unsteered seeds differ along it: difference of their mean log-likelihood ratios, or of the changes of "
+            "their squared errors; null: a control",
+        ),
+        "seconds": Column("Float64", "s", "of the unsteered clip's start that was asked about"),
+        "other_seed": Column("Int64", "", "of the second unsteered clip"),
+    },
+)
+"""How far each clip's condition moves its generator."""
 
 
 class Tested(Part):
@@ -57,6 +84,14 @@ class EffectRow(Read):
     n_prompts: int = Field(description="prompts with a value (count)")
     kept: float | None = Field(description="mean cosine with the unsteered clip, by CLAP")
     adherence: float | None = Field(description="mean cosine with the neutral prompt, by CLAP")
+    change: float | None = Field(
+        default=None,
+        description="how far it moves the generator: teacher-forced KL (nats per token) or squared velocity, mean; null: not "
+        "measured",
+    )
+    change_floor: float | None = Field(
+        default=None, description="what two unsteered seeds show along it, root mean square, same unit"
+    )
     moved: bool = Field(
         description="whether it is confirmatory, q small enough and the effect beyond its controls"
     )
@@ -121,13 +156,43 @@ class ComparisonRow(Read):
     ahead: str | None = Field(default=None, description="method or baseline, whatever chance says")
 
 
+class MatchedMethod(Part):
+    """One method at the change at which all are compared."""
+
+    method: str = Field(description="how the clips were steered")
+    effect: float | None = Field(
+        description="at that change, mean over prompts, in the readout's unit; null: none of it is above the floor"
+    )
+    coefficient: float | None = Field(
+        description="at which it moves the generator so far; null for prompt editing, and where there is no effect"
+    )
+    between: bool = Field(
+        description="whether two measured changes lie around it; else it is on the line from no steering to the first"
+    )
+    floor: float | None = Field(description="of the method at that change, same unit; null: no effect")
+    largest: float = Field(description="largest change of the method's clips, same unit")
+    below: tuple[float | None, ...] = Field(
+        description="coefficients whose change is not above the floor of two unsteered seeds: not matched; null: edited prompts"
+    )
+
+
 class EqualChange(Part):
-    """Effects at the same distance from the unsteered clip."""
+    """Effects of all methods where they move the generator equally far."""
 
     readout: str = Field(description="score that was read")
     emotion: str = Field(description="steered towards, and read for")
-    change: float = Field(description="1 - kept")
-    effects: dict[str, float | None] = Field(description="method -> effect at that change")
+    of: Change = Field(
+        description="what is matched on: kl (nats per token) or velocity (mean squared change)"
+    )
+    change: float | None = Field(
+        description="the largest that all methods reach which have one above the floor; null: fewer than two have, so nothing "
+        "is matched"
+    )
+    methods: tuple[MatchedMethod, ...] = Field(description="every method with a measured change")
+    n_random: int = Field(description="random directions that reach that change (count)")
+    random_p95: float | None = Field(
+        description="95th percentile of their effects at that change; null: fewer than three"
+    )
 
 
 class HypothesisRow(Tested):
@@ -162,6 +227,7 @@ class Results(Record):
     file: ClassVar[str] = "results.json"
     stage: ClassVar[str] = "judge"
 
+    version: int = Field(default=2, description="of this file's layout")
     settings: ResultSettings = Field(description="how it was judged")
     emotions: tuple[str, ...] = Field(description="of the run")
     readouts: dict[str, tuple[str, ...]] = Field(description="score -> emotions it reads")
@@ -179,7 +245,9 @@ class Results(Record):
     dose: tuple[DoseRow, ...] = Field(description="trends over the coefficient")
     specificity: tuple[SpecificityRow, ...] = Field(description="emotions steered by emotions read")
     comparisons: tuple[ComparisonRow, ...] = Field(description="SAE against trivial methods")
-    equal_change: tuple[EqualChange, ...] = Field(description="effects at equal distance")
+    equal_change: tuple[EqualChange, ...] = Field(
+        description="effects where all methods move the generator equally far; empty: not measured"
+    )
     hypotheses: tuple[HypothesisRow, ...] = Field(description="acoustic shifts against what was expected")
     distance: tuple[DistanceRow, ...] = Field(description="distance from the unsteered clips")
     statements: tuple[str, ...] = Field(default=(), description="sentences, the losses of the SAE first")

@@ -1,0 +1,59 @@
+"""The verb that ranks a study's features by what they do to a generator, without a clip."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moodlens.cli.options import Device, Json, app
+from moodlens.cli.output import emit, progress_bars
+from moodlens.core.errors import BadInput
+from moodlens.core.lines import table
+
+
+@app.command()
+def rank(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A study folder.")],
+    clips: Annotated[
+        list[str],
+        typer.Option(
+            "--clips",
+            metavar="[EMOTION=]DIR",
+            help="Sound files whose likelihood is asked for; may be repeated, for clips of several emotions.",
+        ),
+    ],
+    model: Annotated[str, typer.Option("--model", help="MusicGen checkpoint.")] = "facebook/musicgen-small",
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=1_000_000, help="Features measured exactly and shown.")
+    ] = 50,
+    every: Annotated[
+        bool, typer.Option("--all", help="Rank every live feature, not only emotion features.")
+    ] = False,
+    seconds: Annotated[float, typer.Option("--seconds", help="Read from the start of each clip.")] = 2.0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Rank features by how much they change MusicGen's predictions, without sampling any music."""
+    from moodlens.pipeline.opened import OpenStudy
+    from moodlens.pipeline.rank import rank_study_features
+    from moodlens.pipeline.score import records
+
+    folders: dict[str, Path] = {}
+    for given in clips:
+        emotion, _, folder = ("", "", given) if Path(given).exists() else given.rpartition("=")
+        if emotion in folders:
+            raise BadInput(
+                f"--clips {given}: a second folder of {emotion or 'no emotion'}; put them into one"
+            )
+        folders[emotion] = Path(folder)
+    study = OpenStudy.open(source)
+    with progress_bars(as_json) as progress:
+        frame = rank_study_features(
+            study, folders, model, top=top, every=every, seconds=seconds, device=device, progress=progress
+        )
+    rows = records(frame)
+    shown = ["rank", "feature", "emotion", "name", "kl", "random_p"]
+    shown += [name for name in frame.columns if name.startswith("gain_")]
+    beside = f"random directions of the same length: 95th percentile of kl {rows[0]['random_p95']:.4g}"
+    lines = [*table(shown, [[row.get(name) for name in shown] for row in rows]), "", beside]
+    emit({"features": rows}, as_json, lines)
