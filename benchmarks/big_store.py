@@ -24,9 +24,9 @@ SHARD = 65_536
 
 def write(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """One block of rows is made and written again and again, each time shifted: making rows is not what is measured."""
-    from moodlens.embed import EmbeddingStore
+    from moodlens.embed import EmbeddingStore, EncoderInfo
 
-    store = EmbeddingStore.create(folder, {"encoder": "none", "d_in": arguments.d_in}, arguments.dtype)
+    store = EmbeddingStore.create(folder, EncoderInfo(encoder="none", d_in=arguments.d_in), arguments.dtype)
     block = rows_like_embeddings(min(SHARD, arguments.rows), arguments.d_in, seed=0).astype(np.float32)
     seconds = 0.0
     for begin in range(0, arguments.rows, SHARD):

@@ -68,10 +68,10 @@ def main() -> None:
 
 def store(folder: Path, n: int, d_in: int) -> Path:
     """A store of ``n`` rows, written shard by shard."""
-    from moodlens.embed import EmbeddingStore
+    from moodlens.embed import EmbeddingStore, EncoderInfo
 
     if not folder.exists():
-        made = EmbeddingStore.create(folder, {"encoder": "none", "d_in": d_in}, dtype="float16")
+        made = EmbeddingStore.create(folder, EncoderInfo(encoder="none", d_in=d_in), dtype="float16")
         for number in range(math.ceil(n / SHARD)):
             made.append(rows_like_embeddings(min(SHARD, n - number * SHARD), d_in, seed=number))
     return folder

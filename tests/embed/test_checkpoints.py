@@ -206,7 +206,7 @@ def test_a_folder_has_one_name_however_it_is_typed(name, tmp_path, tiny_t5, monk
     assert {tuple(encoder_files(f"t5:{path}")) for path in typed} == {tuple(encoder_files(f"t5:{folder}"))}
     infos = [get_encoder(f"t5:{path}", device="cpu").info() for path in ("../link", name)]
     assert infos[0] == infos[1]
-    assert infos[0]["encoder"] == f"t5:{folder}"
+    assert infos[0].encoder == f"t5:{folder}"
 
 
 def _drop_weight(folder):

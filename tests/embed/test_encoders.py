@@ -10,7 +10,7 @@ import torch
 
 from helpers.tiny_t5 import TINY, t5_weights, write_checkpoint
 from moodlens.core import BadInput, cpu
-from moodlens.embed import encoder, get_encoder, packed
+from moodlens.embed import EncoderInfo, encoder, get_encoder, packed
 from moodlens.embed.encoder import Encoder
 
 
@@ -226,7 +226,7 @@ def test_progress_counts_texts(either, texts):
 @pytest.mark.parametrize(("native", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_auto_takes_bfloat16_only_where_it_is_native(native, dtype, monkeypatch, tiny_t5):
     monkeypatch.setattr(encoder, "has_fast_bfloat16", lambda: native)
-    assert get_encoder(f"t5:{tiny_t5}", device="cpu").info()["dtype"] == dtype
+    assert get_encoder(f"t5:{tiny_t5}", device="cpu").info().dtype == dtype
 
 
 def test_auto_believes_bfloat16_when_the_first_texts_agree(monkeypatch, tiny_t5, tiny, texts):
@@ -249,7 +249,7 @@ def test_auto_gives_bfloat16_up_when_they_do_not(monkeypatch, tmp_path, tokenize
     auto = get_encoder(f"t5:{folder}", device="cpu")
     assert auto.dtype == "bfloat16"
     x = auto.encode(texts)
-    assert auto.info()["dtype"] == "float32"
+    assert auto.info().dtype == "float32"
     assert "float32 was taken" in auto.dtype_note
     reference = get_encoder(f"t5:{folder}", dtype="float32", device="cpu").encode(texts)
     np.testing.assert_array_equal(x, reference)
@@ -270,17 +270,17 @@ def test_auto_follows_the_processor(minilm):
 
 
 def test_info_names_the_weights(minilm, tiny, tiny_t5):
-    assert minilm.info() == {
-        "encoder": "minilm",
-        "revision": "sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        "d_in": 384,
-        "pooling": "mean",
-        "max_length": 256,
-        "long_texts": "parts",
-        "dtype": "float32",
-    }
-    assert tiny.info()["encoder"] == f"t5:{tiny_t5}"
-    assert tiny.info()["max_length"] == 512
+    assert minilm.info() == EncoderInfo(
+        encoder="minilm",
+        revision="sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        d_in=384,
+        pooling="mean",
+        max_length=256,
+        long_texts="parts",
+        dtype="float32",
+    )
+    assert tiny.info().encoder == f"t5:{tiny_t5}"
+    assert tiny.info().max_length == 512
 
 
 @pytest.mark.parametrize(

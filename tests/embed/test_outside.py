@@ -190,7 +190,7 @@ def test_a_function_is_an_encoder(own):
     assert own[-1] == ["a calm waltz", "loud drums", "rain on the window", "grief"]
     unit = get_encoder("mine", unit=True)
     np.testing.assert_allclose(np.linalg.norm(unit.encode(TEXTS), axis=1), 1, atol=1e-6)
-    assert unit.info()["unit"] is True
+    assert unit.info().unit is True
 
 
 def test_each_text_counts_as_one_token(own):

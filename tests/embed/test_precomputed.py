@@ -38,12 +38,12 @@ def test_the_real_t5_embeddings(shared):
 
 def test_the_real_layout_is_written_back_as_it_was(shared, tmp_path):
     data = read_precomputed(shared / "t5_emotion")
-    write_precomputed(tmp_path, data.x, data.labels, data.emotions, texts=data.texts, metadata=data.metadata)
+    write_precomputed(tmp_path, data.x, data.labels, data.emotions, texts=data.texts, encoder=data.encoder)
     again = read_precomputed(tmp_path)
     np.testing.assert_array_equal(again.x, data.x)
     np.testing.assert_array_equal(again.labels, data.labels)
     assert again.texts == data.texts
-    assert {key: again.metadata[key] for key in data.metadata} == data.metadata
+    assert again.encoder == data.encoder
 
 
 @given(

@@ -48,7 +48,8 @@ def rebuilt(**changes):
     return Reconstruction.model_validate(
         {
             "held_out": metrics,
-            "train": {name: value for name, value in metrics.items() if name != "d_sae"},
+            "train": {name: value for name, value in metrics.items() if name != "d_sae"}
+            | changes.pop("train", {}),
             "baselines": {
                 "mean": mean,
                 "pca": {"mse": 0.0002, "explained_variance": 0.6, "n_components": 12},

@@ -17,7 +17,7 @@ from helpers.report_records import (
     transfer,
     untrained_record,
 )
-from moodlens.embed import EmbeddingStore
+from moodlens.embed import EmbeddingStore, EncoderInfo
 from moodlens.features import select_features
 from moodlens.features.families import gather_families
 from moodlens.features.ratings import rated_features, rule
@@ -157,14 +157,9 @@ def make_study(
         emotions=emotions, seed=0, control="none", n=prompts.height, n_groups=int(group.max()) + 1, tables=(),
         remarks=("val has no text of <one> emotion",),
     ).write(folder)  # fmt: skip
-    info = {
-        "encoder": "minilm",
-        "revision": "x",
-        "pooling": "mean",
-        "max_length": 256,
-        "dtype": "float32",
-        "d_in": d_in,
-    }
+    info = EncoderInfo(
+        encoder="minilm", revision="x", pooling="mean", max_length=256, dtype="float32", d_in=d_in
+    )
     store = EmbeddingStore.create(folder / "embeddings", info, "float32")
     store.append(x)
     rows_of = Rows.from_frame(prompts, emotions)

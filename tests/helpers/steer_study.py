@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from moodlens.embed.manifest import EncoderInfo
 from moodlens.embed.store import EmbeddingStore
 from moodlens.pipeline.opened import expected_keys
 from moodlens.pipeline.stages import STAGES
@@ -101,7 +102,7 @@ def write_study(study: TinyStudy, folder: Path, steer: dict) -> Path:
     facts = {"emotions": EMOTIONS, "seed": 0, "control": "none", "n": n, "n_groups": n_groups}
     Prompts(**facts, tables=(), remarks=()).write(folder)
     store = EmbeddingStore.create(
-        folder / "embeddings", {"encoder": ENCODER, "revision": "random"}, "float32"
+        folder / "embeddings", EncoderInfo(encoder=ENCODER, revision="random"), "float32"
     )
     store.append(study.x)
     found = study.dictionary

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.sae import advice, choose, grid, pareto
+from moodlens.sae import choose, grid, pareto
 from moodlens.settings.sae import SAESettings
 
 ROW = {
@@ -124,22 +124,3 @@ def test_where_no_row_meets_a_bar_the_nearest_is_kept():
 def test_choosing_from_nothing_is_an_error():
     with pytest.raises(BadInput, match="no SAE"):
         choose(frame({}).head(0))
-
-
-def test_advice():
-    assert advice(ROW) == []
-    (text,) = advice({**ROW, "architecture": "l1", "active_share": 0.002, "l0": 12.0})
-    assert text == "too sparse: 12 features active, 0.2% of all: lower l1_coefficient (now 0.001)"
-    (text,) = advice({**ROW, "architecture": "l1", "active_share": 0.1, "l0": 600.0})
-    assert text.startswith("not sparse enough: 600")
-    assert "raise l1_coefficient" in text
-    (text,) = advice({**ROW, "active_share": 0.1, "l0": 600.0})
-    assert "lower k (now 100)" in text
-    (text,) = advice({**ROW, "explained_variance": 0.5, "explained_variance_train": 0.55})
-    assert text.startswith("poor reconstruction")
-    assert "expansion_factor" in text
-    (text,) = advice({**ROW, "explained_variance": 0.5, "explained_variance_train": 1.0})
-    assert text.startswith("overfits")
-    assert "add prompts" in text
-    (text,) = advice({**ROW, "dead_share": 0.4})
-    assert text.startswith("40% of the features are dead")

@@ -19,6 +19,7 @@ from moodlens.pipeline.run import run
 from moodlens.sae.foreign import LIBRARIES, read_foreign
 from moodlens.sae.model import encode_rows
 from moodlens.settings.base import validate
+from moodlens.settings.imported import ImportSettings
 from moodlens.settings.study import Settings
 from moodlens.study.records.sae import Core
 from moodlens.study.records.stability import Agreement, Stability
@@ -58,7 +59,9 @@ def rows(tmp_path_factory) -> Path:
 
 def settings_of(sae: Path, rows: Path, out: Path, *more: str, others: tuple[Path, ...] = ()) -> Settings:
     given = {"path": str(sae), "library": None, "input": None, "others": [str(other) for other in others]}
-    return imported_study(given, out, rows, (None, None, None), None, [*FAST, *more])
+    return imported_study(
+        ImportSettings.model_validate(given), out, rows, (None, None, None), None, [*FAST, *more]
+    )
 
 
 @pytest.mark.slow
@@ -70,7 +73,7 @@ def test_each_library_reaches_a_verdict(library, rows, tmp_path):
     np.testing.assert_allclose(study.codes(), encode_rows(found.sae, study.x), atol=1e-6)
     if library == "latentsae":
         np.testing.assert_allclose(np.linalg.norm(study.x, axis=1), 1, atol=1e-6)
-        assert study.encoder_info["unit"] is True
+        assert study.encoder_info.unit is True
     metadata = study.sae().metadata
     assert metadata["imported_from"] == library
     assert metadata["input_scaling"] == found.scale
@@ -144,4 +147,4 @@ def test_settings_that_do_not_go_together(tmp_path, rows):
         with pytest.raises(BadInput, match=said):
             settings_of(DATA / "sparsify-topk", rows, tmp_path, *more)
     with pytest.raises(BadInput, match="columns are those of --texts"):
-        imported_study({"path": "x", "others": []}, tmp_path, None, ("a", None, None), None, [])
+        imported_study(ImportSettings(path="x"), tmp_path, None, ("a", None, None), None, [])

@@ -39,7 +39,7 @@ def study(tmp_path_factory) -> OpenStudy:
 @pytest.mark.slow
 def test_rows_are_those_of_the_function(study):
     np.testing.assert_allclose(study.x[:5], rows(study.rows.texts[:5].tolist()), atol=1e-6)
-    assert study.encoder_info["encoder"] == "words"
+    assert study.encoder_info.encoder == "words"
     record = study.read(Embeddings).texts
     assert record is not None
     assert (record.counts, record.n_cut) == ("characters", 0)

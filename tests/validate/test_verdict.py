@@ -28,6 +28,7 @@ from helpers.measured import (
 )
 from moodlens.core.lines import explained
 from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.sae import Core
 from moodlens.study.records.stability import Agreement, FamilyAgreement
 from moodlens.study.records.verdict import Verdict
 from moodlens.validate.criterion import Measured
@@ -243,6 +244,19 @@ def test_too_sparse_and_too_dense_get_opposite_advice():
     sparse = judged(reconstruction=rebuilt(held_out={"active_share": 0.001}))[0].next_steps[0]
     assert "raise l1_coefficient" in dense
     assert "lower l1_coefficient" in sparse
+
+
+def test_advice_on_an_imported_sae_asks_for_nothing_to_be_trained():
+    poor = {
+        "reconstruction": rebuilt(held_out={"explained_variance": 0.1, "active_share": 0.3}),
+        "selection": selected(1, p95=7.0),
+        "core": Core(members=0, atoms=64, claimable=64, imported="imported from saelens"),
+    }
+    steps = judged(**poor)[0].next_steps
+    assert len(steps) >= 3
+    assert "imported.input" in " ".join(steps)
+    for word in ("l1_coefficient", "raise k", "core.members", "train longer", "expansion_factor"):
+        assert word not in " ".join(steps)
 
 
 def test_rows_without_groups_are_said_to_judge_as_if_independent():

@@ -53,10 +53,14 @@ def import_sae(
     from moodlens.cli.target import imported_study
     from moodlens.pipeline.run import run as run_study
     from moodlens.pipeline.stages.report import run_summary
+    from moodlens.settings.base import validate
+    from moodlens.settings.imported import ImportSettings
 
     columns = (text_column, label_column, group_column)
     given = {"path": str(sae), "library": library, "input": scale, "others": [str(other) for other in others]}
-    settings = imported_study(given, out, texts, columns, encoder, changes)
+    settings = imported_study(
+        validate(ImportSettings, given, str(sae)), out, texts, columns, encoder, changes
+    )
     with progress_bars(as_json) as progress:
         done = run_study(settings, out, force=force, progress=progress)
     value, lines = run_summary(done)

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from moodlens.core import BadInput
 from moodlens.prompts.cells import READABLE, table_name
@@ -65,7 +64,7 @@ def study_for(
 
 
 def imported_study(
-    given: dict[str, Any],
+    wanted: ImportSettings,
     out: Path,
     texts: Path | None,
     columns: tuple[str | None, str | None, str | None],
@@ -75,7 +74,7 @@ def imported_study(
     """The study that judges an imported SAE; its encoder gives rows of norm 1 if the SAE takes such.
 
     Args:
-        given: of :class:`moodlens.settings.imported.ImportSettings`.
+        wanted: the SAE, and others of its recipe.
         out: its folder.
         texts: what DATA may be elsewhere; None: the quickstart's prompts.
         columns: of the text, the label and the group, if ``texts`` is a table.
@@ -93,7 +92,6 @@ def imported_study(
         settings = read_study(None, changes)
     else:
         settings, _ = study_for(texts, out, changes, *columns)
-    wanted = validate(ImportSettings, given, given["path"])
     found = read_foreign(wanted.path, wanted.library, wanted.input)
     values = settings.model_dump(exclude_unset=True)
     values["imported"] = wanted.model_dump()
@@ -102,7 +100,7 @@ def imported_study(
         values["encoder"].setdefault("unit", True)
     on = "generated prompts" if texts is None else settings.name
     values["name"] = f"{Path(wanted.path).name} ({found.library}) on {on}"
-    return validate(Settings, values, given["path"])
+    return validate(Settings, values, wanted.path)
 
 
 def _kept(table: Path) -> str:

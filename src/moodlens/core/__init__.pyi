@@ -4,6 +4,7 @@ from .files import digest as digest
 from .files import file_sha256 as file_sha256
 from .files import plain as plain
 from .files import read_json as read_json
+from .files import read_object as read_object
 from .files import read_table as read_table
 from .files import write_json as write_json
 from .files import write_table as write_table

@@ -15,6 +15,7 @@ from moodlens.core.text import read_text, reason
 
 if TYPE_CHECKING:
     import polars as pl
+    from pydantic import JsonValue
 
 
 _unfinished: set[Path] = set()
@@ -109,6 +110,18 @@ def read_json(path: Path | str) -> Any:
     except (RecursionError, ValueError) as error:
         problem = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise BadInput(f"{path}: not valid JSON: {problem}") from error
+
+
+def read_object(path: Path | str) -> "dict[str, JsonValue]":
+    """Read a JSON file that holds one object.
+
+    Raises:
+        BadInput: it is missing, unreadable, not JSON, or holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise BadInput(f"{path}: holds no object")
+    return value
 
 
 def _no_number(constant: str) -> None:

@@ -4,6 +4,7 @@ from .corpus import embed_to_store as embed_to_store
 from .encoders import encoder_files as encoder_files
 from .encoders import encoder_id as encoder_id
 from .encoders import get_encoder as get_encoder
+from .manifest import EncoderInfo as EncoderInfo
 from .plugins import add_encoder as add_encoder
 from .precomputed import Precomputed as Precomputed
 from .precomputed import read_precomputed as read_precomputed

@@ -9,10 +9,9 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -182,7 +181,7 @@ def _cache_file(settings: EmbeddingEndpoint) -> Path:
     return Path(base) / "moodlens" / "embeddings.sqlite"
 
 
-def _tokens(answer: dict[str, Any]) -> int:
+def _tokens(answer: Mapping[str, object]) -> int:
     usage = answer.get("usage")
     value = usage.get("total_tokens", usage.get("prompt_tokens", 0)) if isinstance(usage, dict) else 0
     return value if type(value) is int else 0

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from moodlens.core import BadInput, Progress
+from moodlens.embed.manifest import Computed, EncoderInfo, LongTexts
 from moodlens.embed.reading import Reading
 
 
@@ -38,25 +39,26 @@ class Encoder(ABC):
     pooling: str
     max_length: int
     counts: Literal["tokens", "characters"] = "tokens"
-    long_texts: str
-    dtype: str
+    long_texts: LongTexts
+    dtype: Computed
     dtype_note: str = ""
     unit: bool
     by_token: bool
     asked: Mapping[str, Any] = MappingProxyType({})
 
-    def info(self) -> dict[str, Any]:
-        """What makes two embeddings comparable: stored with every array and SAE, and compared before use."""
-        facts = {
-            "encoder": self.id,
-            "revision": self.revision,
-            "d_in": self.d_in,
-            "pooling": self.pooling,
-            "max_length": self.max_length,
-            "long_texts": self.long_texts,
-            "dtype": self.dtype,
-        }
-        return facts | ({"unit": True} if self.unit else {}) | ({} if self.by_token else {"by_token": False})
+    def info(self) -> EncoderInfo:
+        """What makes two embeddings comparable."""
+        return EncoderInfo(
+            encoder=self.id,
+            revision=self.revision,
+            d_in=self.d_in,
+            pooling=self.pooling,
+            max_length=self.max_length,
+            long_texts=self.long_texts,
+            dtype=self.dtype,
+            unit=self.unit,
+            by_token=self.by_token,
+        )
 
     @abstractmethod
     def read(self, texts: Sequence[str], begin: int = 0) -> Reading:

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from moodlens.core import BadInput, Progress, digest
 from moodlens.core.progress import silent
+from moodlens.embed.manifest import FILE, Corpus, StoreDType
 from moodlens.embed.reading import check_texts
-from moodlens.embed.shard import StoreDType, embed_shard, recipe_of
+from moodlens.embed.shard import embed_shard, recipe_of
 from moodlens.embed.store import EmbeddingStore
 from moodlens.engine import Done, Executor, Here, Unit
 from moodlens.engine.units import result_path
@@ -107,8 +108,8 @@ def embed_to_store(
         raise BadInput(f"{folder}: an index of {index.height} rows for {len(texts)} texts")
     encoder.settle(texts)
     folder, report = Path(folder), progress or silent
-    source = {"texts": digest(list(texts)), "n": len(texts), "shard_rows": shard_rows}
-    if (folder / "manifest.json").exists():
+    source = corpus_of(texts, shard_rows)
+    if (folder / FILE).exists():
         store = EmbeddingStore.open(folder)
         store.require(encoder.info())
         if store.source != source or store.dtype != dtype:
@@ -125,7 +126,7 @@ def embed_to_store(
 
     def take_next() -> None:
         unit, done = next(made)
-        store.adopt(result_path(unit, units), (done.facts["rows"], done.facts["d_in"]), done.sha256)
+        store.adopt(result_path(unit, units), (int(done.facts["rows"]), int(done.facts["d_in"])), done.sha256)
         result_path(unit, units).with_suffix(".json").unlink(missing_ok=True)
         report("embed", store.rows, len(texts))
 
@@ -150,6 +151,11 @@ def embed_to_store(
     return store, counts.report(encoder)
 
 
+def corpus_of(texts: Sequence[str], shard_rows: int) -> Corpus:
+    """What a store of ``texts`` says that it is made of."""
+    return Corpus(texts=digest(list(texts)), n=len(texts), shard_rows=shard_rows)
+
+
 def embed_units(
     encoder: "Encoder",
     texts: Sequence[str],
@@ -172,7 +178,7 @@ class _Shards:
         self, encoder: "Encoder", texts: Sequence[str], shard_rows: int, dtype: StoreDType, report: Progress
     ) -> None:
         self._encoder, self._texts, self._shard_rows, self._dtype = encoder, texts, shard_rows, dtype
-        self._report, self._info = report, encoder.info()
+        self._report, self._info = report, encoder.info().model_dump()
         self.reading: Reading | None = None
         """What was read of the shard that comes next: this process need not read it twice."""
 
@@ -201,7 +207,7 @@ class _Shards:
         return Unit(name, key, embed_shard, own | {"encoder": recipe_of(self._encoder), "texts": texts})
 
 
-def _embed_here(path: Path, *, shards: _Shards, **own: Any) -> Mapping[str, Any]:
+def _embed_here(path: Path, *, shards: _Shards, **own: Any) -> Mapping[str, float]:
     assert shards.reading is not None
     return embed_shard(path, encoder=shards._encoder, texts=shards.reading, **own)
 

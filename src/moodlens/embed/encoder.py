@@ -12,6 +12,7 @@ from moodlens.core.cpu import has_fast_bfloat16
 from moodlens.core.progress import silent
 from moodlens.embed.base import Encoder, norms
 from moodlens.embed.checkpoint import Checkpoint
+from moodlens.embed.manifest import DType, LongTexts
 from moodlens.embed.packed import Model, Weights, packed_sum
 from moodlens.embed.reading import Part, Reader, Reading
 from moodlens.embed.sources import pick_device
@@ -43,8 +44,8 @@ class TokenEncoder(Encoder):
         checkpoint: Checkpoint,
         *,
         max_length: int | None,
-        long_texts: str,
-        dtype: str,
+        long_texts: LongTexts,
+        dtype: DType,
         device: str,
         unit: bool | None = None,
     ):
@@ -56,7 +57,7 @@ class TokenEncoder(Encoder):
         self.unit = checkpoint.unit if unit is None else unit
         self.device = pick_device(device)
         fast = dtype == "auto" and _has_fast_bfloat16(self.device)
-        self.dtype = "bfloat16" if fast else dtype.replace("auto", "float32")
+        self.dtype = "bfloat16" if fast or dtype == "bfloat16" else "float32"
         self.dtype_note = ""
         self._model = self._build(checkpoint, self.dtype)
         self._unsettled = checkpoint if fast else None

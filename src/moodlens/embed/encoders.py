@@ -5,19 +5,17 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, get_args
 
 from moodlens.core import BadInput
 from moodlens.embed import plugins
 from moodlens.embed.checkpoint import Checkpoint, Functional, Pooling, stated_pooling
+from moodlens.embed.manifest import DType, LongTexts
 from moodlens.embed.sources import Source, find_source
 from moodlens.settings.encoder import EmbeddingEndpoint, EncoderSettings
 
 if TYPE_CHECKING:
     from moodlens.embed.base import Encoder
-
-DType = Literal["auto", "float32", "bfloat16"]
-LongTexts = Literal["parts", "cut", "error"]
 
 
 @dataclass(frozen=True)

@@ -38,5 +38,5 @@ def load_t5gemma(source: Source, pooling: Pooling | None = None) -> Checkpoint:
         kind=transformers.T5GemmaEncoderModel,
         model_types=("t5gemma",),
         max_length=T5GEMMA_LENGTH,
-        settings={"is_encoder_decoder": False},
+        changes={"is_encoder_decoder": False},
     )

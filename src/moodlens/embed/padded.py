@@ -6,11 +6,13 @@ never run, and a checkpoint that lacks a weight is refused: transformers would f
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import JsonValue
 from torch.nn.utils.rnn import pad_sequence
 
 from moodlens.core import BadInput
@@ -51,7 +53,7 @@ def load_general(
     kind: Any = None,
     model_types: tuple[str, ...] | None = None,
     max_length: int | None = None,
-    settings: dict[str, Any] | None = None,
+    changes: Mapping[str, JsonValue] = MappingProxyType({}),
 ) -> Checkpoint:
     """A checkpoint that transformers reads.
 
@@ -61,7 +63,7 @@ def load_general(
         kind: the class of transformers; None: what its configuration says.
         model_types: the only ones that will do; None: all.
         max_length: tokens read at once; None: what the tokenizer and the configuration say, 512 at most.
-        settings: changes to its configuration.
+        changes: to its configuration.
 
     Raises:
         BadInput: it cannot be loaded, is of another type, or lacks a weight.
@@ -75,7 +77,7 @@ def load_general(
         raise BadInput(
             f"{source.label}: its model_type is {config.model_type!r}; expected {' or '.join(model_types)}"
         )
-    for name, value in (settings or {}).items():
+    for name, value in changes.items():
         setattr(config, name, value)
     kind = kind or _kind(config)
     tokenizer, said = load_tokenizer(source)

@@ -8,7 +8,7 @@ there is ``neutral`` is known to have none.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ class Precomputed:
         emotions: the labels' names, in order.
         neutral: (n,) bool, rows that ``prompts.jsonl`` calls neutral: known to have none of the emotions.
         texts: the n texts, or None where the folder has none.
-        metadata: ``metadata.json`` as it was read.
+        encoder: what ``metadata.json`` calls its ``model`` or ``encoder``; None where it says neither.
     """
 
     x: np.ndarray
@@ -37,7 +37,7 @@ class Precomputed:
     emotions: tuple[str, ...]
     neutral: np.ndarray
     texts: list[str] | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
+    encoder: str | None = None
 
 
 def read_precomputed(folder: Path | str) -> Precomputed:
@@ -63,7 +63,8 @@ def read_precomputed(folder: Path | str) -> Precomputed:
     texts, neutral = None, np.zeros(len(x), dtype=bool)
     if (folder / "prompts.jsonl").exists():
         texts, neutral = _texts(folder / "prompts.jsonl", labels, emotions)
-    return Precomputed(x, labels, emotions, neutral, texts, metadata)
+    encoder = metadata.get("model", metadata.get("encoder"))
+    return Precomputed(x, labels, emotions, neutral, texts, None if encoder is None else str(encoder))
 
 
 def write_precomputed(
@@ -73,7 +74,7 @@ def write_precomputed(
     emotions: Sequence[str],
     *,
     texts: Sequence[str] | None = None,
-    metadata: dict[str, Any] | None = None,
+    encoder: str | None = None,
 ) -> None:
     """Write the roadmap's layout; what is written reads back equal with :func:`read_precomputed`.
 
@@ -83,7 +84,7 @@ def write_precomputed(
         labels: (n,) index into ``emotions``, -1 where none is known.
         emotions: names, distinct.
         texts: the n texts, if known.
-        metadata: further keys for ``metadata.json``, such as the encoder.
+        encoder: what made them, if known.
 
     Raises:
         BadInput: lengths disagree, a value is not finite, a label is out of range.
@@ -91,7 +92,7 @@ def write_precomputed(
     folder, emotions = Path(folder), tuple(emotions)
     x = _check_embeddings(f"{folder}: embeddings", np.asarray(x))
     info = {
-        **(metadata or {}),
+        **({} if encoder is None else {"encoder": encoder}),
         "num_prompts": len(x),
         "embedding_dim": x.shape[1],
         "emotions": list(emotions),

@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from moodlens.core import BadInput, Progress, digest, silent
+from moodlens.embed.manifest import Computed, LongTexts, StoreDType
 
 if TYPE_CHECKING:
     from moodlens.embed.base import Encoder
     from moodlens.embed.reading import Reading
-
-StoreDType = Literal["float16", "float32"]
 
 _ROUGH = (
     0.01  # relative error of a row in float16 past which it is refused; without underflow it is below 0.0005
@@ -76,9 +75,9 @@ class Recipe(NamedTuple):
     """An encoder as another process can make it, and what it must then say of itself."""
 
     spec: str
-    dtype: str
+    dtype: Computed
     max_length: int
-    long_texts: str
+    long_texts: LongTexts
     info: str
     """:meth:`Encoder.info`, hashed"""
     asked: tuple[tuple[str, Any], ...] = ()
@@ -87,7 +86,7 @@ class Recipe(NamedTuple):
 
 def recipe_of(encoder: "Encoder") -> Recipe:
     """How another process gets this encoder. It must have settled on what it computes in."""
-    info, asked = digest(encoder.info()), tuple(sorted(encoder.asked.items()))
+    info, asked = digest(encoder.info().model_dump()), tuple(sorted(encoder.asked.items()))
     return Recipe(encoder.id, encoder.dtype, encoder.max_length, encoder.long_texts, info, asked)
 
 
@@ -99,7 +98,7 @@ def _made(recipe: Recipe) -> "Encoder":
     spec, dtype, max_length, long_texts, info, asked = recipe
     settings = {"dtype": dtype, "max_length": max_length, "long_texts": long_texts, **dict(asked)}
     encoder = get_encoder(spec, **settings)
-    if digest(encoder.info()) != info:
+    if digest(encoder.info().model_dump()) != info:
         raise BadInput(
             f"encoder {spec}: a worker finds another revision of it than this machine; give all the same files"
         )
@@ -114,7 +113,7 @@ def embed_shard(
     begin: int,
     dtype: StoreDType,
     progress: Progress = silent,
-) -> Mapping[str, Any]:
+) -> Mapping[str, float]:
     """The work of a unit: embed the texts of one shard; its facts are rows and width.
 
     Args:

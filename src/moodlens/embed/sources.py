@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moodlens.core import BadInput, digest, file_sha256, read_json
+from pydantic import JsonValue
+
+from moodlens.core import BadInput, digest, file_sha256, read_object
 from moodlens.settings.study import expand_path
 
 if TYPE_CHECKING:
@@ -53,29 +55,22 @@ class Source:
         """The folder as the operating system knows it, or the repository: the same however it was typed."""
         return self.hub if self.folder is None else str(self.folder)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> dict[str, JsonValue]:
         """``config.json`` as it is written; keys at their default may be absent.
 
         Raises:
             BadInput: it cannot be found or read.
         """
-        path = self._file("config.json")
-        config = read_json(path)
-        if not isinstance(config, dict):
-            raise BadInput(f"{path}: holds no object")
-        return config
+        return read_object(self._file("config.json"))
 
-    def index(self) -> dict[str, Any] | None:
+    def index(self) -> dict[str, JsonValue] | None:
         """``model_index.json``, which says what a pipeline of several models is made of; None where there is none.
 
         Raises:
             BadInput: it holds no object.
         """
         path = self._find("model_index.json")
-        index = None if path is None else read_json(path)
-        if index is not None and not isinstance(index, dict):
-            raise BadInput(f"{path}: holds no object")
-        return index
+        return None if path is None else read_object(path)
 
     def tokenizer(self) -> "Tokenizer":
         """Its ``tokenizer.json``, which adds the special tokens itself; no padding, no truncation.
@@ -138,17 +133,14 @@ class Source:
         """
         return self._find(name) is not None
 
-    def optional(self, name: str) -> dict[str, Any]:
+    def optional(self, name: str) -> dict[str, JsonValue]:
         """A JSON object that it may have; empty where it has none.
 
         Raises:
             BadInput: it cannot be read.
         """
         path = self._find(name)
-        value = {} if path is None else read_json(path)
-        if not isinstance(value, dict):
-            raise BadInput(f"{path}: holds no object")
-        return value
+        return {} if path is None else read_object(path)
 
     def _weight_files(self, *, download: bool = True) -> list[Path]:
         """The files that hold the wanted weights, their index first if they have one."""
@@ -158,13 +150,12 @@ class Source:
                 continue
             if path.suffix != ".json":
                 return [path]
-            index = read_json(path)
-            places = index.get("weight_map") if isinstance(index, dict) else None
+            places = read_object(path).get("weight_map")
             if not isinstance(places, dict) or not all(_is_file_name(place) for place in places.values()):
                 raise BadInput(
                     f"{path}: needs weight_map, which says of each tensor in which file beside it it is"
                 )
-            shards = sorted({places[key] for key in places if key.startswith(self.wanted)})
+            shards = sorted({str(places[key]) for key in places if key.startswith(self.wanted)})
             found = [self._file(shard) if download else self._find(shard, download=False) for shard in shards]
             return [path, *(shard for shard in found if shard is not None)]
         hint = "" if self.folder is not None else f"; {hub_hint()}"

@@ -17,21 +17,20 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from moodlens.core import BadInput, atomic_write, file_sha256, read_json, write_json, write_table
+from moodlens.core import BadInput, atomic_write, file_sha256, write_table
 from moodlens.core.maps import Pages
-from moodlens.embed.shard import StoreDType, write_shard
+from moodlens.embed.manifest import FILE, Corpus, EncoderInfo, Manifest, ShardEntry, StoreDType, shard_file
+from moodlens.embed.shard import write_shard
 
 if TYPE_CHECKING:
     import polars as pl
 
-FORMAT, VERSION = "moodlens-embeddings", 1
 _SAFETENSORS = {"float16": "F16", "float32": "F32"}
 _LARGEST_HEADER = 2**16  # bytes; a shard's own takes about 100
-_MOST = 2**40  # rows or columns that a manifest may claim, so that no product of them overflows
 
 
 class EmbeddingStore:
@@ -46,13 +45,9 @@ class EmbeddingStore:
         source: what is being embedded, as the writer recorded it; None where it recorded nothing.
     """
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], *, verify: bool = True):
+    def __init__(self, folder: Path, manifest: Manifest, *, verify: bool = True):
         self.folder = folder
-        self.info: dict[str, Any] = manifest["info"]
-        self.dtype: StoreDType = manifest["dtype"]
-        self.d_in: int | None = manifest["d_in"]
-        self.source: dict[str, Any] | None = manifest["source"]
-        self._shards: list[dict[str, Any]] = manifest["shards"]
+        self._manifest = manifest
         self._verify = verify
         self._maps: dict[int, np.memmap] = {}
         self._pages = Pages()
@@ -62,10 +57,10 @@ class EmbeddingStore:
     def create(
         cls,
         folder: Path | str,
-        info: dict[str, Any],
+        info: EncoderInfo,
         dtype: StoreDType = "float16",
         *,
-        source: dict[str, Any] | None = None,
+        source: Corpus | None = None,
     ) -> "EmbeddingStore":
         """Start an empty store.
 
@@ -73,16 +68,13 @@ class EmbeddingStore:
             BadInput: the folder already holds one, or the dtype is unknown.
         """
         folder = Path(folder)
-        if (folder / "manifest.json").exists():
+        if (folder / FILE).exists():
             raise BadInput(f"{folder}: already holds an embedding store; open it, or name an empty folder")
         if dtype not in get_args(StoreDType):
             raise BadInput(f"{folder}: dtype {dtype!r}; expected {' or '.join(get_args(StoreDType))}")
-        info, source = json.loads(json.dumps([info, source]))
-        store = cls(
-            folder, {"info": info, "dtype": dtype, "d_in": info.get("d_in"), "source": source, "shards": []}
-        )
-        write_json(folder / "manifest.json", store._manifest())
-        return store
+        manifest = Manifest(info=info, dtype=dtype, d_in=info.d_in, source=source)
+        manifest.write(folder)
+        return cls(folder, manifest)
 
     @classmethod
     def open(cls, folder: Path | str, *, verify: bool = True) -> "EmbeddingStore":
@@ -92,17 +84,35 @@ class EmbeddingStore:
             BadInput: there is no store, its manifest is broken, or a listed shard is missing or has the wrong size.
         """
         folder = Path(folder)
-        path = folder / "manifest.json"
-        if not path.is_file():
-            raise BadInput(f"{folder}: no embedding store here (manifest.json is missing)")
-        manifest = read_json(path)
-        _check_manifest(path, manifest)
-        store = cls(folder, manifest, verify=verify)
-        if store.rows != manifest["rows"]:
-            raise BadInput(f"{path}: rows is {manifest['rows']} but its shards add up to {store.rows}")
+        store = cls(folder, Manifest.read(folder), verify=verify)
         for number in range(len(store._shards)):
             store._data_offset(number)
         return store
+
+    @property
+    def info(self) -> EncoderInfo:
+        return self._manifest.info
+
+    @property
+    def dtype(self) -> StoreDType:
+        return self._manifest.dtype
+
+    @property
+    def d_in(self) -> int | None:
+        return self._manifest.d_in
+
+    @property
+    def source(self) -> Corpus | None:
+        return self._manifest.source
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the manifest and of the shards that it lists."""
+        return [FILE, *(shard.file for shard in self._shards)]
+
+    @property
+    def _shards(self) -> tuple[ShardEntry, ...]:
+        return self._manifest.shards
 
     def clean(self) -> None:
         """Remove what a killed writer left half written."""
@@ -125,21 +135,20 @@ class EmbeddingStore:
         """Rows as float32, by number or by slice; see :meth:`batch`."""
         return self.batch(np.arange(self.rows)[rows] if isinstance(rows, slice) else rows)
 
-    def require(self, info: dict[str, Any]) -> None:
+    def require(self, info: EncoderInfo) -> None:
         """Check that rows made by ``info`` may stand beside these.
 
         Raises:
             BadInput: naming the first key that differs.
         """
-        wanted = json.loads(json.dumps(info))
-        for key in sorted(self.info.keys() | wanted.keys()):
-            if self.info.get(key) != wanted.get(key):
-                raise BadInput(
-                    f"{self.folder}: its embeddings have {key} {self.info.get(key)!r}, not {wanted.get(key)!r}; "
-                    "embeddings of different encoders do not mix: name another folder"
-                )
+        key = self.info.differs(info)
+        if key is not None:
+            raise BadInput(
+                f"{self.folder}: its embeddings have {key} {getattr(self.info, key)!r}, not {getattr(info, key)!r}; "
+                "embeddings of different encoders do not mix: name another folder"
+            )
 
-    def append(self, rows: np.ndarray, *, info: dict[str, Any] | None = None) -> None:
+    def append(self, rows: np.ndarray, *, info: EncoderInfo | None = None) -> None:
         """Write ``rows`` (n, d_in) as one further shard; it counts only once it is whole and listed.
 
         Args:
@@ -180,11 +189,9 @@ class EmbeddingStore:
 
     def _list(self, shape: tuple[int, int], sha256: str) -> None:
         """Enter a shard that is in its place into the manifest, and so make it count."""
-        file = self._path(len(self._shards)).name
-        shards = [*self._shards, {"file": file, "rows": shape[0], "sha256": sha256}]
-        changed = {"d_in": shape[1], "rows": self.rows + shape[0], "shards": shards}
-        write_json(self.folder / "manifest.json", self._manifest() | changed)
-        self.d_in, self._shards = shape[1], shards
+        manifest = self._manifest.listing(*shape, sha256)
+        manifest.write(self.folder)
+        self._manifest = manifest
         self._count()
 
     def batch(self, rows: np.ndarray) -> np.ndarray:
@@ -209,7 +216,7 @@ class EmbeddingStore:
         starts = np.searchsorted(ordered, np.concatenate([[0], self._ends]))
         for number in np.flatnonzero(np.diff(starts)):
             part = slice(starts[number], starts[number + 1])
-            first = self._ends[number] - self._shards[number]["rows"]
+            first = self._ends[number] - self._shards[number].rows
             out[order[part]] = self._map(int(number))[ordered[part] - first]
         self._read(len(rows), apart=True)
         return out
@@ -218,8 +225,8 @@ class EmbeddingStore:
         """All rows, (rows, d_in) float32, in memory."""
         out = np.empty((self.rows, self.d_in or 0), dtype=np.float32)
         for number, end in enumerate(self._ends):
-            out[end - self._shards[number]["rows"] : end] = self._map(number)
-            self._read(self._shards[number]["rows"], apart=False)
+            out[end - self._shards[number].rows : end] = self._map(number)
+            self._read(self._shards[number].rows, apart=False)
         return out
 
     def verify(self) -> None:
@@ -231,7 +238,7 @@ class EmbeddingStore:
         for number in range(len(self._shards)):
             self._data_offset(number)
             self._check_hash(number)
-        listed = {shard["file"] for shard in self._shards}
+        listed = {shard.file for shard in self._shards}
         for path in sorted(self.folder.glob("*.safetensors")):
             if path.name not in listed:
                 raise BadInput(
@@ -249,10 +256,10 @@ class EmbeddingStore:
         write_table(self.folder / "index.parquet", frame)
 
     def _path(self, number: int) -> Path:
-        return self.folder / f"{number:05d}.safetensors"
+        return self.folder / shard_file(number)
 
     def _count(self) -> None:
-        self._ends = np.cumsum([shard["rows"] for shard in self._shards], dtype=np.int64)
+        self._ends = np.cumsum([shard.rows for shard in self._shards], dtype=np.int64)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -266,7 +273,7 @@ class EmbeddingStore:
         try:
             with contextlib.suppress(OSError):  # some network file systems have no locks
                 fcntl.flock(handle, fcntl.LOCK_EX)
-            if read_json(self.folder / "manifest.json") != self._manifest():
+            if Manifest.read(self.folder) != self._manifest:
                 raise BadInput(
                     f"{self.folder}: another process is writing there; wait for it and run again, or name another folder"
                 )
@@ -274,21 +281,9 @@ class EmbeddingStore:
         finally:
             os.close(handle)
 
-    def _manifest(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "info": self.info,
-            "dtype": self.dtype,
-            "d_in": self.d_in,
-            "rows": self.rows,
-            "source": self.source,
-            "shards": self._shards,
-        }
-
     def _data_offset(self, number: int) -> int:
         """Where the numbers of a shard begin, after checking its header and size."""
-        path, shard = self.folder / self._shards[number]["file"], self._shards[number]
+        path, shard = self.folder / self._shards[number].file, self._shards[number]
         try:
             size = path.stat().st_size
             with open(path, "rb") as file:
@@ -303,22 +298,22 @@ class EmbeddingStore:
                 f"{path}: not a readable safetensors shard; restore it or embed into an empty folder"
             ) from error
         tensor = header.get("embeddings") if isinstance(header, dict) else None
-        n_bytes = shard["rows"] * (self.d_in or 0) * np.dtype(self.dtype).itemsize
+        n_bytes = shard.rows * (self.d_in or 0) * np.dtype(self.dtype).itemsize
         expected = {
             "dtype": _SAFETENSORS[self.dtype],
-            "shape": [shard["rows"], self.d_in],
+            "shape": [shard.rows, self.d_in],
             "data_offsets": [0, n_bytes],
         }
         if tensor != expected or size != 8 + length + n_bytes:
             raise BadInput(
                 f"{path}: truncated or not the shard that manifest.json lists "
-                f"({shard['rows']} x {self.d_in} {self.dtype}); restore it or embed into an empty folder"
+                f"({shard.rows} x {self.d_in} {self.dtype}); restore it or embed into an empty folder"
             )
         return 8 + length
 
     def _check_hash(self, number: int) -> None:
-        path = self.folder / self._shards[number]["file"]
-        if file_sha256(path) != self._shards[number]["sha256"]:
+        path = self.folder / self._shards[number].file
+        if file_sha256(path) != self._shards[number].sha256:
             raise BadInput(
                 f"{path}: its SHA-256 is not the manifest's: it was changed after writing; embed again"
             )
@@ -332,37 +327,6 @@ class EmbeddingStore:
             offset, shard = self._data_offset(number), self._shards[number]
             if self._verify:
                 self._check_hash(number)
-            path, shape = self.folder / shard["file"], (shard["rows"], self.d_in or 0)
+            path, shape = self.folder / shard.file, (shard.rows, self.d_in or 0)
             self._maps[number] = np.memmap(path, dtype=self.dtype, mode="r", offset=offset, shape=shape)
         return self._maps[number]
-
-
-def _check_manifest(path: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise BadInput(f"{path}: not the manifest of an embedding store")
-    if manifest.get("version") != VERSION:
-        raise BadInput(f"{path}: version {manifest.get('version')}; this moodlens reads version {VERSION}")
-    shards, source = manifest.get("shards"), manifest.get("source", 0)
-    if (
-        not isinstance(manifest.get("info"), dict)
-        or not isinstance(manifest.get("dtype"), str)
-        or manifest["dtype"] not in _SAFETENSORS
-        or not isinstance(shards, list)
-        or not (_is_count(manifest.get("d_in")) or (manifest.get("d_in", 0) is None and not shards))
-        or not (_is_count(manifest.get("rows")) or (manifest.get("rows") == 0 and not shards))
-        or not (source is None or isinstance(source, dict))
-    ):
-        raise BadInput(f"{path}: incomplete manifest; expected info, dtype, d_in, rows, source and shards")
-    for number, shard in enumerate(shards):
-        # The name is fixed by the place, so a manifest cannot point outside its folder.
-        if (
-            not isinstance(shard, dict)
-            or shard.get("file") != f"{number:05d}.safetensors"
-            or not _is_count(shard.get("rows"))
-            or not isinstance(shard.get("sha256"), str)
-        ):
-            raise BadInput(f"{path}: shard {number} is listed wrongly; expected file, rows and sha256")
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 < value < _MOST

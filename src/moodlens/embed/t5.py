@@ -4,12 +4,13 @@ The tests hold it against ``T5EncoderModel`` of transformers to 1e-5.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pydantic import JsonValue
 
 from moodlens.core import BadInput
 from moodlens.embed.checkpoint import Checkpoint
@@ -80,13 +81,15 @@ def require_type(source: Source, config: Any, *expected: str) -> None:
         raise BadInput(f"{source.label}: its text model is {model_type!r}; expected {expected[0]}")
 
 
-def _shape(source: Source, config: dict[str, Any]) -> T5Shape:
-    values = {key: config.get(key, default) for key, default in _DEFAULTS.items()}
-    for key, value in values.items():
-        if type(value) is not type(_DEFAULTS[key]) or not 0 < value < 100_000:
+def _shape(source: Source, config: Mapping[str, JsonValue]) -> T5Shape:
+    values = {}
+    for key, default in _DEFAULTS.items():
+        value = config.get(key, default)
+        if not isinstance(value, (int, float)) or type(value) is not type(default) or not 0 < value < 100_000:
             raise BadInput(
-                f"{source.label}: config.json: {key} is {value!r}; expected a number like {_DEFAULTS[key]}"
+                f"{source.label}: config.json: {key} is {value!r}; expected a number like {default}"
             )
+        values[key] = value
     if values["relative_attention_num_buckets"] // 4 not in range(
         1, values["relative_attention_max_distance"]
     ):

@@ -11,6 +11,7 @@ from moodlens.core import BadInput, Progress
 from moodlens.core.progress import silent
 from moodlens.embed.base import Encoder, norms
 from moodlens.embed.checkpoint import Functional
+from moodlens.embed.manifest import LongTexts
 from moodlens.embed.reading import Reading, check_texts
 
 AT_ONCE = 256
@@ -44,7 +45,7 @@ class VectorEncoder(Encoder):
     by_token = False
 
     def __init__(
-        self, spec: str, made: Functional, *, long_texts: str, max_length: int | None, unit: bool | None
+        self, spec: str, made: Functional, *, long_texts: LongTexts, max_length: int | None, unit: bool | None
     ):
         self.id, self.revision, self.pooling, self.dtype = spec, made.revision, made.pooling, "float32"
         self.long_texts, self.max_length = long_texts, max_length or made.max_length or ENDLESS

@@ -35,7 +35,7 @@ class Unit:
 
     name: str
     key: str
-    function: Callable[..., Mapping[str, Any]]
+    function: Callable[..., Mapping[str, float]]
     arguments: Mapping[str, Any] = field(default_factory=dict)
     version: str = __version__
 
@@ -49,8 +49,8 @@ class Done(BaseModel):
     size: int = Field(description="of the file (bytes)")
     sha256: str = Field(description="of the file")
     seconds: float = Field(description="how long it took (s)")
-    facts: dict[str, Any] = Field(
-        description="what the function says of its result; `seconds` among them stands above"
+    facts: dict[str, int | float] = Field(
+        description="numbers that the function says of its result; `seconds` among them stands above"
     )
 
 

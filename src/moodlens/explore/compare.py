@@ -54,7 +54,7 @@ def _side(one: Explored) -> Side:
         name=one.study.settings.name,
         folder=one.study.path.resolve().name,
         go=one.study.verdict.go if one.has("verdict") else None,
-        encoder=str(one.study.encoder_info["encoder"]),
+        encoder=one.study.encoder_info.encoder,
         core_size=one.study.core_size,
         claimed=len(one.claimed),
     )
@@ -94,7 +94,7 @@ def _judged(one: JudgedCriterion | None) -> SideCriterion | None:
 
 def _matches(first: Explored, second: Explored) -> tuple[tuple[Match, ...] | None, float | None, str]:
     a, b = first.study, second.study
-    if a.encoder_info.get("encoder") != b.encoder_info.get("encoder") or a.x.shape[1] != b.x.shape[1]:
+    if a.encoder_info.encoder != b.encoder_info.encoder or a.x.shape[1] != b.x.shape[1]:
         return (
             None,
             None,

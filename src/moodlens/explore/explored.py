@@ -84,7 +84,7 @@ class Explored:
     def _tells_words(self) -> bool:
         """Whether the encoder gives a state for each token."""
         try:
-            return self.study.encoder_info.get("by_token", True)
+            return self.study.encoder_info.by_token
         except BadInput:  # the embeddings are to be made anew
             return True
 

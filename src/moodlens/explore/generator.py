@@ -140,10 +140,8 @@ def load_generator(
     study = explored.study
     anchors = anchor_rows(study.rows)
     texts = tuple(study.rows.texts[anchors].tolist())
-    encoder = str(study.encoder_info["encoder"])
-    prov = Provenance(
-        encoder, study.encoder_info.get("revision"), "", texts, study.x[anchors].astype(np.float32)
-    )
+    encoder = study.encoder_info.encoder
+    prov = Provenance(encoder, study.encoder_info.revision, "", texts, study.x[anchors].astype(np.float32))
     try:
         generator = open_generator(name, device=device, dtype=dtype, d_in=study.x.shape[1])
         own = Directions((), study.emotions, 1.0, {}, prov)

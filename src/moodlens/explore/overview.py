@@ -1,5 +1,6 @@
 """The first page: the verdict beside its controls, the matrix, curves, planes and families."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,10 @@ def overview(
         verdict=study.verdict if explored.has("verdict") else None,
         counts=_counts(explored),
         heat=_heat(explored),
-        curves=Curves(training=_training(explored), sweep=_lines(sweep.to_dicts()) if sweep.height else None),
+        curves=Curves(
+            training=_training(explored),
+            sweep=_lines(tuple(sweep.columns), sweep.iter_rows()) if sweep.height else None,
+        ),
         circumplex=circumplex(explored),
         map=study_map(explored),
         families=tuple(_family(explored, i, transfer) for i in range(len(study.emotions))),
@@ -91,7 +95,7 @@ def overview(
 
 
 def _steering(explored: Explored) -> SteerFacts:
-    encoder, why = str(explored.study.encoder_info["encoder"]), None
+    encoder, why = explored.study.encoder_info.encoder, None
     if encoder == BUNDLED:
         why = (
             f"{encoder} is the text encoder of no generator, so these directions move readouts and no music: study "
@@ -130,7 +134,7 @@ def _about(explored: Explored) -> About:
         name=study.settings.name,
         folder=study.path.resolve().name,
         sae=study.sae_key,
-        encoder=str(study.encoder_info["encoder"]),
+        encoder=study.encoder_info.encoder,
         d_in=study.x.shape[1],
         d_sae=study.sae().d_sae,
         core_size=study.core_size,
@@ -195,21 +199,16 @@ def _heat(explored: Explored) -> Heat | None:
 
 def _training(explored: Explored) -> Lines | None:
     path = explored.study.path / "sae" / "main" / "history.jsonl"
-    return _lines([epoch.model_dump() for epoch in read_history(path)]) if path.is_file() else None
-
-
-def _lines(records: list[dict[str, Any]]) -> Lines | None:
-    if not records:
+    epochs = read_history(path) if path.is_file() else []
+    if not epochs:
         return None
-    columns = tuple(records[0])
-    rows = [
-        [
-            short(value, 5) if isinstance(value, float) else value
-            for value in (one.get(name) for name in columns)
-        ]
-        for one in records
-    ]
-    return Lines(columns=columns, rows=rows)
+    columns = tuple(type(epochs[0]).model_fields)
+    return _lines(columns, ([getattr(epoch, name) for name in columns] for epoch in epochs))
+
+
+def _lines(columns: tuple[str, ...], rows: Iterable[Sequence[Any]]) -> Lines:
+    shown = [[short(value, 5) if isinstance(value, float) else value for value in row] for row in rows]
+    return Lines(columns=columns, rows=shown)
 
 
 def _family(explored: Explored, emotion: int, transfer: Transfer | None) -> FamilyPart:

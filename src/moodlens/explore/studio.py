@@ -252,7 +252,7 @@ class Studio:
                     clip.spec,
                     amount=clip.amount,
                     how=now.how,
-                    encoder=str(self._explored.study.encoder_info["encoder"]),
+                    encoder=self._explored.study.encoder_info.encoder,
                 )
                 with self._changed:
                     self._facts[clip.key] = facts

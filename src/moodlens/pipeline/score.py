@@ -176,14 +176,14 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
             "set encoder.id to the encoder that made them, such as t5:google-t5/t5-base"
         )
     # As the embeddings were made, not as `auto` would decide on this machine or on these texts.
-    encoder = encoder_of(settings, dtype=info.get("dtype"), long_texts=info.get("long_texts"))
+    encoder = encoder_of(settings, dtype=info.dtype, long_texts=info.long_texts)
     mine = encoder.info()
-    for key in ("encoder", "revision", "pooling", "d_in", "unit"):
-        if info.get(key) != mine.get(key):
-            raise BadInput(
-                f"{study.path / 'embeddings'}: made with {key} {info.get(key)!r}, "
-                f"but {settings.id} now has {mine.get(key)!r}"
-            )
+    key = info.differs(mine, "max_length", "long_texts", "dtype", "by_token")
+    if key is not None:
+        raise BadInput(
+            f"{study.path / 'embeddings'}: made with {key} {getattr(info, key)!r}, "
+            f"but {settings.id} now has {getattr(mine, key)!r}"
+        )
     return encoder
 
 

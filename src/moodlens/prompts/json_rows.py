@@ -65,7 +65,7 @@ def _parse(path: Path, text: str, line: int = 1) -> Any:
         raise BadInput(f"{path}: line {line} holds a value too large to read") from error
 
 
-def _turned(path: Path, document: Mapping[str, Any], text_column: str) -> Sequence[Mapping[str, Any]]:
+def _turned(path: Path, document: Mapping[str, object], text_column: str) -> Sequence[Mapping[str, object]]:
     """Rows of one object: of columns (lists, or values by row number), or around a list of rows."""
     column = document.get(text_column)
     if isinstance(column, dict):

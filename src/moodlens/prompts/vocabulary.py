@@ -95,7 +95,7 @@ def concepts(owner: str) -> tuple[str, ...]:
     return tuple(_by_concept(owner))
 
 
-def _by_concept(owner: str) -> Mapping[str, Any]:
+def _by_concept(owner: str) -> Mapping[str, object]:
     data = _load(owner)
     return {"": data} if owner == NEUTRAL else data
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from moodlens.embed.manifest import EncoderInfo
 from moodlens.settings.base import read_yaml
 from moodlens.settings.study import Settings
 from moodlens.study.notes import Reading
@@ -52,16 +53,17 @@ class Subject:
         return self.settings.control != "none"
 
     @cached_property
-    def encoder(self) -> Mapping[str, object]:
-        """What made the embeddings: encoder, revision, pooling, dtype, d_in."""
+    def encoder(self) -> EncoderInfo:
+        """What made the embeddings."""
         embedded = (self.path / "embeddings" / "manifest.json").is_file()
-        return self.study.encoder_info if embedded else {"encoder": self.settings.encoder.id}
+        return self.study.encoder_info if embedded else EncoderInfo(encoder=self.settings.encoder.id)
 
     @cached_property
     def provenance(self) -> Mapping[str, object]:
         """The versions that the study was run with."""
         path = self.path / "study.yaml"
-        return read_yaml(path).get("provenance") or {} if path.is_file() else {}
+        told = read_yaml(path).get("provenance") if path.is_file() else None
+        return told if isinstance(told, dict) else {}
 
     @cached_property
     def readings(self) -> dict[int, Reading]:

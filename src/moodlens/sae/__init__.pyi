@@ -11,7 +11,6 @@ from .metrics import reconstruction_metrics as reconstruction_metrics
 from .model import SAE as SAE
 from .model import decode_rows as decode_rows
 from .model import encode_rows as encode_rows
-from .sweep import advice as advice
 from .sweep import choose as choose
 from .sweep import grid as grid
 from .sweep import pareto as pareto

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from moodlens.core import BadInput, digest, file_sha256, read_json
+from moodlens.core import BadInput, digest, file_sha256, read_object
 from moodlens.sae.foreign_files import LIBRARIES as LIBRARIES
 from moodlens.sae.foreign_files import Files, InputScale, Library
 from moodlens.sae.foreign_layouts import LAYOUTS
@@ -92,7 +92,7 @@ def _library(path: Path) -> Library:
     if (path / "sae_weights.safetensors").is_file():
         return "saelens"
     if (path / "sae.safetensors").is_file():
-        config = _object(path / "cfg.json")
+        config = read_object(path / "cfg.json")
         # Both descend from one library; what only latentsae writes tells them apart.
         return "latentsae" if "sae_type" in config or "transcode" not in config else "sparsify"
     raise BadInput(
@@ -105,12 +105,12 @@ def _files(files: tuple[Path, ...]) -> Files:
     weights = files[-1]
     if weights.suffix == ".safetensors":
         try:
-            return Files(weights, _object(files[0]), load_file(weights))
+            return Files(weights, read_object(files[0]), load_file(weights))
         except (SafetensorError, OSError) as error:
             raise BadInput(f"{weights}: not a readable safetensors file: {error}") from error
     loaded = _load(weights)
     if len(files) == 2:
-        return Files(weights, _object(files[0]), _tensors(weights, loaded))
+        return Files(weights, read_object(files[0]), _tensors(weights, loaded))
     config, state = (
         loaded.get(name) if isinstance(loaded, dict) else None for name in ("config", "state_dict")
     )
@@ -143,12 +143,3 @@ def _tensors(path: Path, state: Any) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise BadInput(f"{path}: holds no tensors by name")
     return {str(name): value for name, value in state.items()}
-
-
-def _object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file")
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise BadInput(f"{path}: holds no object")
-    return value

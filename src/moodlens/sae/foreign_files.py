@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from pydantic import JsonValue
 from torch import Tensor
 
 from moodlens.core import BadInput
@@ -94,7 +95,7 @@ class Files:
         if others:
             raise BadInput(f"{self.place}: holds {', '.join(others)}, which this SAE cannot have here")
 
-    def number(self, name: str, of: Mapping[str, Any] | None = None) -> int:
+    def number(self, name: str, of: Mapping[str, JsonValue] | None = None) -> int:
         """A positive whole number of the configuration.
 
         Raises:

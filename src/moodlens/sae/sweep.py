@@ -1,7 +1,4 @@
-"""The Pareto front of a sweep, the rule that chooses, and advice in words."""
-
-from collections.abc import Mapping
-from typing import Any
+"""The Pareto front of a sweep, and the rule that chooses."""
 
 import numpy as np
 import polars as pl
@@ -76,43 +73,3 @@ def choose(frame: pl.DataFrame) -> tuple[int, str]:
     if left.height > 1:
         reasons.append("the one with most selective features on train and validation rows")
     return int(left["row"][0]), "; ".join(reasons)
-
-
-def advice(row: Mapping[str, Any]) -> list[str]:
-    """The roadmap's tuning hints for one row of a sweep; empty if there is nothing to say."""
-    said = []
-    l1 = row["architecture"] == "l1"
-    sparser, denser = (
-        (
-            f"raise l1_coefficient (now {row['l1_coefficient']:g})",
-            f"lower l1_coefficient (now {row['l1_coefficient']:g})",
-        )
-        if l1
-        else (f"lower k (now {row['k']})", f"raise k (now {row['k']})")
-    )
-    low, high = ACTIVE_BAND
-    if row["active_share"] < low:
-        said.append(
-            f"too sparse: {row['l0']:.0f} features active, {row['active_share']:.1%} of all: {denser}"
-        )
-    elif row["active_share"] > high:
-        said.append(
-            f"not sparse enough: {row['l0']:.0f} features active, {row['active_share']:.1%} of all: {sparser}"
-        )
-    if row["explained_variance"] < MIN_EXPLAINED_VARIANCE or row["mse"] >= MAX_MSE:
-        gap = row.get("explained_variance_train", row["explained_variance"]) - row["explained_variance"]
-        found = f"explained variance {row['explained_variance']:.2f} on held-out rows"
-        if gap > 0.1:
-            said.append(
-                f"overfits: {found}, {gap:.2f} more on training rows: add prompts or lower expansion_factor"
-            )
-        else:
-            said.append(
-                f"poor reconstruction: {found}: {denser}, raise expansion_factor or train for more epochs"
-            )
-    if row["dead_share"] > MAX_DEAD:
-        said.append(
-            f"{row['dead_share']:.0%} of the features are dead: {'lower l1_coefficient, ' if l1 else ''}"
-            "lower dead_feature_threshold or expansion_factor, or add prompts"
-        )
-    return said

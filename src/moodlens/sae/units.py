@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -132,7 +131,7 @@ def train_units(wanted: Sequence[tuple[Units, Sequence[Job]]], progress: Progres
         progress("saes", n, len(units))
 
 
-def train_unit(path: Path, *, source: Source, settings: SAESettings, seed: int) -> Mapping[str, Any]:
+def train_unit(path: Path, *, source: Source, settings: SAESettings, seed: int) -> Mapping[str, float]:
     """The work of a unit: train one SAE and write all of it to ``path``."""
     rows = _prepared(source)
     with one_torch_thread() as threads:
@@ -141,7 +140,7 @@ def train_unit(path: Path, *, source: Source, settings: SAESettings, seed: int) 
     return {"seconds": trained.seconds}
 
 
-def _keep(path: Path, *, trained: Trained) -> Mapping[str, Any]:
+def _keep(path: Path, *, trained: Trained) -> Mapping[str, float]:
     save_trained(trained, path)
     return {}
 

@@ -148,7 +148,7 @@ def _check(node: yaml.Node, where: str, sizes: dict[int, float]) -> float:
     return size
 
 
-def read_yaml(path: Path | str) -> dict[str, Any]:
+def read_yaml(path: Path | str) -> dict[str, object]:
     """The settings in a YAML file.
 
     Raises:
@@ -190,7 +190,7 @@ def _parse_change(change: str) -> tuple[list[str], Any]:
     return keys, parse_yaml(change[start:], f"--set {change}")
 
 
-def apply_changes(values: Values, changes: Sequence[str]) -> dict[str, Any]:
+def apply_changes(values: Values, changes: Sequence[str]) -> dict[str, object]:
     """``{"sae": {"k": 8}}`` with ``["sae.k=16"]`` becomes ``{"sae": {"k": 16}}``; the input is left alone.
 
     Values are YAML; ``transfer.0.path=x`` changes the first entry of a list. Of two changes of one name the last holds.

@@ -77,8 +77,8 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
     return build_directions(
         study.rows,
         study.x,
-        encoder=str(info["encoder"]),
-        revision=info.get("revision"),
+        encoder=info.encoder,
+        revision=info.revision,
         dictionary=dictionary,
         settings=settings,
     )

@@ -72,7 +72,7 @@ class Rows:
         texts: Any = None,
         concept: Any = None,
         copy: Any = None,
-        ratings: Mapping[str, Any] | None = None,
+        ratings: "Mapping[str, Sequence[float] | np.ndarray] | None" = None,
     ) -> "Rows":
         """Rows from arrays or single values: without groups each row is its own, kinds follow from the labels.
 

@@ -18,6 +18,7 @@ from moodlens.study.state import elapsed, read_states, seconds, standing
 if TYPE_CHECKING:
     import polars as pl
 
+    from moodlens.embed.manifest import EncoderInfo
     from moodlens.sae.model import SAE
     from moodlens.settings.study import Settings
     from moodlens.study.families import Families
@@ -228,8 +229,8 @@ class Study:
             raise BadInput(f"{error}; {make_anew(stage, self.path)}") from error
 
     @property
-    def encoder_info(self) -> dict[str, Any]:
-        """What made the embeddings: encoder, revision, pooling, max_length, dtype, d_in."""
+    def encoder_info(self) -> "EncoderInfo":
+        """What made the embeddings."""
         from moodlens.embed.store import EmbeddingStore
 
         with self.made_by("embed"):
@@ -241,7 +242,7 @@ class Study:
         """The SAE in ``sae/NAME``, checked against the study's encoder."""
         from moodlens.sae.files import load_sae
 
-        folder, encoder = self.path / "sae" / name, self.encoder_info["encoder"]
+        folder, encoder = self.path / "sae" / name, self.encoder_info.encoder
         with self.made_by("train"):
             return self.cached(f"sae {name}", "train", lambda: load_sae(folder, encoder_id=encoder))
 

@@ -195,6 +195,8 @@ CRITERIA = (
         advice="Reconstruction is poor on text the SAE has not seen: add more and more diverse prompts first; then lower "
         "l1_coefficient or raise k, raise expansion_factor, or train longer. A gap between train and test means "
         "memorising: a smaller dictionary or more text.",
+        imported="The imported SAE does not rebuild these texts: give texts like those that it was trained on, and see that "
+        "encoder, layer and scaling of rows (imported.input) are its own.",
     ),
     Criterion(
         "sparsity",
@@ -208,6 +210,8 @@ CRITERIA = (
         ),
         read=_sparsity,
         advice="",
+        imported="Another share of the imported SAE's features is active than a sparse reading has: it may be another layer's, "
+        "or want its rows scaled otherwise (imported.input).",
     ),
     Criterion(
         "selectivity",
@@ -219,6 +223,8 @@ CRITERIA = (
         read=_selectivity,
         advice="Too few features hold an emotion on test groups: more prompts, and more emotion words and scenes (the "
         "test counts groups, not rows); a wider dictionary if few features are alive.",
+        imported="Too few features of the imported SAE hold an emotion on test groups: more texts of more groups (the test "
+        "counts groups, not rows), or one that was trained on texts with emotions in them.",
     ),
     Criterion(
         "concepts",
@@ -233,6 +239,8 @@ CRITERIA = (
         read=_concepts,
         advice="Features tell emotions but not what they are about: more words and scenes for each concept (the test "
         "counts groups), named in a column `concept`, or a wider core.",
+        imported="Its features tell emotions but not what they are about: more words and scenes for each concept (the test "
+        "counts groups), named in a column `concept`, or a wider SAE.",
     ),
     Criterion(
         "interpretability",
@@ -246,6 +254,8 @@ CRITERIA = (
         read=_interpretability,
         advice="Names do not predict where the features fire: raise sparsity or the dictionary size, train to "
         "convergence, or use more diverse prompts (500 and more).",
+        imported="Names do not predict where the features fire: an SAE that is sparser or wider, or more diverse texts to name "
+        "them from.",
     ),
     Criterion(
         "causality",
@@ -273,6 +283,8 @@ CRITERIA = (
         read=_stability,
         advice="Few claimed features come back in other pipelines: more SAEs to a core (core.members), more rows to a "
         "feature (a narrower core.d_sae), and trust only those whose stability is high (it is a column and a filter).",
+        imported="Few features come back in the other SAEs of the recipe: trust only those whose stability is high (it is a "
+        "column and a filter).",
     ),
     *STRENGTHS,
 )

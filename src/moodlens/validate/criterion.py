@@ -125,6 +125,8 @@ class Criterion:
     """None: not measured; a text: why it cannot be asked of this study."""
     advice: str
     """What to do when it fails."""
+    imported: str = ""
+    """In place of all other advice where the SAE was imported, so that nothing of it can be trained anew."""
     labels: bool = True
     """Asks of labels, so it cannot be asked of ratings alone."""
 

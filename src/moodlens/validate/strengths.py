@@ -207,6 +207,7 @@ STRENGTHS = (
         threshold=lambda s, m: f"median share of firings covered by the name >= {s.min_monosemanticity:g}",
         read=_monosemanticity,
         advice="Features fire for more than their name: raise sparsity, or use a wider dictionary.",
+        imported="Features fire for more than their name: look for an SAE that is sparser or wider.",
     ),
     Criterion(
         "bootstrap",

@@ -57,7 +57,8 @@ def _judged(criterion: Criterion, measured: Measured, settings: VerdictSettings)
             advice="" if reading else f"Run: moodlens {criterion.stage} DIR",
         )
     passed = reading.met and reading.beaten and not reading.control_met
-    advice = reading.advice or criterion.advice
+    imported = measured.core is not None and measured.core.imported is not None
+    advice = (criterion.imported if imported else "") or reading.advice or criterion.advice
     if reading.control_met and not reading.advice:
         advice = f"{criterion.label}: a control meets the threshold too, so it says nothing here."
     return JudgedCriterion(

@@ -320,7 +320,7 @@ def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[
     frame, namer, seed = study.features, settings.namer, study.seed
     coded = Coded(study.rows, study.x, study.codes(), study.W_dec())
     attribution, rename = None, None
-    if not settings.precomputed and study.encoder_info.get("by_token", True):
+    if not settings.precomputed and study.encoder_info.by_token:
         mean = study.x[study.rows.where("train", kinds=None)].mean(axis=0)
         speak = speaker(study_encoder(study, settings.encoder), mean)
         attribution = Attribution(speak, study.rows.texts, study.x, mean, study.W_enc())

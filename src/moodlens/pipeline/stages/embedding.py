@@ -3,13 +3,13 @@
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
 
 from moodlens.core.errors import BadInput
-from moodlens.core.files import digest, plain, read_json
+from moodlens.core.files import plain
 from moodlens.core.lines import describe
 from moodlens.core.progress import Progress
 from moodlens.engine import Share, executor_of
@@ -24,6 +24,9 @@ from moodlens.study.records.phase0 import Phase0
 from moodlens.study.rows import SCALES, UNKNOWN, Rows
 from moodlens.study.state import WORK
 from moodlens.study.study import Study
+
+if TYPE_CHECKING:
+    from moodlens.embed.manifest import Corpus, EncoderInfo
 
 
 class EmbedSection(Frozen):
@@ -59,7 +62,7 @@ def one_name(settings: EncoderSettings) -> EncoderSettings:
 def embed_summary(study: Study) -> Summary:
     """What the store holds, and what of the texts is not in it."""
     record = study.read(Embeddings)
-    value = {"rows": record.n, **study.encoder_info, "store": str(study.path / "embeddings")}
+    value = {"rows": record.n, **study.encoder_info.model_dump(), "store": str(study.path / "embeddings")}
     lines = [*describe(value), *record.remarks]
     return value | {"n_equal": record.n_equal, "texts": record.texts and record.texts.model_dump()}, lines
 
@@ -75,8 +78,9 @@ def embed_summary(study: Study) -> Summary:
 def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[str]:
     """Encode every prompt -> embeddings/, embed.json."""
     from moodlens.embed.base import norms
-    from moodlens.embed.corpus import embed_to_store, embed_units
+    from moodlens.embed.corpus import corpus_of, embed_to_store, embed_units
     from moodlens.embed.encoders import encoder_of
+    from moodlens.embed.manifest import EncoderInfo
     from moodlens.embed.precomputed import read_precomputed
     from moodlens.embed.store import EmbeddingStore
 
@@ -84,15 +88,11 @@ def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[s
     if section.prompts.precomputed is not None:
         data = read_precomputed(expand_path(section.prompts.precomputed))
         shutil.rmtree(target, ignore_errors=True)
-        info = {
-            "encoder": data.metadata.get("model", data.metadata.get("encoder", "precomputed")),
-            "revision": None,
-            "pooling": "mean",
-            "d_in": int(data.x.shape[1]),
-        }
-        x = data.x
-        if section.encoder.unit:
-            info, x = info | {"unit": True}, x / norms(x)[:, None]
+        unit = bool(section.encoder.unit)
+        info = EncoderInfo(
+            encoder=data.encoder or "precomputed", d_in=data.x.shape[1], pooling="mean", unit=unit
+        )
+        x = data.x / norms(data.x)[:, None] if unit else data.x
         store = EmbeddingStore.create(target, info, "float32")
         store.append(x)
     else:
@@ -102,7 +102,7 @@ def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[s
         executor, units = executor_of(section.engine), study.home / WORK / "embed"
         if isinstance(section.engine, Share):
             embed_units(encoder, texts, units, executor, shard_rows=settings.shard_rows, dtype="float32")
-        _drop_other(target, encoder.info(), texts, settings.shard_rows)
+        _drop_other(target, encoder.info(), corpus_of(texts, settings.shard_rows))
         store, report = embed_to_store(
             encoder,
             texts,
@@ -116,9 +116,7 @@ def embed(study: Study, section: EmbedSection, progress: Progress) -> Iterable[s
     equal = equal_rows(store)
     _check_distinct(study, store.array(), equal)
     record = Embeddings(n=len(store), n_equal=len(store) - int(equal.max(initial=-1)) - 1, texts=report)
-    shards = read_json(target / "manifest.json")["shards"]
-    files = ["embeddings/manifest.json", *(f"embeddings/{shard['file']}" for shard in shards)]
-    return [*files, study.write(record)]
+    return [*(f"embeddings/{file}" for file in store.files), study.write(record)]
 
 
 def _check_distinct(study: Study, x: np.ndarray, equal: np.ndarray) -> None:
@@ -140,13 +138,12 @@ def _check_distinct(study: Study, x: np.ndarray, equal: np.ndarray) -> None:
         )
 
 
-def _drop_other(target: Path, info: dict[str, Any], texts: list[str], shard_rows: int) -> None:
+def _drop_other(target: Path, info: "EncoderInfo", source: "Corpus") -> None:
     """Remove embeddings of other texts, of another encoder or damaged; keep what a killed run has finished of these."""
     from moodlens.embed.store import EmbeddingStore
 
     if not (target / "manifest.json").is_file():
         return
-    source = {"texts": digest(list(texts)), "n": len(texts), "shard_rows": shard_rows}
     try:
         store = EmbeddingStore.open(target)
         same = store.info == info and store.source == source

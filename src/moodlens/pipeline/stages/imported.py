@@ -61,7 +61,7 @@ def told(one: Foreign) -> str:
 
 
 def _check(study: Study, place: Path, one: Foreign) -> None:
-    x, encoder = study.x, study.encoder_info["encoder"]
+    x, encoder = study.x, study.encoder_info.encoder
     if one.sae.d_in != x.shape[1]:
         raise BadInput(
             f"{place}: takes rows of {one.sae.d_in} numbers, and encoder {encoder} gives {x.shape[1]}: set encoder.id to the "

@@ -53,7 +53,7 @@ def verdict_lines(study: Study, verdict: Verdict) -> list[str]:
     ]
     head = "GO" if verdict.go else "NO-GO"
     note = "" if study.control == "none" else f" (control study: {study.control})"
-    lines = [f"{head}: {study.settings.name}, encoder {study.encoder_info['encoder']}{note}", ""]
+    lines = [f"{head}: {study.settings.name}, encoder {study.encoder_info.encoder}{note}", ""]
     if verdict.left_out:
         lines += ["left out of the decision, because this study cannot be asked:"]
         lines += [*(f"- {what}" for what in verdict.left_out), ""]

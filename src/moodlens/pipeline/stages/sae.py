@@ -81,7 +81,7 @@ def sweep_summary(study: Study) -> Summary:
 
 def train_summary(study: Study) -> Summary:
     """Reconstruction beside its baselines, and what to change."""
-    from moodlens.sae.sweep import advice
+    from moodlens.validate.tuning import advice
 
     measured = study.read(Reconstruction)
     pca, mean = measured.baselines.pca, measured.baselines.mean
@@ -94,9 +94,7 @@ def train_summary(study: Study) -> Summary:
         name = f"PCA, {pca.n_components} components"
         rows.append([name, pca.mse, pca.explained_variance, None, None, None])
     names = [MAIN, *study.seed_names, *study.bootstrap_names, *study.narrow_names]
-    resolved = study.sae().settings
-    facts = measured.held_out.model_dump() | ({} if resolved is None else resolved.model_dump())
-    said = advice(facts | {"explained_variance_train": measured.train.explained_variance})
+    said = advice(measured, study.sae().settings)
     lines = table(["", "mse", "explained variance", "l0", "active share", "dead share"], rows)
     core = study.read(Core)
     lines += ["", *core.lines, f"SAEs: {', '.join(names)} in {study.path / 'sae'}"]
@@ -332,10 +330,10 @@ def _save(
     target = study.path / "sae" / name
     train = study.x[study.rows.where("train", kinds=None)]
     metadata = {
-        "encoder_id": info["encoder"],
-        "model_name": info["encoder"],
+        "encoder_id": info.encoder,
+        "model_name": info.encoder,
         "hook_name": "last_hidden_state, mean over tokens",
-        "pooling": info.get("pooling"),
+        "pooling": info.pooling,
         "data_sha256": study.cached("data_sha256", "embed", lambda: digest(train)),
         "seed": seed,
         **(more or {}),

@@ -74,7 +74,7 @@ def core(subject: Subject, sae: "SAE", found: Core) -> Blocks:
 @needs(Reconstruction, absent="reconstruction on held-out texts")
 def reconstruction(_: Subject, sae: "SAE", measured: Reconstruction) -> Blocks:
     """Reconstruction of held-out texts beside trivial methods, and the roadmap's tuning hints."""
-    from moodlens.sae.sweep import advice
+    from moodlens.validate.tuning import advice
 
     control, pca = measured.baselines, measured.baselines.pca
     fits = [
@@ -93,8 +93,7 @@ def reconstruction(_: Subject, sae: "SAE", measured: Reconstruction) -> Blocks:
         note="The controls are judged on the test texts. Dead: fires on no training text.",
     )
     if sae.settings is not None:
-        seen = {"explained_variance_train": measured.train.explained_variance}
-        hints = advice(sae.settings.model_dump() | measured.held_out.model_dump() | seen)
+        hints = advice(measured, sae.settings)
         yield Bullets(tuple(f"Advice: {plain_text(hint)}." for hint in hints) or ("Advice: none needed.",))
 
 

@@ -202,8 +202,8 @@ def reproducibility(subject: Subject) -> Blocks:
     facts = {
         "seed": subject.settings.seed,
         "pipelines of other seeds": subject.settings.seeds,
-        "encoder": subject.encoder.get("encoder"),
-        "encoder revision": subject.encoder.get("revision"),
+        "encoder": subject.encoder.encoder,
+        "encoder revision": subject.encoder.revision,
     }
     if subject.get(SAE_MAIN) is not None:
         facts["SAE weights, SHA-256"] = subject.study.sae_sha256() or None

@@ -21,13 +21,14 @@ TONES: dict[str, Tone] = {"passed": "good", "failed": "bad", "uninformative": "w
 
 def steers(subject: Subject) -> bool:
     """Whether the study's encoder is one that a MusicGen model conditions on."""
-    return str(subject.encoder.get("encoder", "")).split(":")[0] in ("t5", "musicgen")
+    return subject.encoder.encoder.split(":")[0] in ("t5", "musicgen")
 
 
 def first_line(subject: Subject) -> str:
     """Which encoder was used, and whether its features can steer MusicGen."""
-    encoder, width = str(subject.encoder.get("encoder", "unknown")), subject.encoder.get("d_in")
-    facts = (f"{width}-d" if width else None, subject.encoder.get("pooling"), subject.encoder.get("dtype"))
+    made = subject.encoder
+    encoder = made.encoder
+    facts = (f"{made.d_in}-d" if made.d_in else None, made.pooling, made.dtype)
     details = ", ".join(cut(fact, 40) for fact in facts if fact)
     if steers(subject):
         can = "these can, in a MusicGen model that conditions on this same encoder."
