@@ -132,7 +132,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(minilm, tmp_path):
     texts = texts_of(n)
     straight, report = embed_to_store(minilm, texts, tmp_path / "straight", shard_rows=8)
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["source"] = straight.source
+    manifest["source"] = (straight.source or pytest.fail("no source")).model_dump()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / ".00099.safetensors.1.tmp").write_bytes(b"half a shard")
     resumed, again = embed_to_store(minilm, texts, folder, shard_rows=8)

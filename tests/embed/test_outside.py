@@ -9,7 +9,7 @@ import pytest
 import moodlens
 from helpers.endpoint import answering
 from moodlens.core import BadInput
-from moodlens.embed import embed_to_store, encoder_files, encoder_id, get_encoder, plugins, shard
+from moodlens.embed import EncoderInfo, embed_to_store, encoder_files, encoder_id, get_encoder, plugins, shard
 from moodlens.embed.tokens import each_tokens
 from moodlens.settings.encoder import EmbeddingEndpoint
 from moodlens.settings.study import EncoderSettings, Settings, with_absolute_paths
@@ -56,16 +56,16 @@ def test_rows_come_in_batches_in_order_and_once(endpoint, settings, monkeypatch)
     path, key, body = endpoint.asked[0]
     assert (path, key, body["model"]) == ("/v1/embeddings", "Bearer s3cret", "tiny-embed")
     assert encoder.told == f"{endpoint.url}/embeddings: 4 texts were sent, 40 tokens as it counts them"
-    assert encoder.info() == {
-        "encoder": "api:tiny-embed",
-        "revision": endpoint.url,
-        "d_in": 6,
-        "pooling": "own",
-        "max_length": 8000,
-        "long_texts": "parts",
-        "dtype": "float32",
-        "by_token": False,
-    }
+    assert encoder.info() == EncoderInfo(
+        encoder="api:tiny-embed",
+        revision=endpoint.url,
+        d_in=6,
+        pooling="own",
+        max_length=8000,
+        long_texts="parts",
+        dtype="float32",
+        by_token=False,
+    )
 
 
 def test_nothing_is_paid_for_twice(endpoint, settings):
