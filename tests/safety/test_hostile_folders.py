@@ -135,7 +135,7 @@ def test_a_manifest_that_names_a_shard_elsewhere(attack):
     value = json.loads(path.read_text())
     value["shards"][0]["file"] = "../../../outside/victim"
     path.write_text(json.dumps(value))
-    assert "shard 0 is listed wrongly" in read_all(attack)
+    assert "shard 0 is '../../../outside/victim', not '00000.safetensors'" in read_all(attack)
 
 
 def test_a_steering_run_that_names_clips_elsewhere(attack, tmp_path):
