@@ -172,7 +172,7 @@ def test_other_clips_make_old_results_void_and_are_told(moodlens, run, study, sm
         (["--clap", "no/such-clap"], "CLAP no/such-clap: cannot load"),
         (["--no-acoustics"], "add CLAP"),
         (["--seconds", 0.3], "acoustics need clips of 0.5 s or more, not 0.3"),
-        (["--seconds", 31], "seconds: should be less than or equal to 30"),
+        (["--seconds", 601], "seconds: should be less than or equal to 600"),
         (["--set", "secnds=3"], "unknown setting 'secnds'; did you mean 'seconds'"),
         (["--emotion", "angry"], "angry not among happy, sad, calm, energetic"),
         (["--method", "magic"], "unknown methods: magic"),

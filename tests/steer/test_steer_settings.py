@@ -52,7 +52,7 @@ def test_settings_from_a_file_with_changes_over_them(tmp_path):
     ("text", "message"),
     [
         ("steer: {second: 4}", r"steer: unknown setting 'second'; did you mean 'seconds'"),
-        ("steer: {seconds: 40}", r"steer: seconds: .*less than or equal to 30 \(got 40\)"),
+        ("steer: {seconds: 700}", r"steer: seconds: .*less than or equal to 600 \(got 700\)"),
         ("steer: {seeds: [-1]}", "greater than or equal to 0"),
         ("steer: {emotions: [happy, happy]}", "given twice"),
         ("steer: {prompts: [music, ' ']}", "a prompt is blank"),

@@ -39,6 +39,7 @@ FLAGS: Mapping[str, tuple[str, Any]] = {
     "guidance": ("--guidance", float),
     "steps": ("--steps", int),
     "melody": ("--melody", str),
+    "continue_from": ("--continue-from", str),
     "negative": ("--negative", str),
     "n_random": ("--n-random", int),
 }

@@ -155,7 +155,12 @@ class SteerSettings(Frozen):
         min_length=1,
         description="of the draws; one clip each. They are averaged: another prompt tells more than another seed",
     )
-    seconds: float = Field(default=8.0, gt=0, le=30, description="length of a clip (s)")
+    seconds: float = Field(
+        default=8.0,
+        gt=0,
+        le=600,
+        description="length of a clip (s); above 30 MusicGen alone, in windows of 30",
+    )
     guidance: float | None = Field(
         default=None,
         ge=1,
@@ -166,6 +171,10 @@ class SteerSettings(Frozen):
     )
     melody: str | None = Field(
         default=None, description="sound file whose melody every clip follows, for MusicGen-melody"
+    )
+    continue_from: str | None = Field(
+        default=None,
+        description="sound file whose end every clip goes on from, for MusicGen; a clip is what comes after it",
     )
     temperature: float = Field(default=1.0, gt=0, description="of the sampling softmax")
     top_k: int = Field(default=250, ge=0, description="tokens kept at each draw; 0: all")

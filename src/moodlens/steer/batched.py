@@ -31,7 +31,7 @@ SHARE = {"cpu": 0.25, "cuda": 0.5}
 where a GPU raises an error that halves the batch."""
 
 
-class _RowSampler:
+class RowSampler:
     """Leaves one token a row, drawn from the row's own generator; the last of the processors of logits.
 
     Attributes:
@@ -53,7 +53,7 @@ class _RowSampler:
         return torch.full_like(scores, -torch.inf).scatter_(1, first, 0.0)
 
 
-def _processors(sampling: Sampling, sampler: _RowSampler) -> "LogitsProcessorList":
+def processors(sampling: Sampling, sampler: RowSampler) -> "LogitsProcessorList":
     """Guidance, temperature, top-k, draw. transformers appends guidance to the caller's list; it belongs first."""
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper
 
@@ -74,6 +74,7 @@ class TextRows:
 
     def __init__(self, musicgen: "MusicGen", jobs: Sequence[Job], sampling: Sampling) -> None:
         self.jobs, self.guided = jobs, sampling.guidance > 1
+        self.frame_rate = musicgen.frame_rate
         known = {text: musicgen.states(text) for text in dict.fromkeys(job.text for job in jobs)}
         self.states = [known[job.text] for job in jobs]
         self.vectors = [None if job.plain else musicgen.vector(_steering(job).vector) for job in jobs]
@@ -103,6 +104,18 @@ class TextRows:
         states = torch.stack([states for states, _ in parts], dim=1).flatten(0, 1)
         return states, torch.stack([mask for _, mask in parts], dim=1).flatten(0, 1)
 
+    def factors(self, n_frames: int) -> np.ndarray | None:
+        """``(n_frames, B)`` factor of each amount at every frame; None where no amount changes."""
+        timed = [not job.plain and _steering(job).schedule is not None for job in self.jobs]
+        if not any(timed):
+            return None
+        factor = np.ones((n_frames, len(self.jobs)))
+        for row, job in enumerate(self.jobs):
+            points = _steering(job).schedule if timed[row] else None
+            if points is not None:
+                factor[:, row] = factors(points, n_frames, self.frame_rate)
+        return factor
+
     def _padded(self, states: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         pad = self.length - states.shape[1]
         return torch.nn.functional.pad(states, (0, 0, 0, pad)), torch.nn.functional.pad(mask, (0, pad))
@@ -129,16 +142,9 @@ def generate_rows(
     n_frames = musicgen.frames(seconds)
     rows = TextRows(musicgen, jobs, sampling)
     states, mask = rows.halves(np.ones(len(jobs)))
-    timed = [not job.plain and _steering(job).schedule is not None for job in jobs]
-    how = contextlib.nullcontext()
-    if any(timed):
-        factor = np.ones((n_frames, len(jobs)))
-        for row, job in enumerate(jobs):
-            points = _steering(job).schedule if timed[row] else None
-            if points is not None:
-                factor[:, row] = factors(points, n_frames, musicgen.frame_rate)
-        how = following(model, rows.halves, factor)
-    sampler = _RowSampler([job.seed for job in jobs], musicgen.n_codebooks, device)
+    factor = rows.factors(n_frames)
+    how = contextlib.nullcontext() if factor is None else following(model, rows.halves, factor)
+    sampler = RowSampler([job.seed for job in jobs], musicgen.n_codebooks, device)
     with one_line(musicgen.name), how, _decoded_singly(model), private_seed(0, device):
         audio = model.generate(
             input_ids=torch.zeros(len(jobs), rows.length, dtype=torch.long, device=device),  # only counted
@@ -147,9 +153,16 @@ def generate_rows(
             max_new_tokens=musicgen.n_steps(n_frames),
             do_sample=False,
             guidance_scale=sampling.guidance,
-            logits_processor=_processors(sampling, sampler),
+            logits_processor=processors(sampling, sampler),
         )
         clips = [clip.float().cpu().numpy() for clip in audio]
+    return sound(musicgen, jobs, clips, sampler)
+
+
+def sound(
+    musicgen: "MusicGen", jobs: Sequence[Job], clips: list[np.ndarray], sampler: RowSampler
+) -> list[np.ndarray]:
+    """``clips``, unless the predictions of one stopped being numbers."""
     for row, broken in enumerate(sampler.broken.tolist()):
         if broken or not np.isfinite(clips[row]).all():
             raise NoNumbers(musicgen.name, jobs[row], clips[:row])
@@ -186,7 +199,7 @@ def rows_that_fit(musicgen: "MusicGen", seconds: float, *, guided: bool) -> int:
     config, device = musicgen.model.config.decoder, musicgen.model.device
     size = torch.empty(0, dtype=musicgen.model.decoder.dtype).element_size()
     # Keys and values of every layer and step. They grow by being copied, one layer at a time: half as much again, at most.
-    steps = musicgen.n_steps(musicgen.frames(seconds))
+    steps = musicgen.n_steps(min(musicgen.frames(seconds), musicgen.window))
     row = 1.5 * 2 * size * config.num_hidden_layers * config.hidden_size * steps * (2 if guided else 1)
     # The logits of a step in float32, a few times over.
     row += 8 * 4 * musicgen.n_codebooks * config.vocab_size * (2 if guided else 1)

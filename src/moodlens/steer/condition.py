@@ -21,6 +21,7 @@ def run_how(settings: SteerSettings, model: "Generator") -> How:
         guidance=model.guidance if settings.guidance is None else settings.guidance,
         steps=None if model.steps is None else settings.steps or model.steps,
         melody=model.melody,
+        continued=getattr(model, "continued", None),  # generators of other packages may know nothing of it
         **model.info().model_dump(),
     )
 

@@ -51,6 +51,7 @@ class Diffusion(ABC):
     guidance: float
     steps: int
     melody: str | None = None
+    continued: str | None = None
 
     def __init__(self, pipe: Any, name: str, revision: str) -> None:
         for part in (pipe.text_encoder, pipe.transformer, pipe.vae):
@@ -319,6 +320,14 @@ class Diffusion(ABC):
             BadInput: always.
         """
         raise BadInput(f"{self.title} {self.name}: follows no melody; that is MusicGen-melody's")
+
+    def go_on(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Not to be had.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput(f"{self.title} {self.name}: goes on from no sound; that is MusicGen's")
 
 
 @contextlib.contextmanager

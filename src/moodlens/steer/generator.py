@@ -48,12 +48,14 @@ class Generator(Protocol):
         guidance: its own guidance scale, where none is asked for.
         steps: its own number of denoising steps; None: it has none.
         melody: digest of the melody that all clips follow; None: none.
+        continued: digest of the sound that all clips go on from; None: none.
     """
 
     title: ClassVar[str]
     guidance: float
     steps: int | None
     melody: str | None
+    continued: str | None
     name: str
     revision: str
     d_in: int
@@ -77,6 +79,10 @@ class Generator(Protocol):
 
     def hear(self, audio: np.ndarray, rate: int, sha256: str) -> None:
         """Let every clip follow the melody of ``(samples,)``. Raises BadInput where the model follows none."""
+        ...
+
+    def go_on(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Let every clip go on from ``(channels, samples)``. Raises BadInput where the model goes on from nothing."""
         ...
 
     def generate(

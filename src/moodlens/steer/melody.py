@@ -79,6 +79,23 @@ class MusicGenMelody(MusicGen):
             raise BadInput(f"{self.title} {self.name}: takes no states of the caller; steer it by the hook")
         return super().generate(prompt, seconds=seconds, seed=seed, steering=steering, sampling=sampling)
 
+    def frames(self, seconds: float) -> int:
+        """As :meth:`MusicGen.frames`, of one window. Raises BadInput where it is too short or too long."""
+        longest = self.window / self.frame_rate
+        if seconds > longest:
+            raise BadInput(
+                f"seconds: {self.title} makes clips of up to {longest:.3g} s, not {seconds:g}; longer ones are MusicGen's"
+            )
+        return super().frames(seconds)
+
+    def go_on(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Not to be had.
+
+        Raises:
+            BadInput: always.
+        """
+        raise BadInput(f"{self.title} {self.name}: goes on from no sound; that is MusicGen's")
+
     def check(self, steering: Steering | None) -> None:
         """Raise BadInput where this model cannot be steered in this way."""
         if steering is not None and (steering.schedule is not None or steering.null != "zeros"):

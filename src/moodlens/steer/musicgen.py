@@ -19,6 +19,7 @@ from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
 from moodlens.steer.conditioning import explicit, factors, hooked, private_seed, project, scheduled
 from moodlens.steer.generator import Job, NoNumbers, one_line, require_width
+from moodlens.steer.windows import LONGEST, WINDOW, generate_windows, given_tokens
 from moodlens.study.records.steer import Checkpoint
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class MusicGen:
         n_codebooks: token streams.
         channels: 1 or 2.
         guidance: its own guidance scale.
+        continued: digest of the sound that every clip goes on from; None: none.
+        given: its tokens, ``(n_codebooks, frames)``.
+        window: code frames made in one go.
     """
 
     title: ClassVar[str] = "MusicGen"
@@ -45,6 +49,8 @@ class MusicGen:
     guidance = 3.0
     steps: int | None = None
     melody: str | None = None
+    continued: str | None = None
+    given: Tensor | None = None
 
     def __init__(self, model: "PreTrainedModel", tokenizer: "Tokenizer", name: str, revision: str) -> None:
         # Any: transformers declares every part of a composite model optional.
@@ -57,6 +63,8 @@ class MusicGen:
         self.frame_rate = float(config.audio_encoder.frame_rate)
         self.n_codebooks = int(config.decoder.num_codebooks)
         self.channels = int(config.decoder.audio_channels)
+        positions = int(config.decoder.max_position_embeddings) - self.n_codebooks
+        self.window = min(round(WINDOW * self.frame_rate), positions)
 
     @classmethod
     def load(
@@ -155,7 +163,7 @@ class MusicGen:
 
         This is transformers' own ``generate``; :meth:`batch` makes many clips at once, each the same as here. The
         global random states are put back afterwards. An amount of 0 is plain ``generate``, whatever else the steering
-        says.
+        says. A clip that goes on from a sound, or is longer than a window, is made by :mod:`moodlens.steer.windows`.
 
         Args:
             seed: of the draws, set immediately before them. Clips of one seed share their random numbers at every
@@ -168,8 +176,8 @@ class MusicGen:
                 strong that the predictions are no numbers, or memory runs out.
         """
         sampling = sampling or Sampling()
-        if sampling.negative is not None:
-            return generate_rows(self, [Job(prompt, seed, steering)], seconds=seconds, sampling=sampling)[0]
+        if sampling.negative is not None or self._windowed(seconds):
+            return self._rows([Job(prompt, seed, steering)], seconds=seconds, sampling=sampling)[0]
         ids, mask = self.tokens(prompt)
         n_frames = self.frames(seconds)
         inputs = self.inputs(ids, mask)
@@ -215,6 +223,18 @@ class MusicGen:
         """
         raise BadInput(f"{self.title} {self.name}: follows no melody; that is MusicGen-melody's")
 
+    def go_on(self, audio: np.ndarray, rate: int, sha256: str) -> None:
+        """Let every clip go on from the end of a sound, ``(channels, samples)``; a clip is what comes after it.
+
+        Args:
+            rate: Hz.
+            sha256: of the file that it was read from, which decides the clips.
+
+        Raises:
+            BadInput: it is too short.
+        """
+        self.given, self.continued = given_tokens(self, audio, rate), sha256
+
     def batch(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
         """The clips of ``jobs`` from one call; of one job, :meth:`generate`. Raises as it, and OutOfMemory."""
         if len(jobs) == 1:
@@ -223,7 +243,14 @@ class MusicGen:
                 job.text, seconds=seconds, seed=job.seed, steering=job.steering, sampling=sampling
             )
             return [clip]
-        return generate_rows(self, jobs, seconds=seconds, sampling=sampling)
+        return self._rows(jobs, seconds=seconds, sampling=sampling)
+
+    def _windowed(self, seconds: float) -> bool:
+        return self.given is not None or self.frames(seconds) > self.window
+
+    def _rows(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
+        make = generate_windows if self._windowed(seconds) else generate_rows
+        return make(self, jobs, seconds=seconds, sampling=sampling)
 
     def rows_that_fit(self, seconds: float, *, guided: bool) -> int:
         """Clips that one call may make on this machine."""
@@ -237,14 +264,12 @@ class MusicGen:
         """Code frames of a clip.
 
         Raises:
-            BadInput: it is too short, or longer than the positions the decoder was trained on.
+            BadInput: it is too short or too long.
         """
-        n_frames = round(seconds * self.frame_rate)
-        longest = int(self.model.config.decoder.max_position_embeddings)
-        if not self.n_codebooks <= n_frames <= longest - self.n_codebooks:
-            low, high = self.n_codebooks / self.frame_rate, (longest - self.n_codebooks) / self.frame_rate
-            raise BadInput(f"seconds: {seconds:g} is outside {low:.2g} to {high:.3g}")
-        return n_frames
+        low = self.n_codebooks / self.frame_rate
+        if not low <= seconds <= LONGEST:
+            raise BadInput(f"seconds: {seconds:g} is outside {low:.2g} to {LONGEST:g}")
+        return max(round(seconds * self.frame_rate), self.n_codebooks)
 
     def vector(self, vector: np.ndarray) -> Tensor:
         """A direction where the model can add it.

@@ -279,6 +279,13 @@ def prepare(model: "Generator", settings: SteerSettings, directions: Directions)
         path = Path(settings.melody).expanduser()
         audio, rate = read_sound(path)
         model.hear(audio.mean(axis=0), rate, file_sha256(path))
+    if settings.continue_from is not None:
+        path = Path(settings.continue_from).expanduser()
+        audio, rate = read_sound(path)
+        try:
+            model.go_on(audio, rate, file_sha256(path))
+        except BadInput as error:
+            raise BadInput(f"continue_from {path}: {error}") from error
     anchors = directions.provenance.anchor_texts
     check_anchors(directions, model.pooled(anchors), f"{model.title} {model.name}")
 

@@ -49,6 +49,9 @@ class How(Checkpoint):
     melody: str | None = Field(
         default=None, description="SHA-256 of the sound whose melody the clip follows; null: none"
     )
+    continued: str | None = Field(
+        default=None, description="SHA-256 of the sound that the clip goes on from; null: none"
+    )
 
 
 class ClipFacts(Part):
