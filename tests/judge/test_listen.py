@@ -170,6 +170,9 @@ def test_what_is_not_there_is_said(clips, tmp_path):
         choose_trials(clips, ListenSettings(coefficient=7), "run")
     with pytest.raises(BadInput, match=r"against telepathy: no such clip at coefficient 1 .*there is differ"):
         choose_trials(clips, ListenSettings(against="telepathy"), "run")
+    one = [clip for clip in clips if clip.method in ("none", "random", "sae_family")]
+    with pytest.raises(BadInput, match="no other method than sae_family to compare"):
+        choose_trials(one, ListenSettings(against="sae_family"), "run")
     with pytest.raises(BadInput, match="cannot be compared with itself"):
         choose_trials(clips, ListenSettings(against="random", methods=("random",)), "run")
     wavfile.write(tmp_path / "a.wav", 8000, np.zeros(100, np.int16))

@@ -9,13 +9,14 @@ from helpers.report_page import Page
 from helpers.report_study import composed, copy_study
 from moodlens.core import BadInput, read_table
 from moodlens.report import render
-from moodlens.report.topics.steering import steering_dose
+from moodlens.report.document import Table
+from moodlens.report.topics.steering import MAX_ROWS, mixed, steering_dose
 from moodlens.report.write import to_html, to_markdown
 from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
 from moodlens.steer.clips import ClipSpec, write_clip
 from moodlens.study.notes import Notes
-from moodlens.study.records.judge import EffectRow, EqualChange, MatchedMethod, Results
+from moodlens.study.records.judge import EffectRow, EqualChange, MatchedMethod, MixtureRow, Results
 from moodlens.study.records.steer import Checkpoint, How, SteerRun
 from moodlens.study.study import Study
 
@@ -193,6 +194,18 @@ def test_methods_at_equal_change_say_what_they_are_matched_on(study, tmp_path):
     assert "Matched on teacher-forced KL, nats per token" in md
     assert "The floor is what two unsteered seeds show" in md
     assert "towards happy: difference in means at 0.01; towards sad: difference in means at 0.01, 1" in md
+
+
+def test_mixed_emotions_have_a_table_that_claims_nothing():
+    row = MixtureRow(readout="clap", direction="mixture/sae_family/1*happy+-0.5*sad", weights={"happy": 1.0, "sad": -0.5},
+                     coefficient=1.0, emotion="sad", effect=-0.1, ci=(-0.2, -0.05), p=0.02, prompt_p=0.01, random_p=0.02,
+                     random_p5=-0.03, random_p95=0.04, n_prompts=8)  # fmt: skip
+    assert list(mixed(())) == []
+    (table,) = mixed((row,) * (MAX_ROWS + 1))
+    assert isinstance(table, Table)
+    assert len(table.rows) == MAX_ROWS
+    assert table.rows[0][:3] == ("clap", "1 happy, -0.500 sad", "sad")
+    assert f"{MAX_ROWS} of {MAX_ROWS + 1} rows" in table.note
 
 
 def test_clips_without_scores_are_offered_and_said(study, tmp_path):

@@ -99,8 +99,8 @@ def measured_by(model: "Generator", how: How) -> Change | None:
     from moodlens.steer.musicgen import MusicGen
 
     if isinstance(model, MusicGen):
-        # One pass asks about all places at once, under one strength.
-        return None if how.schedule is not None else "kl"
+        # One pass asks about all places at once, under one strength, from the first place on.
+        return None if how.schedule is not None or how.continued is not None else "kl"
     if isinstance(model, Diffusion):
         return "velocity" if how.null == "zeros" else None
     return None

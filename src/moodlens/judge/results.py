@@ -11,6 +11,7 @@ from moodlens.judge.clips import run_clips
 from moodlens.judge.equal_change import equal_change
 from moodlens.judge.exploratory import distance, dose, hypotheses
 from moodlens.judge.hypotheses import HYPOTHESES
+from moodlens.judge.mixtures import mixtures
 from moodlens.judge.score import CACHE, SCORES, Score, score_folder
 from moodlens.judge.scorers import named_scorers
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
@@ -81,6 +82,7 @@ def steer_results(
         equal_change=equal_change(judge),
         hypotheses=hypotheses(judge) if stated else (),
         distance=distance(judge),
+        mixtures=mixtures(judge),
     )
     return results.model_copy(update={"statements": tuple(statements(results))})
 

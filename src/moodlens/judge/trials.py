@@ -124,6 +124,10 @@ class _Chooser:
             return settings.methods
         own = [clip for clip in self.steered if clip.emotion is not None or not self._head_to_head]
         methods = tuple(sorted({str(clip.method) for clip in own}))
+        if not methods:
+            raise BadInput(
+                f"{self.where}: no other method than {self.against} to compare at this coefficient"
+            )
         swept = {clip.coefficient for clip in self.clips if clip.coefficient is not None}
         if len(swept) > 1 and set(methods) <= {EDITING} and self.against not in UNSCALED:
             raise BadInput(

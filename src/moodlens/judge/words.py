@@ -8,6 +8,7 @@ from moodlens.study.records.judge import (
     EqualChange,
     Interval,
     MatchedMethod,
+    MixtureRow,
     Results,
 )
 
@@ -145,9 +146,19 @@ def result_lines(results: Results) -> list[str]:
     if rest:
         lines.append("exploratory, no claims (p alone, not corrected):")
         lines += [f"  {row.readout:<10}{_row(row)}" for row in rest]
+    mixed = [row for row in results.mixtures if row.coefficient == c]
+    if mixed:
+        lines.append("mixed emotions, each on its own readout, no claims:")
+        lines += [f"  {row.readout:<10}{_mixed(row)}" for row in mixed]
     if len({row.method for row in results.rows}) > 1:
         lines += _equal_change(results)
     return lines + list(results.statements)
+
+
+def _mixed(row: MixtureRow) -> str:
+    beside = "" if row.random_p95 is None else f"  random {row.random_p5:+.3f} to {row.random_p95:+.3f}"
+    name = row.direction.removeprefix("mixture/")
+    return f"  {name}  {row.emotion:<10} {row.effect:+.3f}{_ci(row.ci)}  {_q_or_p(None, row.p)}{beside}"
 
 
 def _row(row: EffectRow) -> str:

@@ -26,7 +26,7 @@ from moodlens.report.numbers import interval, number, p_value, percent
 from moodlens.report.subject import Need, Subject, command
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import steers
-from moodlens.study.records.judge import EffectRow, Results
+from moodlens.study.records.judge import EffectRow, MixtureRow, Results
 from moodlens.study.records.steer import CLIPS, ClipFacts, SteerRun
 from moodlens.study.study import Study
 
@@ -123,6 +123,7 @@ def results(subject: Subject, judged: Results) -> Blocks:
         tuple(row for row in rows if not row.confirmatory),
         note="They were not named beforehand, and their p-values are not corrected: hypotheses for another run.",
     )
+    yield from mixed(judged.mixtures)
     for readout in dict.fromkeys(row.readout for row in rows):
         doses = [row for row in rows if row.readout == readout and row.coefficient is not None]
         if doses:
@@ -210,6 +211,48 @@ def effects(title: str, rows: tuple[EffectRow, ...], note: str) -> Blocks:
         ),
         numeric=frozenset(range(3, 3 + len(columns))),
         note=note + more,
+    )
+
+
+def mixed(rows: tuple[MixtureRow, ...]) -> Blocks:
+    """A table of mixed emotions, each on its own readout; nothing where there are none."""
+    if not rows:
+        return
+    shown = rows[:MAX_ROWS]
+    more = f" {len(shown)} of {len(rows)} rows; all are in steer/results.json." if shown != rows else ""
+    weights = (
+        ", ".join(f"{number(weight)} {cut(e, 40)}" for e, weight in row.weights.items()) for row in shown
+    )
+    yield Table(
+        "Mixed emotions: nothing is claimed of these",
+        (
+            "Readout",
+            "Mixture",
+            "Read for",
+            "Coefficient",
+            "Effect",
+            "95 % interval",
+            "p",
+            "Random, 5th",
+            "Random, 95th",
+        ),
+        tuple(
+            (
+                cut(row.readout, 40),
+                mixture,
+                emotion_label(row.emotion),
+                number(row.coefficient),
+                number(row.effect),
+                interval(row.ci),
+                p_value(row.p),
+                number(row.random_p5),
+                number(row.random_p95),
+            )
+            for row, mixture in zip(shown, weights, strict=True)
+        ),
+        numeric=frozenset(range(3, 9)),
+        note="Several emotions steered together, each on its own readout; p is towards the sign of its weight."
+        + more,
     )
 
 

@@ -210,6 +210,32 @@ class HypothesisRow(Tested):
     agrees: bool | None = Field(description="whether the mean has the expected sign; says nothing of chance")
 
 
+class MixtureRow(Part):
+    """Several emotions steered together, read for one of them. Exploratory: nothing is claimed of it."""
+
+    readout: str = Field(description="score that was read")
+    direction: str = Field(description="name of the mixture")
+    weights: dict[str, float] = Field(
+        description="emotion -> its weight in the mixture; negative: away from it"
+    )
+    coefficient: float = Field(description="strength")
+    emotion: str = Field(description="read for")
+    effect: float = Field(description="steered minus unsteered, mean over prompts, in the readout's unit")
+    ci: Interval | None = Field(description="95 % bootstrap interval over prompts; null below two prompts")
+    p: float | None = Field(
+        description="the larger of the two that follow, one-sided towards the weight's sign"
+    )
+    prompt_p: float | None = Field(
+        description="over prompts, of what it does beyond the mean random direction"
+    )
+    random_p: float | None = Field(
+        description="against what random directions do at this strength; null: too few"
+    )
+    random_p5: float | None = Field(description="5th percentile of the random directions' effects")
+    random_p95: float | None = Field(description="95th percentile of the random directions' effects")
+    n_prompts: int = Field(description="prompts with a value (count)")
+
+
 class DistanceRow(Tested):
     """Distance of one direction's clips from the unsteered ones, in CLAP's space."""
 
@@ -250,6 +276,9 @@ class Results(Record):
     )
     hypotheses: tuple[HypothesisRow, ...] = Field(description="acoustic shifts against what was expected")
     distance: tuple[DistanceRow, ...] = Field(description="distance from the unsteered clips")
+    mixtures: tuple[MixtureRow, ...] = Field(
+        default=(), description="mixed emotions, read for each of those that are mixed"
+    )
     statements: tuple[str, ...] = Field(default=(), description="sentences, the losses of the SAE first")
 
 
