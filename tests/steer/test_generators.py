@@ -225,6 +225,33 @@ def test_a_negative_prompt(generator, name, vector):
     np.testing.assert_allclose(same, clip(generator, name, guidance=1.0), atol=2e-3 * abs(same).max())
 
 
+@pytest.mark.parametrize("kind", ["musicgen", "stable-audio"])
+def test_no_direction_reaches_the_negative_prompt(kind, vector):
+    """What the model is given in the null half is the negative prompt as it is, under any steering."""
+    name, generator = kind, MAKERS[kind]()
+    model = generator.model.decoder if name == "musicgen" else generator.pipe.transformer
+    seen = []
+
+    def look(module, args, kwargs):
+        seen.append(kwargs["encoder_hidden_states"].clone())
+
+    halves = {}
+    handle = model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        for amount in (None, 0.0, 4.0, -4.0):
+            seen.clear()
+            steering = None if amount is None else Steering(vector, amount)
+            clip(generator, name, steering, guidance=3.0, negative="loud drums")
+            first, second = seen[0].chunk(2)
+            halves[amount] = (first, second) if name == "musicgen" else (second, first)
+    finally:
+        handle.remove()
+    for amount, (conditional, null) in halves.items():
+        torch.testing.assert_close(null, halves[None][1], rtol=0, atol=0)
+        assert torch.equal(conditional, halves[None][0]) == (not amount)
+    assert halves[None][1].abs().max() > 0  # not the model's own zeros
+
+
 # -- what is each model's own --------------------------------------------------------------------------------------------
 
 
