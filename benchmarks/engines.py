@@ -1,22 +1,25 @@
 """The same work by this process, by a pool and by a Ray cluster: time, and whether the bytes are the same.
 
 A study is made up to its SAEs: prompts are embedded shard by shard and narrow SAEs trained, by each engine in a folder of
-its own. With ``--kill`` one of the cluster's two nodes is killed while it embeds. ``--start`` makes the cluster of two
-real ``ray start`` programs instead of Ray's test cluster.
+its own. With ``--kill`` one of the cluster's two nodes is killed while it embeds; another takes its place for the SAEs and
+is killed too. ``--start`` makes the cluster of two real ``ray start`` programs instead of Ray's test cluster. With
+``--repeats`` the engines take turns, and the last line has the medians: what Ray costs beside a pool is their ratio.
 
-    python benchmarks/engines.py --texts 20000 --saes 12 --kill
+    python benchmarks/engines.py --texts 100000 --saes 12 --shard-rows 4096 --engines local ray --kill
+    python benchmarks/engines.py --texts 8000 --saes 12 --engines pool ray --repeats 5
 """
 
 import argparse
 import contextlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -44,11 +47,14 @@ def study(arguments: argparse.Namespace, engine: dict) -> dict:
     }
 
 
-def timed(arguments: argparse.Namespace, engine: dict, folder: Path, threads: int) -> dict[str, float]:
-    """Seconds of each stage, as its record has them."""
+def timed(
+    arguments: argparse.Namespace, engine: dict, folder: Path, threads: int, before: Callable[[str], object]
+) -> dict[str, float]:
+    """Seconds of each stage, as its record has them; ``before`` each it is called with its name."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     found = {}
     for stage in ("prompts", "embed", "train"):
+        before(stage)
         command = [sys.executable, "-c", CODE, json.dumps(study(arguments, engine)), str(folder), stage]
         done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
         found[stage] = float(done.stdout.strip().splitlines()[-1])
@@ -62,34 +68,56 @@ def content(folder: Path) -> dict[str, bytes]:
     return found
 
 
-@contextlib.contextmanager
-def test_cluster(arguments: argparse.Namespace) -> Iterator[tuple[str, "Kill"]]:
-    from ray.cluster_utils import Cluster
+class TestCluster:
+    """Two nodes of one core in Ray's test cluster."""
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    second = cluster.add_node(num_cpus=1)
-    try:
-        yield cluster.address, lambda: cluster.remove_node(second, allow_graceful=False)
-    finally:
-        cluster.shutdown()
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        self.address, self._second = self._cluster.address, None
+
+    def join(self) -> None:
+        """Let a second node in, where there is none."""
+        if self._second is None:
+            self._second = self._cluster.add_node(num_cpus=1)
+
+    def kill(self) -> None:
+        second, self._second = self._second, None
+        self._cluster.remove_node(second, allow_graceful=False)
+
+    def close(self) -> None:
+        self._cluster.shutdown()
 
 
-@contextlib.contextmanager
-def started_cluster(arguments: argparse.Namespace) -> Iterator[tuple[str, "Kill"]]:
-    ray = str(Path(sys.executable).parent / "ray")
-    options = ["--num-cpus=1", "--block", "--disable-usage-stats"]
-    head = subprocess.Popen(
-        [ray, "start", "--head", f"--port={HEAD.rpartition(':')[2]}", "--include-dashboard=false", *options],
-        stdout=subprocess.DEVNULL,
-    )
-    time.sleep(20)
-    second = subprocess.Popen([ray, "start", f"--address={HEAD}", *options], stdout=subprocess.DEVNULL)
-    time.sleep(20)
-    try:
-        yield HEAD, lambda: end(second)
-    finally:
-        end(second)
-        end(head)
+class StartedCluster:
+    """Two ``ray start`` programs of one core."""
+
+    address = HEAD
+
+    def __init__(self) -> None:
+        self._head = self._start("--head", f"--port={HEAD.rpartition(':')[2]}", "--include-dashboard=false")
+        self._second: subprocess.Popen | None = None
+
+    def _start(self, *options: str) -> subprocess.Popen:
+        ray = str(Path(sys.executable).parent / "ray")
+        command = [ray, "start", *options, "--num-cpus=1", "--block", "--disable-usage-stats"]
+        made = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        time.sleep(20)
+        return made
+
+    def join(self) -> None:
+        if self._second is None:
+            self._second = self._start(f"--address={HEAD}")
+
+    def kill(self) -> None:
+        second, self._second = self._second, None
+        if second is not None:
+            end(second)
+
+    def close(self) -> None:
+        self.kill()
+        end(self._head)
 
 
 def end(process: subprocess.Popen) -> None:
@@ -103,22 +131,39 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-Kill = object
+UNITS = {"embed": "embeddings/*.safetensors", "train": ".work/train/*.json"}
+"""Stage -> what it leaves one by one."""
 
 
-def kill_when_under_way(folder: Path, kill, told: list[str]) -> threading.Thread:
-    """Kill the second node when a few shards are done and more are left."""
+def kill_when_under_way(folder: Path, stage: str, kill: Callable[[], None], told: list[str]) -> None:
+    """Kill the second node when a few units of the stage are done and more are left."""
 
     def watch() -> None:
-        while len(list(folder.glob("embeddings/*.safetensors"))) < 3:
+        while (n := len(list(folder.glob(UNITS[stage])))) < 3:
             time.sleep(0.05)
-        n = len(list(folder.glob("embeddings/*.safetensors")))
         kill()
-        told.append(f"a node was killed after {n} shards")
+        told.append(f"a node was killed after {n} units of {stage}")
 
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def measured(arguments: argparse.Namespace, name: str, folder: Path) -> tuple[dict[str, float], list[str]]:
+    """Seconds of each stage by one engine, and what happened on the way."""
+    told: list[str] = []
+    if name != "ray":
+        engine = {"kind": name} | ({"workers": 2} if name == "pool" else {})
+        return timed(arguments, engine, folder, 2, lambda stage: None), told
+    cluster = StartedCluster() if arguments.start else TestCluster()
+
+    def before(stage: str) -> None:
+        cluster.join()
+        if arguments.kill and stage in UNITS:
+            kill_when_under_way(folder, stage, cluster.kill, told)
+
+    try:
+        return timed(arguments, {"kind": "ray", "address": cluster.address}, folder, 1, before), told
+    finally:
+        cluster.close()
 
 
 def main() -> None:
@@ -129,24 +174,28 @@ def main() -> None:
     parser.add_argument("--engines", nargs="*", default=["local", "pool", "ray"])
     parser.add_argument("--kill", action="store_true", help="kill one of two nodes on the way")
     parser.add_argument("--start", action="store_true", help="two `ray start` programs")
+    parser.add_argument("--repeats", type=int, default=1)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        first: dict[str, bytes] | None = None
-        for name in arguments.engines:
-            folder, told = Path(scratch) / name, list[str]()
-            began = time.perf_counter()
-            if name == "ray":
-                with (started_cluster if arguments.start else test_cluster)(arguments) as (address, kill):
-                    if arguments.kill:
-                        kill_when_under_way(folder, kill, told)
-                    seconds = timed(arguments, {"kind": "ray", "address": address}, folder, 1)
-            else:
-                engine = {"kind": name} | ({"workers": 2} if name == "pool" else {})
-                seconds = timed(arguments, engine, folder, 2)
-            made = content(folder)
+    first: dict[str, bytes] | None = None
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.engines}
+    for turn in range(arguments.repeats):
+        for name in arguments.engines[:: -1 if turn % 2 else 1]:
+            with tempfile.TemporaryDirectory() as scratch:
+                folder, began = Path(scratch) / name, time.perf_counter()
+                found, told = measured(arguments, name, folder)
+                made = content(folder)
             first = first or made
-            row = {"engine": name, **seconds, "wall_s": round(time.perf_counter() - began, 1)}
-            print(json.dumps(row | {"files": len(made), "same_bytes": made == first, "told": told}), flush=True)  # fmt: skip
+            seconds[name].append(found)
+            row = {"engine": name, **found, "wall_s": round(time.perf_counter() - began, 1)}
+            row |= {"files": len(made), "same_bytes": made == first, "told": told}
+            differ = sorted(name for name in first.keys() | made.keys() if first.get(name) != made.get(name))
+            print(json.dumps(row | ({"differ": differ} if differ else {})), flush=True)
+    if arguments.repeats > 1:
+        medians = {
+            name: {stage: statistics.median(one[stage] for one in runs) for stage in runs[0]}
+            for name, runs in seconds.items()
+        }
+        print(json.dumps({"medians": medians}))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from moodlens.core.files import read_json
-from moodlens.pipeline.score import auroc_lines
+from moodlens.pipeline.score_lines import auroc_lines
 from moodlens.pipeline.stages import discovery
 from moodlens.study.records.transfer import TransferSet
 

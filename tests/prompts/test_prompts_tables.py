@@ -6,7 +6,7 @@ import pytest
 from helpers.tables import MOODS, WORDS, labelled, read, refused, table, write
 from moodlens.core import BadInput
 from moodlens.prompts import COLUMNS, assign_splits, generate, read_prompts, read_tables
-from moodlens.prompts.copies import count_copies
+from moodlens.prompts.copies import copy_keys, count_copies
 from moodlens.settings.study import Table
 
 NAMED = {"group_column": "who", "split_column": "part", "id_column": "key"}
@@ -303,7 +303,7 @@ def test_an_emotion_without_a_text_is_named(tmp_path):
 
 
 def test_texts_that_were_trained_on_are_counted():
-    trained = pl.Series(["A merry tune.", "The drums enter late"])
+    trained = set(copy_keys(pl.Series(["A merry tune.", "The drums enter late"])))
     texts = [
         ["a merry tune"],
         ["It starts. The drums enter late.", "It starts.", "The drums enter late."],

@@ -267,7 +267,7 @@ def judge(
     from moodlens.judge.results import judge_run, scorers
     from moodlens.judge.score import score_folder
     from moodlens.judge.words import result_lines
-    from moodlens.pipeline.score import check_target, records, write_frame
+    from moodlens.pipeline.target import check_target, records, write_frame
     from moodlens.steer.run import run_directions, run_generator
     from moodlens.study.records.steer import SteerRun
 

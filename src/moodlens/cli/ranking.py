@@ -36,7 +36,7 @@ def rank(
     """Rank features by how much they change MusicGen's predictions, without sampling any music."""
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.rank import rank_study_features
-    from moodlens.pipeline.score import records
+    from moodlens.pipeline.target import records
 
     folders: dict[str, Path] = {}
     for given in clips:

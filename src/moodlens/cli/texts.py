@@ -64,22 +64,32 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Activations of the emotion features and the family scores for any texts; with labels, AUROC."""
-    from moodlens.cli.scoring import score_lines, score_value
+    from contextlib import nullcontext
+
+    from moodlens.cli.scoring import SHOWN, Shown, score_lines, score_value
     from moodlens.cli.target import text_table
     from moodlens.pipeline.opened import OpenStudy
-    from moodlens.pipeline.score import check_target, score_table, write_frame
+    from moodlens.pipeline.score import Part, score_table
+    from moodlens.pipeline.target import appended, check_target
 
     if out is not None:
         check_target(out, texts)
     opened = OpenStudy.open(study)
     opened.require("features")
     table, settings = text_table(texts, text_column, label_column, group_column), opened.settings
-    with progress_bars(as_json) as progress:
-        scored = score_table(opened, table, settings.encoder, settings.validation.transfer, progress=progress)
-    if out is not None:
-        write_frame(scored.table, out)
-    value = score_value(scored, opened.emotions, out)
-    emit(value, as_json, score_lines(scored, opened.emotions, out))
+    shown = Shown(None if as_json and out is None else SHOWN)
+    with progress_bars(as_json) as progress, nullcontext() if out is None else appended(out) as write:
+
+        def take(part: Part) -> None:
+            shown.add(part)
+            if write is not None:
+                write(part.table)
+
+        result = score_table(
+            opened, table, settings.encoder, settings.validation.transfer, take=take, progress=progress
+        )
+    value = score_value(result, shown, opened.emotions, out)
+    emit(value, as_json, score_lines(result, shown, opened.emotions, out))
 
 
 @app.command()
@@ -120,7 +130,7 @@ def norms(
         written_lines,
     )
     from moodlens.pipeline.opened import OpenStudy
-    from moodlens.pipeline.score import check_target, write_frame
+    from moodlens.pipeline.target import check_target, write_frame
 
     if out is not None:
         check_target(out, ratings)

@@ -2,7 +2,8 @@
 
 import mmap
 import os
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,57 @@ _LOOK = 2**28
 """Bytes read, at most, between two looks at how much is held."""
 _AROUND = 2**16
 """Bytes that the system maps with a row that is read alone."""
+BLOCK = 2**26
+"""Bytes of rows that are looked at together."""
+
+
+def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
+    """``(n, width)`` float32, in memory, or on disk in a file without a name where it has more than ``held`` bytes.
+
+    The file lies where temporary files do, and is gone with the array.
+    """
+    n_bytes = n * width * 4
+    if n_bytes <= held:
+        return np.empty((n, width), dtype=np.float32)
+    with tempfile.TemporaryFile() as file:
+        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and the end of the process later
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        return np.memmap(
+            file, dtype=np.float32, mode="r+" if hasattr(os, "posix_fallocate") else "w+", shape=(n, width)
+        )
+
+
+def blocks(
+    array: np.ndarray,
+    rows: np.ndarray | None = None,
+    columns: slice | None = None,
+    *,
+    size: int | None = None,
+) -> Iterator[np.ndarray]:
+    """The rows ``rows`` (int, rising; None: all) of ``array (n, d)``, a few at a time, of ``columns`` alone.
+
+    Of an array on disk, the pages that were read are given back on the way. ``size``: rows at a time; None: as many as
+    :data:`BLOCK` holds.
+    """
+    pages, n = Pages(), len(array) if rows is None else len(rows)
+    row_bytes = max(1, array[:1].nbytes)
+    size = size or max(1, BLOCK // row_bytes)
+    columns = slice(None) if columns is None else columns
+    for begin in range(0, n, size):
+        part = slice(begin, begin + size) if rows is None else rows[begin : begin + size]
+        block = array[part][:, columns] if rows is None else array[part, columns]
+        yield np.asarray(block)
+        pages.count(len(block), row_bytes, [array], apart=False)
+
+
+def columns_of(array: np.ndarray, rows: np.ndarray, columns: slice) -> np.ndarray:
+    """``array[rows, columns]`` in memory."""
+    out = np.empty((len(rows), len(range(*columns.indices(array.shape[1])))), dtype=array.dtype)
+    begin = 0
+    for block in blocks(array, rows, columns):
+        out[begin : begin + len(block)] = block
+        begin += len(block)
+    return out
 
 
 class Pages:

@@ -13,6 +13,7 @@ shard. Readers trust the manifest alone: an unlisted file is not data. One write
 
 import contextlib
 import json
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, file_sha256, write_table
-from moodlens.core.maps import Pages
+from moodlens.core.maps import Pages, room
 from moodlens.embed.manifest import FILE, Corpus, EncoderInfo, Manifest, ShardEntry, StoreDType, shard_file
 from moodlens.embed.shard import write_shard
 
@@ -221,12 +222,14 @@ class EmbeddingStore:
         self._read(len(rows), apart=True)
         return out
 
-    def array(self) -> np.ndarray:
-        """All rows, (rows, d_in) float32, in memory."""
-        out = np.empty((self.rows, self.d_in or 0), dtype=np.float32)
+    def array(self, *, memory: float = math.inf) -> np.ndarray:
+        """All rows, (rows, d_in) float32: in memory, or in a file without a name where they take more GiB than that."""
+        out, pages = room(self.rows, self.d_in or 0, memory * 2**30), Pages()
         for number, end in enumerate(self._ends):
-            out[end - self._shards[number].rows : end] = self._map(number)
-            self._read(self._shards[number].rows, apart=False)
+            n = self._shards[number].rows
+            out[end - n : end] = self._map(number)
+            self._read(n, apart=False)
+            pages.count(n, out[:1].nbytes, [out], apart=False)
         return out
 
     def verify(self) -> None:

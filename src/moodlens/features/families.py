@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moodlens.core.maps import blocks
 from moodlens.settings.features import FeatureSettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.study.coded import Coded
@@ -14,6 +15,8 @@ from moodlens.study.rows import DEV, Rows
 if TYPE_CHECKING:
     import polars as pl
 
+TOGETHER = 32_768
+"""Rows that are read together."""
 NOISE = 1e-10
 """Share of the largest eigenvalue below which a combination of directions is one of rounding."""
 
@@ -37,14 +40,26 @@ class Target:
         Neutral rows are among the others of every emotion; rows of unknown emotion take no part.
         """
         dev = rows.where(*DEV)
-        label, x = rows.label[dev], np.asarray(x[dev], dtype=np.float64)
-        centred = x - x.mean(axis=0)
-        towards = np.full((rows.n_emotions, x.shape[1]), np.nan)
-        for c in range(rows.n_emotions):
-            own = label == c
-            if own.any() and not own.all():
-                towards[c] = centred[own].mean(axis=0) - centred[~own].mean(axis=0)
-        return cls(towards, centred.T @ centred / max(len(x), 1))
+        label, n, d_in = rows.label[dev], max(len(dev), 1), x.shape[1]
+        own = label == np.arange(rows.n_emotions)[:, None]
+        total, product = np.zeros(d_in), np.zeros((d_in, d_in))
+        of_own, of_others = np.zeros((rows.n_emotions, d_in)), np.zeros((rows.n_emotions, d_in))
+        for block in blocks(x, dev, size=TOGETHER):
+            total += block.astype(np.float64).sum(axis=0)
+        begin = 0
+        for block in blocks(x, dev, size=TOGETHER):
+            centred = block.astype(np.float64) - total / n
+            product += centred.T @ centred
+            for c, mine in enumerate(own[:, begin : begin + len(block)]):
+                of_own[c] += centred[mine].sum(axis=0)
+                of_others[c] += centred[~mine].sum(axis=0)
+            begin += len(block)
+        n_own = own.sum(axis=1)[:, None]
+        both = (n_own > 0) & (n_own < len(dev))
+        towards = np.full((rows.n_emotions, d_in), np.nan)
+        np.divide(of_own, n_own, out=towards, where=both)
+        np.subtract(towards, of_others / np.maximum(len(dev) - n_own, 1), out=towards, where=both)
+        return cls(towards, product / n)
 
     def weights(self, directions: np.ndarray, emotion: int, size: int) -> np.ndarray:
         """How much of each direction comes nearest to the difference in means, at most ``size`` of them above 0.

@@ -11,19 +11,25 @@ The rule, for every feature:
 3. An *emotion feature* has ``q < settings.q`` and selectivity above ``min_selectivity`` on test.
 
 The control repeats both steps in full with labels shuffled over groups.
+
+Features are independent of each other but for the corrections over all of them, so they are read a block at a time: as
+many as a budget of memory allows. The result does not depend on the blocks.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from moodlens.core import BadInput, Progress, plain
+from moodlens.core import BadInput, Progress, plain, silent
+from moodlens.core.maps import blocks, columns_of
+from moodlens.features.blocks import feature_blocks, part_of
 from moodlens.settings.features import FeatureSettings
-from moodlens.stats.permute import Labelling, permutation_p
+from moodlens.stats.permute import Labelling, Permutations
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.ranks import activity, auroc, firing_rates, selectivity, smoothed_rates
-from moodlens.stats.units import UnitSums, dense_codes, draw_labels, groups_fired
+from moodlens.stats.units import Units, UnitSums, dense_codes, draw_labels, exchangeable_units, groups_fired
 from moodlens.study.records.selection import Selection, ThresholdOnly
 from moodlens.study.rows import DEV, KINDS, Rows
 
@@ -70,6 +76,28 @@ class _Choice:
     tested: np.ndarray
 
 
+class Judges(NamedTuple):
+    """The exchangeable units of the rows that choose and of those that judge."""
+
+    dev: Units
+    test: Units
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What is known of some neighbouring features; arrays over them, those of the last four over the core's alone."""
+
+    choice: _Choice
+    described: dict[str, np.ndarray]
+    tested: tuple[np.ndarray, ...]
+    """Under each labelling."""
+    selectivity: tuple[np.ndarray, ...]
+    """Under each labelling, on test."""
+    core_emotion: np.ndarray
+    threshold_only: np.ndarray
+    """(labellings,) features that pass the field's threshold."""
+
+
 def _longer(values: np.ndarray, d: int) -> np.ndarray:
     """``values`` filled up to length d with False or NaN."""
     missing = np.full(d - len(values), False if values.dtype == bool else np.nan)
@@ -84,6 +112,7 @@ def select_features(
     seed: int,
     core_size: int | None = None,
     n_edge: int = 0,
+    memory: float = math.inf,
     progress: Progress | None = None,
 ) -> Selected:
     """Choose each feature's emotion on train + val, judge it on test, and repeat under shuffled labels.
@@ -95,50 +124,64 @@ def select_features(
         seed: of the permutations and shuffles.
         core_size: features from this number on are described, never tested. None: all may be.
         n_edge: of those, how many stand at the core's edge; the others are the rest.
+        memory: GiB that what is computed of the codes may take, about. Of no influence on the result.
 
     Raises:
         BadInput: shapes disagree, a group straddles train + val and test, or an emotion has no test rows.
     """
     dev, test = _check(codes, rows)
     rng = np.random.default_rng(seed)
-    dev_sums = UnitSums.of(codes[dev], rows.label[dev], rows.group[dev], rows.copy[dev])
-    test_sums = UnitSums.of(codes[test], rows.label[test], rows.group[test], rows.copy[test])
+    units = Judges(*(exchangeable_units(rows.label[n], rows.group[n], rows.copy[n]) for n in (dev, test)))
     dev_labels, test_labels = (
-        np.vstack([sums.units.labels, draw_labels(sums.units, settings.n_shuffles, rng)])
-        for sums in (dev_sums, test_sums)
+        np.vstack([part.labels, draw_labels(part, settings.n_shuffles, rng)]) for part in units
     )
     d = codes.shape[1]
     core = d if core_size is None else core_size
-    whole = _choose(dev_sums, dev_labels[0], rows.n_emotions, settings)
-    few, judge_sums = dev_sums.first(core), test_sums.first(core)
-    choices = [_choose(few, labels, rows.n_emotions, settings) for labels in dev_labels]
-    labellings = [
-        Labelling(labels, np.where(choice.tested, choice.emotion, -1))
-        for labels, choice in zip(test_labels, choices, strict=True)
-    ]
-    chances = permutation_p(
-        judge_sums,
-        labellings,
-        rows.n_emotions,
-        n_permutations=settings.n_permutations,
-        rng=rng,
-        progress=progress,
-    )
-    evidence = tuple(
-        Evidence(chance.p, _own_selectivity(judge_sums, labelling, rows.n_emotions))
-        for labelling, chance in zip(labellings, chances, strict=True)
-    )
+    alive, density, size = _activity(codes, rows)
+    parts = feature_blocks(units, density, rows.n_emotions, memory)
+    judge = Permutations(len(dev_labels), rows.n_emotions, n_permutations=settings.n_permutations, rng=rng)
+    found: list[_Block] = []
+    for number, columns in enumerate(parts):
+        dev_sums, test_sums = (
+            UnitSums.over(columns_of(codes, n, columns), part)
+            for n, part in zip((dev, test), units, strict=True)
+        )
+        n_core = min(max(core - columns.start, 0), columns.stop - columns.start)
+        few, judge_sums = dev_sums.first(n_core), test_sums.first(n_core)
+        choices = [_choose(few, labels, rows.n_emotions, settings) for labels in dev_labels]
+        labellings = [
+            Labelling(labels, np.where(choice.tested, choice.emotion, -1))
+            for labels, choice in zip(test_labels, choices, strict=True)
+        ]
+        judge.add(judge_sums, labellings, part_of(progress or silent, number, len(parts)))
+        whole = _choose(dev_sums, dev_labels[0], rows.n_emotions, settings)
+        found.append(
+            _Block(
+                whole,
+                _described(codes, rows, columns, test_sums, whole.emotion),
+                tuple(choice.tested for choice in choices),
+                tuple(_own_selectivity(judge_sums, one, rows.n_emotions) for one in labellings),
+                choices[0].emotion,
+                _threshold_only(dev_sums, test_sums, dev_labels, test_labels, rows.n_emotions),
+            )
+        )
+    chances = judge.results()
+    tested = [np.concatenate(of) for of in zip(*(block.tested for block in found), strict=True)]
+    ratios = [np.concatenate(of) for of in zip(*(block.selectivity for block in found), strict=True)]
+    evidence = tuple(Evidence(chance.p, ratio) for chance, ratio in zip(chances, ratios, strict=True))
     q, holds = evidence[0].holds(settings)
     counts = [int(shuffled.holds(settings)[1].sum()) for shuffled in evidence[1:]]
-    per_emotion = np.bincount(choices[0].emotion[holds], minlength=rows.n_emotions)
-    alive = np.any((codes > 0)[rows.where(kinds=_ORDINARY)], axis=0)
+    emotion = np.concatenate([block.core_emotion for block in found])
+    passed = np.sum([block.threshold_only for block in found], axis=0)
     summary = {
         "n_features": d,
         "core_size": core,
         "n_alive": alive.sum(),
-        "n_tested": choices[0].tested.sum(),
+        "n_tested": tested[0].sum(),
         "n_emotion_features": holds.sum(),
-        "per_emotion": dict(zip(rows.emotions, per_emotion, strict=True)),
+        "per_emotion": dict(
+            zip(rows.emotions, np.bincount(emotion[holds], minlength=rows.n_emotions), strict=True)
+        ),
         "n_family_wise": (holds & (chances[0].p_maxt < settings.q)).sum(),
         "n_rows_test": len(test),
         "n_groups_test": len(np.unique(rows.group[test])),
@@ -147,23 +190,25 @@ def select_features(
         "min_selectivity": settings.min_selectivity,
         "shuffled": {
             "n_shuffles": settings.n_shuffles,
-            "n_tested_mean": np.mean([shuffled.tested.sum() for shuffled in choices[1:]]),
+            "n_tested_mean": np.mean([shuffled.sum() for shuffled in tested[1:]]),
             "counts": counts,
             "mean": np.mean(counts),
             "p95": np.percentile(counts, 95),
         },
-        "threshold_only": _threshold_only(dev_sums, test_sums, dev_labels, test_labels, rows.n_emotions),
+        "threshold_only": ThresholdOnly(
+            count=int(passed[0]),
+            shuffled_mean=float(np.mean(passed[1:])),
+            shuffled_p95=float(np.percentile(passed[1:], 95)),
+            min_selectivity=THRESHOLD_ONLY_SELECTIVITY,
+            min_firings=THRESHOLD_ONLY_FIRINGS,
+        ),
     }
-    judged = {"p": evidence[0].p, "q": q, "p_maxt": chances[0].p_maxt, "tested": choices[0].tested}
+    judged = {"p": evidence[0].p, "q": q, "p_maxt": chances[0].p_maxt, "tested": tested[0]}
     judged |= {"emotion_feature": holds}
-    table = _table(
-        codes,
-        rows,
-        alive,
-        whole,
-        {name: _longer(values, d) for name, values in judged.items()},
-        (core, n_edge),
-    )
+    known = {name: np.concatenate([block.described[name] for block in found]) for name in found[0].described}
+    known |= {"density": density, "mean_activation": size}
+    known |= {name: _longer(values, d) for name, values in judged.items()}
+    table = _table(rows.emotions, alive, _joined([block.choice for block in found]), known, (core, n_edge))
     return Selected(table, Selection.model_validate(plain(summary)), evidence)
 
 
@@ -202,7 +247,7 @@ def _check(codes: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         raise BadInput(f"codes of shape {codes.shape} do not fit {len(rows)} texts")
     if rows.n_emotions < 2:
         raise BadInput(f"at least two emotions are needed to compare, not {rows.n_emotions}")
-    if not np.isfinite(codes).all():
+    if not all(np.isfinite(block).all() for block in blocks(codes)):
         raise BadInput("codes hold NaN or infinite values; encode the embeddings again")
     unknown = sorted(set(rows.split.tolist()) - {*DEV, "test", "held_out"})
     if unknown:
@@ -245,8 +290,8 @@ def _own_selectivity(sums: UnitSums, labelling: Labelling, n_emotions: int) -> n
 
 def _threshold_only(
     dev: UnitSums, test: UnitSums, dev_labels: np.ndarray, test_labels: np.ndarray, n_emotions: int
-) -> ThresholdOnly:
-    """Features that pass the field's threshold on all rows at once, and how many pass on shuffled labels."""
+) -> np.ndarray:
+    """Features that pass the field's threshold on all rows at once, under each labelling."""
     fires = np.vstack([dev.fires, test.fires])
     n_rows = np.concatenate([dev.units.rows, test.units.rows])
     enough = fires.sum(axis=0) >= THRESHOLD_ONLY_FIRINGS
@@ -255,58 +300,72 @@ def _threshold_only(
         one_hot = (labels == np.arange(n_emotions)[:, None]).astype(np.float64)
         rates = smoothed_rates(one_hot @ fires, one_hot @ n_rows)
         counts.append(int((enough & (selectivity(rates).max(axis=0) > THRESHOLD_ONLY_SELECTIVITY)).sum()))
-    return ThresholdOnly(
-        count=counts[0],
-        shuffled_mean=float(np.mean(counts[1:])),
-        shuffled_p95=float(np.percentile(counts[1:], 95)),
-        min_selectivity=THRESHOLD_ONLY_SELECTIVITY,
-        min_firings=THRESHOLD_ONLY_FIRINGS,
-    )
+    return np.array(counts)
+
+
+def _activity(codes: np.ndarray, rows: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which features ever fire in an ordinary row (bool); density and size on those of train, val and test."""
+    alive = np.zeros(codes.shape[1], dtype=bool)
+    for block in blocks(codes, rows.where(kinds=_ORDINARY)):
+        alive |= np.any(block > 0, axis=0)
+    return alive, *activity(codes, rows.where(*DEV, "test", kinds=_ORDINARY))
+
+
+def _described(
+    codes: np.ndarray, rows: Rows, columns: slice, test: UnitSums, emotion: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What test and held-out rows say of the features ``columns``, whose own emotions are ``emotion``."""
+    own = (emotion, np.arange(len(emotion)))  # indexes a (C, d) array at each feature's own emotion
+    judges, held_out = rows.labelled("test"), rows.labelled("held_out")
+    rates = test.rates(test.units.labels, rows.n_emotions)
+    found = {
+        "auroc": test.auroc(test.units.labels, rows.n_emotions)[own],
+        "selectivity": selectivity(rates)[own],
+        **{f"rate_{name}": rates[c] for c, name in enumerate(rows.emotions)},
+        "n_groups": _groups_of_own_emotion(columns_of(codes, judges, columns), rows[judges], emotion),
+    }
+    label = rows.label[held_out]
+    if len(np.unique(label)) == rows.n_emotions:
+        seen = columns_of(codes, held_out, columns)
+        found["held_out_auroc"] = auroc(seen, label, rows.n_emotions)[own]
+        found["held_out_selectivity"] = selectivity(firing_rates(seen, label, rows.n_emotions))[own]
+    return found
+
+
+def _joined(choices: list[_Choice]) -> _Choice:
+    """The choices of neighbouring blocks as one."""
+    names = [field.name for field in fields(_Choice)]
+    return _Choice(*(np.concatenate([getattr(one, name) for one in choices]) for name in names))
 
 
 def _table(
-    codes: np.ndarray,
-    rows: Rows,
+    emotions: tuple[str, ...],
     alive: np.ndarray,
     choice: _Choice,
-    judged: dict[str, np.ndarray],
+    known: dict[str, np.ndarray],
     sizes: tuple[int, int],
 ) -> "pl.DataFrame":
     """Everything known of each feature; ``sizes``: how many may be claimed, and how many after them are at the edge."""
     import polars as pl
 
     core, n_edge = sizes
-    n_emotions, d = rows.n_emotions, codes.shape[1]
-    feature, emotion = np.arange(d), choice.emotion
-    own = (emotion, feature)  # indexes a (C, d) array at each feature's own emotion
-    density, size = activity(codes[rows.where(*DEV, "test", kinds=_ORDINARY)])
-    test, held_out = rows.labelled("test"), rows.labelled("held_out")
-    rates = firing_rates(codes[test], rows.label[test], n_emotions)
-
+    d = len(alive)
+    feature, nothing = np.arange(d), pl.Series([None] * d, dtype=pl.Float64)
     columns: dict[str, object] = {
         "feature": feature,
-        "emotion": [rows.emotions[c] if alive[f] else None for f, c in enumerate(emotion)],
+        "emotion": [emotions[c] if alive[f] else None for f, c in enumerate(choice.emotion)],
         "auroc_dev": choice.auroc,
         "selectivity_dev": choice.selectivity,
-        "auroc": auroc(codes[test], rows.label[test], n_emotions)[own],
-        "selectivity": selectivity(rates)[own],
-        **{f"rate_{name}": rates[c] for c, name in enumerate(rows.emotions)},
-        **{name: judged[name] for name in ("p", "q", "p_maxt")},
-        "density": density,
-        "mean_activation": size,
-        "n_groups": _groups_of_own_emotion(codes[test], rows[test], emotion),
+        **{name: known[name] for name in ("auroc", "selectivity")},
+        **{name: known[name] for name in (f"rate_{emotion}" for emotion in emotions)},
+        **{name: known[name] for name in ("p", "q", "p_maxt", "density", "mean_activation", "n_groups")},
         "core": feature < core,
         "edge": (feature >= core) & (feature < core + n_edge),
-        **{name: judged[name] for name in ("tested", "emotion_feature")},
+        **{name: known[name] for name in ("tested", "emotion_feature")},
         "family_rank": pl.Series([None] * d, dtype=pl.Int64),
-        "family_weight": pl.Series([None] * d, dtype=pl.Float64),
-        "held_out_auroc": pl.Series([None] * d, dtype=pl.Float64),
-        "held_out_selectivity": pl.Series([None] * d, dtype=pl.Float64),
+        "family_weight": nothing,
+        **{name: known.get(name, nothing) for name in ("held_out_auroc", "held_out_selectivity")},
     }
-    label = rows.label[held_out]
-    if len(np.unique(label)) == n_emotions:
-        columns["held_out_auroc"] = auroc(codes[held_out], label, n_emotions)[own]
-        columns["held_out_selectivity"] = selectivity(firing_rates(codes[held_out], label, n_emotions))[own]
     # NaN means "not tested" in numpy; a table says null.
     return pl.DataFrame(columns).with_columns(pl.col("p", "q", "p_maxt").fill_nan(None))
 

@@ -49,7 +49,7 @@ class OpenStudy(Study):
                 f"{path}: not a study folder (no study.yaml); make one with: moodlens run --out {path}"
             )
         study = cls(path)
-        study._keys = expected_keys(study.settings, path)
+        study._keys, study.memory = expected_keys(study.settings, path), study.settings.engine.memory
         return study
 
     @property
@@ -109,16 +109,18 @@ class OpenStudy(Study):
             }
         )
         settings = self.settings
-        scored = score_frame(
+        parts: list[pl.DataFrame] = []
+        score_frame(
             self,
             frame,
             "texts",
             settings.encoder,
             settings.validation.transfer,
             grouped=False,
+            take=lambda part: parts.append(part.table),
             progress=progress,
         )
-        return scored.table
+        return pl.concat(parts)
 
     def steer(
         self, out: Path | str, settings: "SteerSettings | None" = None, *, progress: Progress = silent

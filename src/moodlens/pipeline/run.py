@@ -203,7 +203,7 @@ def _do(
     progress: Progress,
 ) -> None:
     """Run ``todo`` in ``folder``; study.yaml is written with the first stage that is done."""
-    study = Study(folder, home=home, keys=planned.keys)
+    study = Study(folder, home=home, keys=planned.keys, memory=settings.engine.memory)
     by_name = {each.name: each for each in todo}
 
     def do(name: str, progress: Progress) -> None:

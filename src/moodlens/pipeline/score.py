@@ -1,35 +1,37 @@
 """Any texts under a study's features: activations, family scores and, with labels, AUROC beside the dense baselines."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from moodlens.core.errors import BadInput
-from moodlens.core.files import atomic_write, write_table
-from moodlens.core.lines import table
 from moodlens.core.progress import Progress, silent
 from moodlens.pipeline.texts import read_texts, told
 from moodlens.settings.study import EncoderSettings, Table
 from moodlens.settings.validation import ReadingSettings, TransferSettings
-from moodlens.study.records.estimates import Estimate
-from moodlens.study.records.transfer import HeldOut, TransferSet
+from moodlens.study.records.transfer import TransferSet
 from moodlens.study.rows import DEV, UNKNOWN, Rows
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
     from moodlens.embed.base import Encoder
+    from moodlens.sae.model import SAE
     from moodlens.validate.methods import Method
 
 
-@dataclass(frozen=True)
-class Scored:
-    """What :func:`score_table` found."""
+TOGETHER = 8192
+"""Texts that are scored together, at most: what bounds the memory, whatever the table holds."""
+CHARACTERS = 2**22
+"""Of them, at most, or one text."""
 
-    result: TransferSet
-    """Counts and, where two emotions are labelled, AUROCs."""
+
+@dataclass(frozen=True)
+class Part:
+    """Neighbouring texts, scored."""
+
     table: pl.DataFrame
     """One row per text: id, text, emotion, ``family_EMOTION``, ``words`` and ``feature_N`` of every emotion feature.
 
@@ -41,15 +43,33 @@ class Scored:
     not read."""
 
 
+Take = Callable[[Part], None]
+"""What is done with the texts of a table as they are scored; they come in order."""
+
+
 def score_table(
     study: Study,
     table: Table,
     encoder: EncoderSettings,
     settings: TransferSettings,
     *,
+    take: Take = lambda part: None,
     progress: Progress = silent,
-) -> Scored:
-    """Read texts with the study's encoder, SAE and families, each method in its own way.
+) -> TransferSet:
+    """Read texts with the study's encoder, SAE and families, each method in its own way, a part of them at a time.
+
+    Of what was scored, nothing is kept here but what AUROC needs of labelled texts.
+
+    Args:
+        study: whose.
+        table: of any length.
+        encoder: of the study.
+        settings: how methods read, and resamples.
+        take: given each part.
+        progress: counts texts.
+
+    Returns:
+        Counts and, where two emotions are labelled, AUROCs.
 
     Raises:
         BadInput: the file or a column cannot be used, the features are not there yet, the study has no encoder
@@ -58,16 +78,17 @@ def score_table(
     from moodlens.prompts import read_prompts
 
     frame, report = read_prompts(table.model_copy(update={"split_column": None}), emotions=study.emotions)
-    scored = score_frame(
+    result = score_frame(
         study,
         frame,
         report.file,
         encoder,
         settings,
         grouped=table.group_column is not None or report.n_duplicates > 0,
+        take=take,
         progress=progress,
     )
-    return replace(scored, result=scored.result.model_copy(update={"table": report.line}))
+    return result.model_copy(update={"table": report.line})
 
 
 def score_frame(
@@ -78,52 +99,110 @@ def score_frame(
     settings: TransferSettings,
     *,
     grouped: bool,
+    take: Take = lambda part: None,
     progress: Progress = silent,
-) -> Scored:
+) -> TransferSet:
     """As :func:`score_table`, for texts that are read already (columns id, text, emotion, group)."""
-    from moodlens.validate.transfer import transfer_set
-
     index = {emotion: i for i, emotion in enumerate(study.emotions)}
     unknown = set(frame["emotion"].drop_nulls().unique()) - set(index)
     if unknown:
         raise BadInput(
             f"{name}: labels {', '.join(sorted(unknown))} are not the study's: {', '.join(study.emotions)}"
         )
-    label = [index.get(emotion, UNKNOWN) for emotion in frame["emotion"]]
-    rows = Rows.of(label, emotions=study.emotions, group=frame["group"].to_numpy() if grouped else None)
-    texts = frame["text"].to_list()
-    methods = study_methods(study, settings.reading)
-    chosen = study.features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
-    read = read_texts(study_encoder(study, encoder), texts, methods, study.sae(), chosen, progress=progress)
-    family = read.scores["family"]
-    scores = frame.select("id", "text", "emotion").with_columns(
-        *(pl.Series(f"family_{e}", family[:, c]) for c, e in enumerate(study.emotions)),
-        pl.Series("words", [told(own, family[i], study.emotions) for i, own in enumerate(read.words)]),
-        *(pl.Series(f"feature_{f}", read.activations[:, i]) for i, f in enumerate(chosen)),
-    )
-    known = rows.label >= 0
-    n_seen = count_seen(
-        [text for text, labelled in zip(texts, known, strict=True) if labelled], study.prompts
-    )
+    label = np.array([index.get(emotion, UNKNOWN) for emotion in frame["emotion"]], dtype=np.int64)
+    known = np.flatnonzero(label >= 0)
+    group = frame["group"].gather(known).to_numpy() if grouped else None
+    rows = Rows.of(label[known], emotions=study.emotions, group=group)
+    methods, n_seen = study_methods(study, settings.reading), 0
+    read, trained = _Reader.of(study, encoder, methods), trained_keys(study.prompts)
+    kept: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    texts = parts_of(frame)
+    if len(texts) > 1:  # what an endpoint may be sent is asked of all, before any is
+        read.encoder.settle(frame["text"].to_list())
+    for begin, end in texts:
+        part, labelled = frame[begin:end], label[begin:end] >= 0
+        scores = read.part(part, take, _shifted(progress, begin, frame.height))
+        for method, values in scores.items():
+            kept[method].append(values[labelled])
+        n_seen += count_seen(part["text"].filter(labelled).to_list(), trained)
     readings = {method: how.how.words for method, how in methods.items()}
-    if len(np.unique(rows.label[known])) < 2:
-        counts = np.bincount(rows.label[known], minlength=rows.n_emotions)
-        result = TransferSet(
-            name=name,
-            n=int(known.sum()),
-            n_texts=len(rows),
-            n_groups=len(np.unique(rows.group[known])),
-            n_per_emotion=dict(zip(rows.emotions, counts.tolist(), strict=True)),
-            readings=readings,
-            auroc={},
+    result = _judged(
+        study, name, {m: np.concatenate(values) for m, values in kept.items()}, readings, rows, settings
+    )
+    return result.model_copy(update={"n_seen": n_seen, "n_texts": frame.height})
+
+
+def parts_of(frame: pl.DataFrame) -> list[tuple[int, int]]:
+    """Begin and end of the parts in which the texts of ``frame`` are scored."""
+    sizes, out, begin, characters = frame["text"].str.len_chars().to_list(), [], 0, 0
+    for row, size in enumerate(sizes):
+        if row > begin and (row - begin == TOGETHER or characters + size > CHARACTERS):
+            out.append((begin, row))
+            begin, characters = row, 0
+        characters += size
+    return [*out, (begin, len(sizes))]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What reads a part: the study's encoder, methods and emotion features."""
+
+    encoder: "Encoder"
+    methods: "dict[str, Method]"
+    sae: "SAE"
+    features: np.ndarray
+    emotions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, study: Study, encoder: EncoderSettings, methods: "dict[str, Method]") -> "_Reader":
+        chosen = study.features.filter(pl.col("emotion_feature"))["feature"].to_numpy()
+        return cls(study_encoder(study, encoder), methods, study.sae(), chosen, study.emotions)
+
+    def part(self, frame: pl.DataFrame, take: Take, progress: Progress) -> dict[str, np.ndarray]:
+        """Score the texts of ``frame`` and hand them on; returns the scores of every method, ``(n, C)`` each."""
+        texts = frame["text"].to_list()
+        read = read_texts(self.encoder, texts, self.methods, self.sae, self.features, progress=progress)
+        family = read.scores["family"]
+        table = frame.select("id", "text", "emotion").with_columns(
+            *(pl.Series(f"family_{e}", family[:, c]) for c, e in enumerate(self.emotions)),
+            pl.Series("words", [told(own, family[i], self.emotions) for i, own in enumerate(read.words)]),
+            *(pl.Series(f"feature_{f}", read.activations[:, i]) for i, f in enumerate(self.features)),
         )
-    else:
-        result = transfer_set(name, read.scores, readings, rows, settings, seed=study.seed)
-    words = [
-        {emotion: dict(own[c]) for c, emotion in enumerate(study.emotions)} if own else {}
-        for own in read.words
-    ]
-    return Scored(result.model_copy(update={"n_seen": n_seen}), scores, words)
+        words = [
+            {emotion: dict(own[c]) for c, emotion in enumerate(self.emotions)} if own else {}
+            for own in read.words
+        ]
+        take(Part(table, words))
+        return read.scores
+
+
+def _judged(
+    study: Study,
+    name: str,
+    scores: dict[str, np.ndarray],
+    readings: dict[str, str],
+    rows: Rows,
+    settings: TransferSettings,
+) -> TransferSet:
+    """AUROCs of the labelled texts ``rows``, where they are of two emotions; else only how many there are."""
+    from moodlens.validate.transfer import transfer_set
+
+    if len(np.unique(rows.label)) > 1:
+        return transfer_set(name, scores, readings, rows, settings, seed=study.seed)
+    counts = np.bincount(rows.label, minlength=rows.n_emotions)
+    return TransferSet(
+        name=name,
+        n=len(rows),
+        n_texts=len(rows),
+        n_groups=len(np.unique(rows.group)),
+        n_per_emotion=dict(zip(rows.emotions, counts.tolist(), strict=True)),
+        readings=readings,
+        auroc={},
+    )
+
+
+def _shifted(progress: Progress, begin: int, total: int) -> Progress:
+    return lambda what, done, _: progress(what, begin + done, total)
 
 
 def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]":
@@ -149,7 +228,14 @@ def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]"
     return methods
 
 
-def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
+def trained_keys(prompts: pl.DataFrame) -> frozenset[str]:
+    """Keys of the texts that a study trained on, its train + val prompts (:func:`moodlens.prompts.copies.copy_keys`)."""
+    from moodlens.prompts.copies import copy_keys
+
+    return frozenset(copy_keys(prompts.filter(pl.col("split").is_in(["train", "val"]))["text"]))
+
+
+def count_seen(texts: list[str], trained: frozenset[str]) -> int:
     """How many texts the study trained on: as a whole or by a sentence, they are among its train + val prompts.
 
     Labels played no part for them unless the study's own table has them; their words did.
@@ -157,7 +243,6 @@ def count_seen(texts: list[str], prompts: pl.DataFrame) -> int:
     from moodlens.embed.segments import segments
     from moodlens.prompts.copies import count_copies
 
-    trained = prompts.filter(pl.col("split").is_in(["train", "val"]))["text"]
     return count_copies(([text, *segments(text)] for text in texts), trained)
 
 
@@ -185,71 +270,3 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
             f"but {settings.id} now has {getattr(mine, key)!r}"
         )
     return encoder
-
-
-def check_target(out: Path, source: Path) -> None:
-    """Refuse, before any work, a file that :func:`write_frame` could not or should not write.
-
-    Raises:
-        BadInput: another ending than .csv or .parquet, a folder, or the table that is read.
-    """
-    if out.suffix not in (".csv", ".parquet"):
-        raise BadInput(f"{out}: tables are written as .csv or .parquet")
-    if out.is_dir():
-        raise BadInput(f"{out}: is a folder; name a file")
-    if out.exists() and source.exists() and out.samefile(source):
-        raise BadInput(f"{out}: is the table that is read; it would be overwritten: name another file")
-
-
-def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write a table as .csv or .parquet, by the name's ending.
-
-    Raises:
-        BadInput: another ending, or the file cannot be written.
-    """
-    if path.suffix == ".parquet":
-        write_table(path, frame)
-    else:
-        with atomic_write(path) as tmp:
-            frame.write_csv(tmp)
-
-
-def auroc_lines(name: str, result: HeldOut | TransferSet, emotions: tuple[str, ...]) -> list[str]:
-    """One table of AUROCs: methods by emotions."""
-    if not result.auroc:
-        return [f"{name}: {getattr(result, 'note', '') or 'no labels, so no AUROC'}"]
-    columns = [*emotions, "mean"]
-    alike: dict[str, list[str]] = {}
-    for method, how in (result.readings if isinstance(result, TransferSet) else {}).items():
-        alike.setdefault(how, []).append(method)
-
-    def cell(estimate: Estimate) -> str:
-        if estimate.value is None:
-            return "-"
-        ci = estimate.ci
-        return f"{estimate.value:.3f}" + (f" [{ci[0]:.2f}, {ci[1]:.2f}]" if ci is not None else "")
-
-    rows = [[method, *(cell(parts[c]) for c in columns)] for method, parts in result.auroc.items()]
-    seen = result.n_seen if isinstance(result, TransferSet) else None
-    note = [f"{seen} of these {result.n} texts, or sentences of them, were trained on: not new to the SAE"]
-    return [
-        f"{name}: {result.n} labelled texts, {result.n_groups} groups, AUROC",
-        *(note if seen else []),
-        *table(["method", *columns], rows),
-        *(f"{', '.join(methods)}: read by {how}" for how, methods in alike.items()),
-        *(
-            [
-                "each text counts as a group of its own: if some belong together, name their column by --group-column"
-            ]
-            if isinstance(result, TransferSet) and result.n_groups == result.n
-            else []
-        ),
-    ]
-
-
-def records(frame: pl.DataFrame) -> list[dict[str, object]]:
-    """Rows as dicts with NaN as null."""
-    return [
-        {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-        for row in frame.to_dicts()
-    ]

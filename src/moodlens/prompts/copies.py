@@ -5,7 +5,7 @@ of tags are copied shuffled). Numbers count as words: "120 BPM" and "60 BPM" may
 differ in numbers alone are counted and reported, but not joined.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING
 
 from moodlens.settings.labels import INVISIBLE
@@ -75,8 +75,8 @@ def join_groups(groups: Iterable[str], keys: Iterable[str | None]) -> list[str]:
     return [root(group) for group in groups]
 
 
-def count_copies(texts: Iterable[Iterable[str]], trained: "pl.Series") -> int:
-    """How many texts, each given as its readings (the whole, its sentences), are copies of one of ``trained``."""
+def count_copies(texts: Iterable[Iterable[str]], known: Container[str]) -> int:
+    """How many texts, each given as its readings (the whole, its sentences), have one of the keys ``known``."""
     import polars as pl
 
     pieces = [(number, piece) for number, readings in enumerate(texts) for piece in readings]
@@ -84,5 +84,4 @@ def count_copies(texts: Iterable[Iterable[str]], trained: "pl.Series") -> int:
         [n for n, _ in pieces],
         copy_keys(pl.Series([piece for _, piece in pieces], dtype=pl.String)),
     )
-    known = set(copy_keys(trained))
     return len({number for number, key in zip(numbers, keys, strict=True) if key in known})

@@ -1,5 +1,6 @@
 """The sparse autoencoder as it is used: raw embeddings in, codes out; and how it comes of weights in training."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from moodlens.core import BadInput
 from moodlens.core.cpu import linear
+from moodlens.core.maps import Pages, room
 from moodlens.sae.plain import jump_relu, top_k
 from moodlens.sae.rows import Rows, Standard, chunks
 from moodlens.settings.sae import SAESettings
@@ -125,7 +127,12 @@ class SAE(nn.Module):
 
 @torch.no_grad()
 def encode_rows(
-    sae: SAE, x: np.ndarray, *, features: np.ndarray | None = None, chunk: int = 512
+    sae: SAE,
+    x: np.ndarray,
+    *,
+    features: np.ndarray | None = None,
+    chunk: int = 512,
+    memory: float = math.inf,
 ) -> np.ndarray:
     """Codes ``(n, d_sae)`` float32 of raw embeddings ``(n, d_in)``.
 
@@ -134,12 +141,13 @@ def encode_rows(
         x: the embeddings.
         features: ``(m,)`` int, the only ones that are asked for; then the result is ``(n, m)``.
         chunk: rows at a time.
+        memory: GiB that the codes may take; more of them lie in a file without a name.
 
     Raises:
         BadInput: the width is wrong or a row is not finite.
     """
     if features is None:
-        return _by_chunks(sae, sae.encode, x, chunk)
+        return _by_chunks(sae, sae.encode, x, chunk, memory=memory)
     if sae.activation == "topk":  # which features are on depends on all of them
         few = torch.tensor(np.asarray(features).tolist(), dtype=torch.int64, device=sae.W_enc.device)
         return _by_chunks(sae, lambda rows: sae.encode(rows)[:, few], x, chunk, len(few))
@@ -164,11 +172,16 @@ def _part(sae: SAE, features: np.ndarray) -> SAE:
 
 
 def _by_chunks(
-    sae: SAE, apply: Callable[[Tensor], Tensor], x: np.ndarray, chunk: int, width: int | None = None
+    sae: SAE,
+    apply: Callable[[Tensor], Tensor],
+    x: np.ndarray,
+    chunk: int,
+    width: int | None = None,
+    memory: float = math.inf,
 ) -> np.ndarray:
     if x.ndim != 2:
         raise BadInput(f"embeddings must have shape (n, d_in), got {x.shape}")
-    out = np.empty((len(x), sae.d_sae if width is None else width), dtype=np.float32)
+    out, pages = room(len(x), sae.d_sae if width is None else width, memory * 2**30), Pages()
     for start in range(0, len(x), chunk):
         block = _float32(x[start : start + chunk])
         bad = np.flatnonzero(~np.isfinite(block).all(1))
@@ -176,6 +189,7 @@ def _by_chunks(
             raise BadInput(f"embedding row {start + bad[0]} holds NaN or infinity")
         tensor = torch.tensor(block, device=sae.W_enc.device)
         out[start : start + chunk] = apply(tensor).float().cpu().numpy()
+        pages.count(len(block), out[:1].nbytes + block[:1].nbytes, [out, x], apart=False)
     return out
 
 

@@ -36,6 +36,7 @@ class EngineSettings(Frozen):
     memory: float = Field(
         default=2.0,
         gt=0,
-        description="rows of embeddings that one process holds in memory; more are read from the store as they are needed "
-        "(GiB)",
+        description="rows of embeddings that a process that trains holds in memory, more being read from the store as they are "
+        "needed; and what embeddings, codes and what the selection computes of them take together, more lying in files without "
+        "a name in TMPDIR (GiB)",
     )

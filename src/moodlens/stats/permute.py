@@ -7,6 +7,7 @@ exactly up to 8,191 rows, float64 beyond, and division rounds equal fractions to
 the observed value are therefore found exactly, and count against the feature.
 """
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,8 @@ from moodlens.core import BadInput, Progress, silent
 from moodlens.stats.units import Units, UnitSums, draw_labels
 
 _EXACT_FLOAT32_ROWS = 8191
-_CHUNK = 500
+_CHUNK, _CHUNK_ENTRIES = 500, 2**24
+"""Permutations that are drawn together, and labels of theirs, at most."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,113 @@ class PermutationP:
     labelling of a call gets it."""
 
 
+class Permutations:
+    """Judges several labellings against one set of permutations, some features at a time.
+
+    The permutation distribution depends on the units and on how many of them carry each emotion, not on
+    which, so the observed labels and shuffled copies of them share it. Features that come in several parts meet the
+    same permutations, so that the result does not depend on the parts.
+
+    Args:
+        n_labellings: how many labellings come with every part.
+        n_emotions: how many emotions there are.
+        n_permutations: m; the smallest possible p is 1 / (m + 1).
+        rng: from whose state the permutations are drawn, anew for each part.
+
+    Raises:
+        BadInput: there is no permutation.
+    """
+
+    def __init__(
+        self, n_labellings: int, n_emotions: int, *, n_permutations: int, rng: np.random.Generator
+    ) -> None:
+        if n_permutations < 1:
+            raise BadInput(f"n_permutations must be at least 1, not {n_permutations}")
+        self._n_emotions, self._m, self._rng = n_emotions, n_permutations, rng
+        self._at_least: list[list[np.ndarray]] = [[] for _ in range(n_labellings)]
+        self._tested: list[list[np.ndarray]] = [[] for _ in range(n_labellings)]
+        self._observed_z: list[np.ndarray] = []
+        self._maxima = np.full(n_permutations, -np.inf)
+
+    def add(self, sums: UnitSums, labellings: list[Labelling], progress: Progress = silent) -> None:
+        """Judge the features of ``sums``, which are those that ``labellings`` speak of.
+
+        Args:
+            sums: sums over the units of the rows that judge.
+            labellings: of those units, each a permutation of the others.
+            progress: called as ``progress("permutations", done, total)``.
+        """
+        d = sums.scores.shape[1]
+        exact = np.float32 if sums.n <= _EXACT_FLOAT32_ROWS else np.float64
+        rows = sums.units.rows.astype(exact)
+        needed = np.zeros((self._n_emotions, d), dtype=bool)
+        for labelling in labellings:
+            tested = np.flatnonzero(labelling.emotion >= 0)
+            needed[labelling.emotion[tested], tested] = True
+        used = [np.flatnonzero(of_emotion) for of_emotion in needed]
+        by_feature = [np.ascontiguousarray(sums.scores[:, f].T, dtype=exact) for f in used]
+        location, scale = zip(
+            *(_moments(sums, c, f, labellings[0].labels) for c, f in enumerate(used)), strict=True
+        )
+
+        # Where each labelling's pairs sit among the rows computed for their emotion, and what they observed.
+        places: list[list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]] = []
+        for i, labelling in enumerate(labellings):
+            z = np.full(d, np.nan)
+            parts = []
+            for c in range(self._n_emotions):
+                feature = np.flatnonzero(labelling.emotion == c)
+                if not len(feature):
+                    continue
+                at = np.searchsorted(used[c], feature)
+                one_hot = (labelling.labels == c).astype(exact)
+                value = _lead(by_feature[c][at], one_hot[:, None], rows, sums.n)[:, 0]
+                z[feature] = _standardise(value, location[c][at], scale[c][at])
+                parts.append((c, at, feature, value))
+            places.append(parts)
+            self._tested[i].append(labelling.emotion >= 0)
+            if i == 0:
+                self._observed_z.append(z)
+
+        at_least = np.zeros((len(labellings), d), dtype=np.int64)
+        rng, together = copy.deepcopy(self._rng), _together(len(rows))
+        for begin in range(0, self._m, together):
+            m = min(together, self._m - begin)
+            drawn = draw_labels(sums.units, m, rng)
+            for c in range(self._n_emotions):
+                if not len(used[c]):
+                    continue
+                lead = _lead(by_feature[c], (drawn == c).astype(exact).T, rows, sums.n)
+                for i, (_, at, feature, value) in (
+                    (i, p) for i, of in enumerate(places) for p in of if p[0] == c
+                ):
+                    null = lead[at]
+                    at_least[i, feature] += np.count_nonzero(null >= value[:, None], axis=1)
+                    if i == 0:
+                        z = _standardise(null, location[c][at][:, None], scale[c][at][:, None])
+                        best = self._maxima[begin : begin + m]
+                        np.maximum(best, z.max(axis=0), out=best)
+            progress("permutations", begin + m, self._m)
+        for i, counts in enumerate(at_least):
+            self._at_least[i].append(counts)
+
+    def results(self) -> list[PermutationP]:
+        """What is known of all features so far, in the order in which they came; one for each labelling."""
+        out = []
+        nothing = np.zeros(0)
+        for i, (counts, parts) in enumerate(zip(self._at_least, self._tested, strict=True)):
+            tested = np.concatenate([nothing.astype(bool), *parts])
+            p = np.where(tested, (np.concatenate([nothing, *counts]) + 1) / (self._m + 1), np.nan)
+            p_maxt = np.full(len(tested), np.nan)
+            if i == 0 and tested.any():
+                # How many permutations have a maximum at least as large, by position in the sorted maxima.
+                observed = np.concatenate(self._observed_z)[tested]
+                below = np.searchsorted(np.sort(self._maxima), observed, side="left")
+                p_maxt[tested] = (self._m - below + 1) / (self._m + 1)
+            out.append(PermutationP(p, p_maxt))
+        return out
+
+
 def permutation_p(
     sums: UnitSums,
     labellings: list[Labelling],
@@ -49,80 +158,15 @@ def permutation_p(
     rng: np.random.Generator,
     progress: Progress | None = None,
 ) -> list[PermutationP]:
-    """Judge several labellings against one set of permutations.
+    """:class:`Permutations` of all features at once."""
+    judge = Permutations(len(labellings), n_emotions, n_permutations=n_permutations, rng=rng)
+    judge.add(sums, labellings, progress or silent)
+    return judge.results()
 
-    The permutation distribution depends on the units and on how many of them carry each emotion, not on
-    which, so the observed labels and shuffled copies of them share it.
 
-    Args:
-        sums: sums over the units of the rows that judge.
-        labellings: of those units, each a permutation of the others.
-        n_permutations: m; the smallest possible p is 1 / (m + 1).
-    """
-    progress = progress or silent
-    if n_permutations < 1:
-        raise BadInput(f"n_permutations must be at least 1, not {n_permutations}")
-    d = sums.scores.shape[1]
-    exact = np.float32 if sums.n <= _EXACT_FLOAT32_ROWS else np.float64
-    rows = sums.units.rows.astype(exact)
-    needed = np.zeros((n_emotions, d), dtype=bool)
-    for labelling in labellings:
-        tested = np.flatnonzero(labelling.emotion >= 0)
-        needed[labelling.emotion[tested], tested] = True
-    used = [np.flatnonzero(needed[c]) for c in range(n_emotions)]
-    by_feature = [np.ascontiguousarray(sums.scores[:, f].T, dtype=exact) for f in used]
-    location, scale = zip(
-        *(_moments(sums, c, used[c], labellings[0].labels) for c in range(n_emotions)), strict=True
-    )
-
-    # Where each labelling's pairs sit among the rows computed for their emotion, and what they observed.
-    places: list[list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]] = []
-    observed_z: list[np.ndarray] = []
-    for labelling in labellings:
-        z = np.full(d, np.nan)
-        parts = []
-        for c in range(n_emotions):
-            feature = np.flatnonzero(labelling.emotion == c)
-            if not len(feature):
-                continue
-            at = np.searchsorted(used[c], feature)
-            one_hot = (labelling.labels == c).astype(exact)
-            value = _lead(by_feature[c][at], one_hot[:, None], rows, sums.n)[:, 0]
-            z[feature] = _standardise(value, location[c][at], scale[c][at])
-            parts.append((c, at, feature, value))
-        places.append(parts)
-        observed_z.append(z)
-
-    at_least = np.zeros((len(labellings), d), dtype=np.int64)
-    maxima = np.full((len(labellings), n_permutations), -np.inf)
-    for begin in range(0, n_permutations, _CHUNK):
-        m = min(_CHUNK, n_permutations - begin)
-        drawn = draw_labels(sums.units, m, rng)
-        lead = [
-            _lead(by_feature[c], (drawn == c).astype(exact).T, rows, sums.n) if len(used[c]) else None
-            for c in range(n_emotions)
-        ]
-        for i, parts in enumerate(places):
-            for c, at, feature, value in parts:
-                null = lead[c][at]  # type: ignore[index]
-                at_least[i, feature] += np.count_nonzero(null >= value[:, None], axis=1)
-                if i == 0:
-                    z = _standardise(null, location[c][at][:, None], scale[c][at][:, None])
-                    best = maxima[i, begin : begin + m]
-                    np.maximum(best, z.max(axis=0), out=best)
-        progress("permutations", begin + m, n_permutations)
-
-    out = []
-    for i, labelling in enumerate(labellings):
-        tested = labelling.emotion >= 0
-        p = np.where(tested, (at_least[i] + 1) / (n_permutations + 1), np.nan)
-        p_maxt = np.full(d, np.nan)
-        if i == 0 and tested.any():
-            # How many permutations have a maximum at least as large, by position in the sorted maxima.
-            below = np.searchsorted(np.sort(maxima[0]), observed_z[0][tested], side="left")
-            p_maxt[tested] = (n_permutations - below + 1) / (n_permutations + 1)
-        out.append(PermutationP(p, p_maxt))
-    return out
+def _together(n_units: int) -> int:
+    """Permutations that are drawn together: fewer of many units, so that they take no more memory."""
+    return min(_CHUNK, max(1, _CHUNK_ENTRIES // max(1, n_units)))
 
 
 def _lead(scores: np.ndarray, one_hot: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:

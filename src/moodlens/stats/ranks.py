@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 from moodlens.core.labels import NEUTRAL
+from moodlens.core.maps import blocks
 
 ROUNDING = 1e-6
 """Share of the largest value of a column within which values are equal: the rounding of float32 products."""
@@ -181,9 +182,15 @@ def selectivity(rates: np.ndarray) -> np.ndarray:
     return rates / others
 
 
-def activity(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Density (share of rows in which it fires) and size (mean activation where it fires), ``(d_sae,)`` each."""
-    active, d = sparse_rows(codes), codes.shape[1]
-    fires = np.bincount(active.indices, minlength=d)
-    total = np.bincount(active.indices, active.data.astype(np.float64), d)
-    return fires / max(len(codes), 1), np.divide(total, fires, out=np.zeros(d), where=fires > 0)
+def activity(codes: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Density (share of rows in which it fires) and size (mean activation where it fires), ``(d_sae,)`` each.
+
+    Of the ``rows`` (int, rising) of ``codes``; None: of all. They are read a block at a time.
+    """
+    d, n = codes.shape[1], len(codes) if rows is None else len(rows)
+    fires, total = np.zeros(d, dtype=np.int64), np.zeros(d)
+    for block in blocks(codes, rows):
+        active = sparse_rows(block)
+        fires += np.bincount(active.indices, minlength=d)
+        np.add.at(total, active.indices, active.data.astype(np.float64))  # row after row, whatever the blocks
+    return fires / max(n, 1), np.divide(total, fires, out=np.zeros(d), where=fires > 0)

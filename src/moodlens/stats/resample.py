@@ -22,6 +22,14 @@ def bootstrap_weights(groups: np.ndarray, n: int, seed: int) -> np.ndarray:
     return rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n).astype(np.float32)
 
 
+def _small_weights(n_groups: int, n: int, seed: int) -> np.ndarray:
+    """The numbers of :func:`bootstrap_weights`, in a byte each: many groups are drawn a few times at most."""
+    rng, even = np.random.default_rng(seed), np.full(n_groups, 1 / max(n_groups, 1))
+    step = max(1, _ROWS_AT_ONCE // max(n_groups, 1))
+    parts = [rng.multinomial(n_groups, even, size=min(step, n - at)) for at in range(0, n, step)]
+    return np.concatenate([part.astype(np.min_scalar_type(int(part.max(initial=0)))) for part in parts])
+
+
 def mean_interval(
     values: np.ndarray, n_resamples: int, seed: int, level: float = 0.95
 ) -> tuple[float, float] | None:
@@ -69,7 +77,7 @@ class GroupResamples:
     def __init__(self, groups: np.ndarray, n: int, seed: int):
         """groups: ``(rows,)``; n: resamples."""
         self.group, self.n_groups = dense_codes(groups)
-        self.weights = bootstrap_weights(groups, n, seed)
+        self.weights = _small_weights(self.n_groups, n, seed)
 
     def auroc(self, scores: np.ndarray, own: np.ndarray) -> Resampled:
         """AUROC of ``scores (rows,)`` for ``own (rows,)`` bool, ties counting one half.

@@ -131,13 +131,17 @@ class UnitSums:
         copies: np.ndarray | None = None,
     ) -> "UnitSums":
         """Sum ``codes`` (n, d) over the units of ``labels`` (n,) >= 0 and ``groups`` (n,) or None."""
-        units = exchangeable_units(labels, groups, copies)
+        return cls.over(codes, exchangeable_units(labels, groups, copies))
+
+    @classmethod
+    def over(cls, codes: np.ndarray, units: Units) -> "UnitSums":
+        """Sum ``codes`` (n, d) over the ``units`` of their rows."""
         n_units = len(units.labels)
         scores = rank_scores(codes).sum_over(units.of_row, n_units)
         fires = np.zeros((n_units, codes.shape[1]))
         row, column = np.nonzero(codes > 0)
         flat = np.bincount(units.of_row[row] * codes.shape[1] + column, minlength=fires.size)
-        return cls(units, scores, flat.reshape(fires.shape).astype(np.float64), len(labels))
+        return cls(units, scores, flat.reshape(fires.shape).astype(np.float64), len(codes))
 
     def first(self, d: int) -> "UnitSums":
         """The sums of the first ``d`` features alone."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json
+from moodlens.settings.engine import EngineSettings
 from moodlens.study.record import Record, TableSchema, make_anew
 from moodlens.study.records.prompts import PROMPTS, Prompts
 from moodlens.study.rows import Rows
@@ -60,20 +61,28 @@ class Study:
         path: where the files are.
         home: the study's own folder, if ``path`` is where a run works before it takes effect.
         keys: stage -> the key that the settings ask for; :meth:`require` refuses what was made for another.
+        memory: GiB that arrays of all rows may take, about (``engine.memory``): a quarter for :attr:`x` and half for
+            :meth:`codes`, beyond which they lie in files without a name; the last quarter is for what is computed of them.
     """
 
     def __init__(
-        self, path: Path | str, *, home: Path | str | None = None, keys: Mapping[str, str] | None = None
+        self,
+        path: Path | str,
+        *,
+        home: Path | str | None = None,
+        keys: Mapping[str, str] | None = None,
+        memory: float = EngineSettings().memory,
     ):
         self.path = Path(path)
         self.home = self.path if home is None else Path(home)
+        self.memory = memory
         self._keys = keys
         self._cache = _Cache()
         self._readable: frozenset[str] | None = None
 
     def limited_to(self, stages: Iterable[str]) -> "Study":
         """The same study for a stage: it reads the files of ``stages``, and no setting but its own."""
-        view = Study(self.path, home=self.home, keys=self._keys)
+        view = Study(self.path, home=self.home, keys=self._keys, memory=self.memory)
         view._cache = self._cache
         view._readable = frozenset(stages)
         return view
@@ -216,7 +225,7 @@ class Study:
             store = EmbeddingStore.open(self.path / "embeddings")
             if store.rows != len(self.rows):
                 raise BadInput(f"{self.path / 'embeddings'}: {store.rows} rows for {len(self.rows)} prompts")
-            return store.array()
+            return store.array(memory=self.memory / 4)
 
     @contextmanager
     def made_by(self, stage: str) -> Iterator[None]:
@@ -268,7 +277,10 @@ class Study:
         """Activations of every row, ``(n, d_sae)`` float32."""
         from moodlens.sae.model import encode_rows
 
-        return self.cached(f"codes {name}", "train", lambda: encode_rows(self.sae(name), self.x))
+        def encode() -> np.ndarray:
+            return encode_rows(self.sae(name), self.x, memory=self.memory / 2)
+
+        return self.cached(f"codes {name}", "train", encode)
 
     @property
     def seed_names(self) -> list[str]:

@@ -198,6 +198,7 @@ def features(study: Study, settings: FeaturesSection, progress: Progress) -> Ite
         seed=study.seed,
         core_size=study.core_size,
         n_edge=study.read(Core).n_edge,
+        memory=study.memory / 4,
         progress=progress,
     )
     again = study.table(STABILITY).select(

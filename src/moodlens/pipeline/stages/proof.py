@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from moodlens.core.files import plain
 from moodlens.core.lines import describe, table
 from moodlens.core.progress import Progress
-from moodlens.pipeline.score import auroc_lines, score_table, study_methods
+from moodlens.pipeline.score import score_table, study_methods
+from moodlens.pipeline.score_lines import auroc_lines
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.pipeline.stages.embedding import one_name
 from moodlens.settings.base import Frozen
@@ -236,6 +237,6 @@ def transfer(study: Study, settings: TransferSection, progress: Progress) -> Ite
     sets = []
     for done, texts in enumerate(settings.tables):
         progress("transfer", done, len(settings.tables))
-        sets.append(score_table(study, texts, settings.encoder, settings.transfer).result)
+        sets.append(score_table(study, texts, settings.encoder, settings.transfer))
     progress("transfer", len(settings.tables), len(settings.tables))
     return [study.write(Transfer(held_out=held_out, special=special, sets=tuple(sets)))]
