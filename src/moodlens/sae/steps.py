@@ -1,5 +1,6 @@
 """Which implementation takes the training steps."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -31,6 +32,10 @@ class Stepper(Protocol):
     ) -> tuple[float, int, float]:
         """``(sum |z - z_hat|^2, active codes, sum of codes times decoder norms)``; the last is for ``l1`` only."""
         ...
+
+
+MakeStepper = Callable[[TrainingState, SAESettings, Standard], Stepper]
+"""Makes a stepper for a state, resolved settings and the centring."""
 
 
 def make_stepper(

@@ -34,7 +34,7 @@ from moodlens.sae.state import (
     initial_state,
     reinitialise,
 )
-from moodlens.sae.steps import Plain, make_stepper
+from moodlens.sae.steps import MakeStepper, Plain, make_stepper
 from moodlens.sae.trained import Trained
 from moodlens.settings.sae import SAESettings
 
@@ -215,7 +215,9 @@ class Trainer:
         device: str = "cpu",
         plain: bool = False,
         threads: int = 1,
+        stepper: MakeStepper | None = None,
     ) -> None:
+        """``stepper`` makes who takes the steps; None: the plain or the fast ones of this process."""
         self.data, self.val, self.standard, d_in, self.left = rows
         if self.left is not None and settings.augment > 0:
             raise BadInput("sae.augment: what a core leaves is known of whole rows only; set it to 0")
@@ -228,7 +230,8 @@ class Trainer:
         self.state: TrainingState = initial_state(self.settings, d_in, seed, self.data, self.standard)
         parts = self.state, self.settings, self.standard
         rates = np.array([plan(self.settings, step, self.total).learning_rate for step in range(self.total)])
-        self.stepper = Plain(*parts) if plain else make_stepper(*parts, rates, device, threads)
+        make = Plain if plain else stepper
+        self.stepper = make_stepper(*parts, rates, device, threads) if make is None else make(*parts)
         self.val_variance = sum(
             float(np.square(self.standard.apply(block), dtype=np.float64).sum())
             for _, block in chunks(self.val)
