@@ -35,7 +35,7 @@ def runs(tiny, tmp_path_factory):
     settings = SteerSettings(
         prompts=PROMPTS,
         emotions=EMOTIONS,
-        methods=("difference_in_means",),
+        methods=("difference_in_means", "prompt_difference"),
         controls=("random",),
         coefficients=(1.0,),
         prompt_editing=False,
@@ -68,11 +68,17 @@ def planted(run: Path, out: Path, moved: dict[str, float], noise=0.1) -> Path:
         for i, (name, prompt, method) in enumerate(
             scores.select("direction", "prompt", "method").iter_rows()
         ):
-            if method != "none":
-                values[i] += base[prompt] + (moved.get(name, 0.0) if (name or "").endswith(emotion) else 0.0)
+            if method == "random":
+                values[i] += base[prompt]
+            elif method != "none":  # without noise, so that what did not move lies amid the random directions
+                values[i] = base[prompt] + (moved.get(name, 0.0) if (name or "").endswith(emotion) else 0.0)
         scores = scores.with_columns(pl.Series(f"level_{emotion}", values))
     write_table(out / SCORES, scores)
     return out
+
+
+def test_what_each_generator_makes_of_its_own_reading_is_not_compared(runs):
+    assert {row.method for row in compare_runs(runs).rows} == {"difference_in_means", "random"}
 
 
 def test_two_real_runs_are_laid_side_by_side(runs, tmp_path):

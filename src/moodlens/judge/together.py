@@ -16,6 +16,7 @@ from moodlens.core import BadInput, read_table
 from moodlens.judge.chance import beyond_p, both
 from moodlens.judge.score import SCORES
 from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
+from moodlens.settings.steer import OF_PROMPTS
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.steer.run import run_directions
 from moodlens.study.record import Part
@@ -120,7 +121,8 @@ class _Read:
         record, directions = SteerRun.read(run), run_directions(run)
         self.model = record.model.model
         self.emotions = tuple(record.settings.emotions) or directions.emotions
-        self.items = {item.name: item for item in directions}
+        # What each generator makes of its own reading is another vector in each.
+        self.items = {item.name: item for item in directions if item.method not in OF_PROMPTS}
         self.hashes = {name: item.hash for name, item in self.items.items()}
         if not (run / SCORES).is_file():
             raise BadInput(f"{run}: has no scores; run: moodlens judge {run}")

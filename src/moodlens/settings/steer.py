@@ -54,6 +54,8 @@ CONTROLS = (
     "pca",
     "neutral_difference",
 )
+OF_PROMPTS = ("prompt_difference", "neutral_difference")
+"""Methods whose directions each generator makes of its own reading of the prompts, one for every prompt."""
 NEUTRAL_EDITING = "neutral_editing"
 """Method of the clips whose prompt has a word without an emotion written into it: the control of prompt editing."""
 NEUTRAL_WORDS = (

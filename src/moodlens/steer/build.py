@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodlens.core import BadInput, digest
-from moodlens.settings.steer import DirectionSettings, Mixture
+from moodlens.settings.steer import OF_PROMPTS, DirectionSettings, Mixture
 from moodlens.stats.contrast import difference_in_means, principal_components
 from moodlens.stats.controls import allowed_controls, draw_matched, random_directions
 from moodlens.stats.ranks import activity
@@ -275,12 +275,9 @@ def prompt_differences(
     Raises:
         BadInput: writing the emotion into a prompt does not change its embedding.
     """
-    kept = tuple(
-        item for item in directions if item.method not in ("prompt_difference", "neutral_difference")
-    )
-    written = [("prompt_difference", e, e) for e in emotions] + [
-        ("neutral_difference", w, None) for w in words
-    ]
+    kept = tuple(item for item in directions if item.method not in OF_PROMPTS)
+    of_emotion, neutral = OF_PROMPTS
+    written = [(of_emotion, e, e) for e in emotions] + [(neutral, w, None) for w in words]
     made = []
     for prompt in prompts:
         texts = [edit.format(emotion=word, prompt=prompt) for _, word, _ in written]

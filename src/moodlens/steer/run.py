@@ -13,7 +13,7 @@ import numpy as np
 from moodlens.core import BadInput, Progress, file_sha256, silent
 from moodlens.core.sound import read_sound
 from moodlens.core.text import read_text
-from moodlens.settings.steer import NEUTRAL_EDITING, SteerSettings
+from moodlens.settings.steer import NEUTRAL_EDITING, OF_PROMPTS, SteerSettings
 from moodlens.steer.build import UNTRAINED, prompt_differences, study_directions
 from moodlens.steer.clips import ClipSpec, read_clip, write_clip
 from moodlens.steer.condition import condition_job, condition_key, run_how, run_sampling
@@ -171,7 +171,7 @@ def run_steer(
     plan(without_differences(settings), directions)
     model = model or _load(settings, directions)
     prepare(model, settings, directions)
-    if {"prompt_difference", "neutral_difference"} & {*settings.methods, *settings.controls}:
+    if {*OF_PROMPTS} & {*settings.methods, *settings.controls}:
         emotions = settings.emotions or directions.emotions
         words = settings.neutral_words if "neutral_difference" in settings.controls else ()
         directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit, words)
@@ -209,9 +209,9 @@ def run_steer(
 
 def without_differences(settings: SteerSettings) -> SteerSettings:
     """The same grid but for the directions that are made of prompts, for which the model must be there."""
-    late = ("prompt_difference", "neutral_difference")
     kept = {
-        name: tuple(m for m in getattr(settings, name) if m not in late) for name in ("methods", "controls")
+        name: tuple(m for m in getattr(settings, name) if m not in OF_PROMPTS)
+        for name in ("methods", "controls")
     }
     return settings.model_copy(update=kept)
 
