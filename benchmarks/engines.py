@@ -5,7 +5,7 @@ its own. With ``--kill`` one of the cluster's two nodes is killed while it embed
 is killed too. ``--start`` makes the cluster of two real ``ray start`` programs instead of Ray's test cluster. With
 ``--repeats`` the engines take turns, and the last line has the medians: what Ray costs beside a pool is their ratio.
 
-    python benchmarks/engines.py --texts 100000 --saes 12 --shard-rows 4096 --engines local ray --kill
+    python benchmarks/engines.py --texts 100000 --copies 4 --saes 12 --shard-rows 4096 --engines local ray --kill
     python benchmarks/engines.py --texts 8000 --saes 12 --engines pool ray --repeats 5
 """
 
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import psutil
 
 CODE = """
@@ -39,8 +40,15 @@ HEAD = "127.0.0.1:6399"
 def study(arguments: argparse.Namespace, engine: dict) -> dict:
     return {
         "seeds": 1,
-        "core": {"members": arguments.saes // 2, "bootstraps": 0},
-        "prompts": {"generate": arguments.texts},
+        "core": {
+            "members": arguments.saes // 2,
+            "bootstraps": 0,
+            "d_sae": arguments.d_sae,
+            "epochs": arguments.epochs,
+        },
+        "prompts": {"generate": arguments.texts}
+        if arguments.table is None
+        else {"generate": 0, "tables": [arguments.table]},
         "encoder": {"dtype": "float32", "shard_rows": arguments.shard_rows},
         "sae": {"d_sae": 384, "epochs": 2},
         "engine": engine,
@@ -131,6 +139,16 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
+def repeated(arguments: argparse.Namespace, folder: Path) -> dict:
+    """A table of so many texts, each of them ``copies`` times in a row: the encoder reads one of these once."""
+    from moodlens.prompts import generate
+
+    few = generate(-(-arguments.texts // arguments.copies), seed=0).select("text", "emotion")
+    table = few[np.arange(arguments.texts) // arguments.copies]
+    table.write_csv(folder / "texts.csv")
+    return {"path": str(folder / "texts.csv"), "text_column": "text", "emotion_column": "emotion"}
+
+
 UNITS = {"embed": "embeddings/*.safetensors", "train": ".work/train/*.json"}
 """Stage -> what it leaves one by one."""
 
@@ -170,12 +188,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--texts", type=int, default=20_000)
     parser.add_argument("--saes", type=int, default=12)
+    parser.add_argument("--copies", type=int, default=1, help="how often each text occurs")
+    parser.add_argument("--d-sae", type=int, help="features of an SAE; none: by the rows")
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--shard-rows", type=int, default=1024)
     parser.add_argument("--engines", nargs="*", default=["local", "pool", "ray"])
     parser.add_argument("--kill", action="store_true", help="kill one of two nodes on the way")
     parser.add_argument("--start", action="store_true", help="two `ray start` programs")
     parser.add_argument("--repeats", type=int, default=1)
     arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments.table = repeated(arguments, Path(scratch)) if arguments.copies > 1 else None
+        compare(arguments)
+
+
+def compare(arguments: argparse.Namespace) -> None:
     first: dict[str, bytes] | None = None
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in arguments.engines}
     for turn in range(arguments.repeats):
