@@ -14,9 +14,10 @@ from moodlens.core import BadInput, read_table
 from moodlens.judge.change import measure_changes, measured_by, other_seed, read_changes, references
 from moodlens.judge.results import judge_run
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import SteerSettings
+from moodlens.settings.steer import LayerSettings, SteerSettings
 from moodlens.steer import Sampling, Steering, run_steer
-from moodlens.steer.batched import _RowSampler, generate_rows
+from moodlens.steer.batched import RowSampler, generate_rows
+from moodlens.steer.build import labelled_texts
 from moodlens.steer.condition import run_how, run_sampling
 from moodlens.steer.forcing import answer, own_tokens
 from moodlens.steer.generator import Job
@@ -60,8 +61,8 @@ def test_predictions_are_those_the_clip_is_drawn_from(musicgen, monkeypatch):
         seen.append(scores.double().log_softmax(-1))
         return draw(self, ids, scores)
 
-    draw = _RowSampler.__call__
-    monkeypatch.setattr(_RowSampler, "__call__", record)
+    draw = RowSampler.__call__
+    monkeypatch.setattr(RowSampler, "__call__", record)
     codes = own_tokens(musicgen, [job, job], seconds=0.3, sampling=sampling, batch=2)[0]
     said = answer(musicgen, job, codes, sampling)
     for k in range(musicgen.n_codebooks):
@@ -164,6 +165,38 @@ def test_a_hundredth_is_below_the_floor_and_two_are_above_it(made):
     assert again.equal_change == results.equal_change
     none = judge_run(out, [peaks], settings=settings.model_copy(update={"change_seconds": 0.0}))
     assert none.equal_change == ()
+
+
+def test_steering_in_layers_is_measured_and_matched_like_any_other(tmp_path):
+    """Its own control beside it, and no p from directions of the text."""
+    model = tiny_musicgen()
+    study = tiny_study(model)
+    directions = replace(study.directions(), texts=labelled_texts(study.rows, 3))
+    layer = "layer_difference_in_means"
+    settings = SETTINGS.model_copy(
+        update={
+            "methods": ("difference_in_means", layer),
+            "controls": ("layer_random",),
+            "coefficients": (0.01, 4.0),
+            "control_coefficients": (4.0,),
+            "layers": LayerSettings(texts=3, seconds=0.3, n_random=4),
+        }
+    )
+    run = run_steer(directions, tmp_path, settings, model=model)
+    peaks = lambda clip: {f"level_{e}": float(abs(clip.mono).mean()) + i for i, e in enumerate(EMOTIONS)}  # noqa: E731
+    results = judge_run(
+        tmp_path, [peaks], settings=ResultSettings(n_resamples=100, methods=()), model=run.model
+    )
+    rows = {(r.method, r.coefficient): r for r in results.rows if r.emotion == "happy"}
+    weak, strong = rows[layer, 0.01], rows[layer, 4.0]
+    assert 0 < weak.change < weak.change_floor
+    assert strong.change > strong.change_floor
+    assert (strong.n_random, rows["difference_in_means", 4.0].n_random) == (4, 0)
+    for row in results.equal_change:
+        by = {each.method: each for each in row.methods}
+        assert {layer, "difference_in_means"} <= set(by)
+        assert by[layer].below == (0.01,)
+        assert by[layer].effect is not None
 
 
 def test_what_cannot_be_measured(made, musicgen):

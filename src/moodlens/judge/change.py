@@ -123,8 +123,9 @@ def references(
 
     if isinstance(model, MusicGen):
         # The last frames of a shorter clip are not those of a longer one: a few more are drawn, and cut.
-        n_frames = model.frames(min(seconds, how.seconds))
-        drawn = min(how.seconds, (n_frames + model.n_codebooks) / model.frame_rate)
+        whole = min(how.seconds, model.window / model.frame_rate)  # all of it is asked about in one window
+        n_frames = model.frames(min(seconds, whole))
+        drawn = min(whole, (n_frames + model.n_codebooks) / model.frame_rate)
         told = own_tokens(model, jobs, seconds=drawn, sampling=sampling)
         return [
             SpokenReference(model, codes[:, :n_frames], job, sampling)

@@ -7,7 +7,7 @@ import numpy as np
 
 from moodlens.judge.chance import FEWEST
 from moodlens.judge.tables import EDITING
-from moodlens.settings.steer import SteerSettings
+from moodlens.settings.steer import LAYER_METHOD, SteerSettings
 from moodlens.stats.pvalues import least_sign_flip_p
 from moodlens.steer.directions import Directions
 
@@ -95,5 +95,7 @@ def _matched(settings: SteerSettings) -> float | None:
 
 
 def _has(directions: Directions, method: str, emotion: str) -> bool:
-    # Differences of texts are made when the model is there, for every emotion.
-    return method in (EDITING, "prompt_difference") or bool(directions.select(method=method, emotion=emotion))
+    # Differences of texts and of the decoder's layers are made when the model is there, for every emotion.
+    return method in (EDITING, "prompt_difference", LAYER_METHOD) or bool(
+        directions.select(method=method, emotion=emotion)
+    )

@@ -15,7 +15,7 @@ from moodlens.core import BadInput
 from moodlens.judge.chance import beyond_p, both, contrast_p
 from moodlens.judge.shifts import Shifts, specificity
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import NEUTRAL_EDITING
+from moodlens.settings.steer import LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
 from moodlens.stats.pvalues import benjamini_hochberg, sign_flip_p, two_sided_sign_flip_p
 from moodlens.stats.resample import mean_interval
 from moodlens.study.records.judge import Claimed, ComparisonRow, ControlRow, EffectRow, SpecificityRow
@@ -84,6 +84,8 @@ class Judge:
         """The control whose directions a method's are compared with."""
         if method == EDITING:
             return NEUTRAL_EDITING
+        if method == LAYER_METHOD:
+            return LAYER_RANDOM
         paired = method == "prompt_difference" and c in self.shifts.coefficients("neutral_difference")
         return "neutral_difference" if paired else "random"
 

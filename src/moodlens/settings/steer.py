@@ -53,9 +53,15 @@ CONTROLS = (
     "shuffled_difference_in_means",
     "pca",
     "neutral_difference",
+    "layer_random",
 )
 OF_PROMPTS = ("prompt_difference", "neutral_difference")
 """Methods whose directions each generator makes of its own reading of the prompts, one for every prompt."""
+LAYER_METHOD = "layer_difference_in_means"
+"""Method in the decoder's residual stream: only where it is asked for, since its directions take clips to be made."""
+LAYER_RANDOM = "layer_random"
+"""Its control: random directions at the same layers, as long as the differences there."""
+LAYER_METHODS = (LAYER_METHOD, LAYER_RANDOM)
 NEUTRAL_EDITING = "neutral_editing"
 """Method of the clips whose prompt has a word without an emotion written into it: the control of prompt editing."""
 NEUTRAL_WORDS = (
@@ -107,6 +113,29 @@ class DirectionSettings(Frozen):
     seed: int = Field(
         default=0, ge=0, description="of the random directions, the draws of features and the shuffles"
     )
+
+
+class LayerSettings(Frozen):
+    """Steering in the decoder's residual stream, for layer_difference_in_means and layer_random."""
+
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None, min_length=1, description="decoder layers behind which is added, from 0 on; null: all"
+    )
+    decay: float = Field(
+        default=1.0, ge=0, le=1, description="factor of the strength from one step to the next; 1 keeps it"
+    )
+    halves: Literal["conditional", "both"] = Field(
+        default="conditional",
+        description="halves of guidance that are steered; both: as published work does, which guidance then does not multiply",
+    )
+    texts: int = Field(
+        default=16, ge=1, description="of the study for each emotion, whose clips are measured (count)"
+    )
+    seconds: float = Field(default=4.0, gt=0, le=30, description="length of those clips (s)")
+    n_random: int = Field(
+        default=20, ge=0, description="random directions at the same layers, for layer_random (count)"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="of those clips and of the random directions")
 
 
 class SteerSettings(Frozen):
@@ -194,6 +223,7 @@ class SteerSettings(Frozen):
         default=None, description="[seconds, factor] points that multiply every coefficient over time"
     )
     directions: DirectionSettings = DirectionSettings()
+    layers: LayerSettings = LayerSettings()
     judge: ResultSettings = ResultSettings()
 
     @field_validator(
@@ -258,7 +288,13 @@ class SteerSettings(Frozen):
     def _known(self) -> "SteerSettings":
         if self.negative is not None and self.null != "zeros":
             raise ValueError("the null half holds the negative prompt or the opposite, not both")
-        for field, known in (("methods", (*METHODS, "mixture")), ("controls", CONTROLS)):
+        in_layers = {*self.methods, *self.controls} & set(LAYER_METHODS)
+        if in_layers and (self.renorm or self.null != "zeros" or self.schedule is not None):
+            raise ValueError(
+                f"{min(in_layers)} moves no text, so it takes no renorm, no opposite null half and no schedule"
+            )
+        known_methods = (*METHODS, "mixture", LAYER_METHOD)
+        for field, known in (("methods", known_methods), ("controls", CONTROLS)):
             unknown = set(getattr(self, field)) - set(known)
             if unknown:
                 raise ValueError(f"unknown {field}: {', '.join(sorted(unknown))}; known: {', '.join(known)}")

@@ -10,8 +10,8 @@ from .directions import orthogonalise as orthogonalise
 from .directions import save_directions as save_directions
 from .generator import Generator as Generator
 from .generators import load_generator as load_generator
+from .layer_means import layer_differences as layer_differences
 from .layers import Layers as Layers
-from .layers import layer_differences as layer_differences
 from .musicgen import MusicGen as MusicGen
 from .run import SteerOutcome as SteerOutcome
 from .run import plan as plan

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moodlens.steer.conditioning import Sampling, Steering, factors, following, halves, private_seed
 from moodlens.steer.generator import Job, NoNumbers, one_line
+from moodlens.steer.residual import layered
 
 if TYPE_CHECKING:
     from transformers import LogitsProcessorList
@@ -77,7 +78,9 @@ class TextRows:
         self.frame_rate = musicgen.frame_rate
         known = {text: musicgen.states(text) for text in dict.fromkeys(job.text for job in jobs)}
         self.states = [known[job.text] for job in jobs]
-        self.vectors = [None if job.plain else musicgen.vector(_steering(job).vector) for job in jobs]
+        self.vectors = [
+            None if steering is None else musicgen.vector(steering.vector) for steering in map(_in_text, jobs)
+        ]
         self.negative = None
         if sampling.negative is not None and self.guided:
             self.negative = musicgen.states(sampling.negative)
@@ -90,7 +93,7 @@ class TextRows:
         for job, (hidden, mask), vector, now in zip(
             self.jobs, self.states, self.vectors, factor, strict=True
         ):
-            steering = Steering(np.zeros(0), 0.0) if vector is None else _steering(job)
+            steering = _in_text(job) or Steering(np.zeros(0), 0.0)
             vector = hidden.new_zeros(hidden.shape[-1]) if vector is None else vector
             states, full = halves(
                 hidden, mask, vector, steering, amount=float(now) * steering.amount, guided=self.guided
@@ -106,12 +109,11 @@ class TextRows:
 
     def factors(self, n_frames: int) -> np.ndarray | None:
         """``(n_frames, B)`` factor of each amount at every frame; None where no amount changes."""
-        timed = [not job.plain and _steering(job).schedule is not None for job in self.jobs]
-        if not any(timed):
+        schedules = [None if steering is None else steering.schedule for steering in map(_in_text, self.jobs)]
+        if all(points is None for points in schedules):
             return None
         factor = np.ones((n_frames, len(self.jobs)))
-        for row, job in enumerate(self.jobs):
-            points = _steering(job).schedule if timed[row] else None
+        for row, points in enumerate(schedules):
             if points is not None:
                 factor[:, row] = factors(points, n_frames, self.frame_rate)
         return factor
@@ -121,9 +123,9 @@ class TextRows:
         return torch.nn.functional.pad(states, (0, 0, 0, pad)), torch.nn.functional.pad(mask, (0, pad))
 
 
-def _steering(job: Job) -> Steering:
-    assert job.steering is not None
-    return job.steering
+def _in_text(job: Job) -> Steering | None:
+    """What moves a job's text; None where nothing does."""
+    return job.steering if isinstance(job.steering, Steering) and not job.plain else None
 
 
 @torch.no_grad()
@@ -145,7 +147,8 @@ def generate_rows(
     factor = rows.factors(n_frames)
     how = contextlib.nullcontext() if factor is None else following(model, rows.halves, factor)
     sampler = RowSampler([job.seed for job in jobs], musicgen.n_codebooks, device)
-    with one_line(musicgen.name), how, _decoded_singly(model), private_seed(0, device):
+    within = layered(model, [job.steering for job in jobs])
+    with one_line(musicgen.name), how, within, _decoded_singly(model), private_seed(0, device):
         audio = model.generate(
             input_ids=torch.zeros(len(jobs), rows.length, dtype=torch.long, device=device),  # only counted
             encoder_outputs=BaseModelOutput(last_hidden_state=states),

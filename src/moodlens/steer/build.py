@@ -54,12 +54,7 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
     Raises:
         BadInput: it is no study, has no embeddings yet, or what it holds is outdated or damaged.
     """
-    if not isinstance(study, Study):
-        if not (Path(study) / "study.yaml").is_file():
-            raise BadInput(
-                f"{study}: neither a study folder (study.yaml) nor saved directions (directions.json)"
-            )
-        study = Study(study)
+    study = study if isinstance(study, Study) else study_of(study)
     finished = read_states(study.path)
     study.require("embed")
     if study.rows.n_emotions < 2:
@@ -82,6 +77,36 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
         dictionary=dictionary,
         settings=settings,
     )
+
+
+def study_of(folder: Path | str) -> Study:
+    """The study in ``folder``; raises BadInput where there is none."""
+    if not (Path(folder) / "study.yaml").is_file():
+        raise BadInput(
+            f"{folder}: neither a study folder (study.yaml) nor saved directions (directions.json)"
+        )
+    return Study(folder)
+
+
+def labelled_texts(rows: Rows, n: int, apart: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
+    """Plain texts of each emotion from the train and val rows, distinct and spread over the study.
+
+    Args:
+        n: for each emotion, or as many as there are.
+        apart: texts that clips are judged on, which are left out.
+
+    Raises:
+        BadInput: an emotion has none.
+    """
+    out, dev = {}, rows[rows.where(*DEV)]
+    for c, emotion in enumerate(rows.emotions):
+        own = dev.texts[dev.label == c]
+        known = list(dict.fromkeys(str(t) for t in own if t and t.strip() and t not in apart))
+        if not known:
+            raise BadInput(f"{emotion}: the study has no text of it to measure the decoder's layers on")
+        chosen = np.unique(np.linspace(0, len(known) - 1, min(n, len(known))).round().astype(int))
+        out[emotion] = tuple(known[i] for i in chosen)
+    return out
 
 
 def _found(study: Study, untrained: "tuple[Families, np.ndarray] | None") -> Dictionary:

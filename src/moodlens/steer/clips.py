@@ -46,7 +46,7 @@ def clip_key(spec: ClipSpec, vector: np.ndarray | None, amount: float, how: How)
     shared = {
         name: value
         for name, value in shared.items()
-        if value is not None or name not in ("steps", "melody", "continued", "negative")
+        if value is not None or name not in ("steps", "melody", "continued", "negative", "layers")
     }
     return digest(FORMAT, asdict(spec), np.zeros(0) if vector is None else vector, amount, shared)[:20]
 

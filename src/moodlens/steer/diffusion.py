@@ -23,6 +23,7 @@ from moodlens.embed.sources import pick_device
 from moodlens.steer.checkpoints import loading
 from moodlens.steer.conditioning import Sampling, Steering, added, private_seed
 from moodlens.steer.generator import Job, NoNumbers, one_line, require_width
+from moodlens.steer.residual import LayerSteering
 from moodlens.study.records.steer import Checkpoint
 
 PARTS = (
@@ -173,7 +174,7 @@ class Diffusion(ABC):
         *,
         seconds: float,
         seed: int,
-        steering: Steering | None = None,
+        steering: Steering | LayerSteering | None = None,
         sampling: Sampling | None = None,
     ) -> np.ndarray:
         """One clip, ``(channels, samples)`` float32, as the pipeline gives it.
@@ -189,7 +190,7 @@ class Diffusion(ABC):
         self.check(steering)
         hidden, mask = self.states(prompt)
         text: dict[str, Any] = {"prompt": prompt}
-        if steering is not None and not steering.nothing:
+        if isinstance(steering, Steering) and not steering.nothing:
             text = self._steered(hidden, mask, steering, guided=sampling.guidance > 1)
         if sampling.negative is not None and sampling.guidance > 1:
             text |= self._away(sampling.negative, "prompt" in text)
@@ -213,13 +214,18 @@ class Diffusion(ABC):
     def conditioned(self, job: Job) -> tuple[Tensor, Tensor]:
         """Text states of a job, ``(1, n_tokens, d_in)``, steered, and their mask: the conditional half of its clip."""
         hidden, mask = self.states(job.text)
-        if job.steering is not None and not job.steering.nothing:
+        self.check(job.steering)
+        if isinstance(job.steering, Steering) and not job.plain:
             vector = self.vector(job.steering.vector)
             hidden = added(hidden, mask, vector, job.steering.amount, job.steering.renorm)
         return hidden, mask
 
-    def check(self, steering: Steering | None) -> None:
+    def check(self, steering: Steering | LayerSteering | None) -> None:
         """Raise BadInput where this model cannot be steered in this way."""
+        if isinstance(steering, LayerSteering):
+            raise BadInput(
+                f"{self.title} {self.name}: has no decoder that says tokens, so no layers to steer"
+            )
         if steering is not None and steering.schedule is not None:
             raise BadInput(
                 f"{self.title} {self.name}: all of a clip is made at once, so it takes no schedule"

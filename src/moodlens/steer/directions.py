@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from moodlens.core import BadInput, atomic_write, digest, file_sha256, plain
+from moodlens.steer.layers import Layers, load_layers, remove_layers, save_layers
 from moodlens.study.records.steer import DirectionFacts, DirectionsFile
 
 VECTORS = "directions.safetensors"
@@ -76,6 +77,8 @@ class Directions:
         norms: the difference-in-means norm of each emotion.
         provenance: the encoder and the data.
         notes: what could not be built, and why.
+        texts: emotion -> labelled texts of the study, where the decoder's layers are to be measured on them.
+        layers: the decoder's residual stream under them, where it was measured.
     """
 
     items: tuple[Direction, ...]
@@ -84,6 +87,8 @@ class Directions:
     norms: dict[str, float]
     provenance: Provenance
     notes: tuple[str, ...] = ()
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    layers: Layers | None = None
 
     def __post_init__(self) -> None:
         names = [item.name for item in self.items]
@@ -186,7 +191,8 @@ def mix(parts: Sequence[tuple[Direction, float]], *, orthogonal: bool = False) -
 
 
 def save_directions(directions: Directions, folder: Path | str) -> None:
-    """Write ``directions.safetensors`` (vectors, anchors) and ``directions.json`` (everything else)."""
+    """Write ``directions.safetensors`` (vectors, anchors) and ``directions.json`` (everything else); the decoder's layers, if they
+    were measured, in files of their own."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
@@ -196,6 +202,10 @@ def save_directions(directions: Directions, folder: Path | str) -> None:
     }
     with atomic_write(folder / VECTORS) as tmp:
         save_file(tensors, tmp)
+    if directions.layers is None:
+        remove_layers(folder)
+    else:
+        save_layers(directions.layers, folder)
     prov = directions.provenance
     DirectionsFile(
         format=FORMAT,
@@ -209,6 +219,7 @@ def save_directions(directions: Directions, folder: Path | str) -> None:
         unit=directions.unit,
         norms=directions.norms,
         notes=directions.notes,
+        texts=directions.texts,
         vectors_sha256=file_sha256(folder / VECTORS),
         directions=tuple(
             DirectionFacts(name=d.name, method=d.method, emotion=d.emotion, detail=plain(d.detail))
@@ -260,7 +271,16 @@ def load_directions(folder: Path | str, *, encoder: str | None = None, d_in: int
         for item, vector in zip(facts.directions, vectors, strict=True)
     )
     prov = Provenance(facts.encoder, facts.revision, facts.data, facts.anchor_texts, anchors)
-    return Directions(items, facts.emotions, facts.unit, facts.norms, prov, facts.notes)
+    return Directions(
+        items,
+        facts.emotions,
+        facts.unit,
+        facts.norms,
+        prov,
+        facts.notes,
+        facts.texts,
+        load_layers(folder),
+    )
 
 
 def check_anchors(directions: Directions, pooled: np.ndarray, who: str, *, tolerance: float = 0.05) -> float:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from moodlens.steer.conditioning import Sampling
 from moodlens.steer.generator import Job, make_clips
-from moodlens.steer.musicgen import place_logits
+from moodlens.steer.places import place_logits
+from moodlens.steer.residual import layered
 
 if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen
@@ -56,7 +57,8 @@ def answer(musicgen: "MusicGen", job: Job, codes: np.ndarray, sampling: Sampling
     """
     states, mask = musicgen.conditioned(job, sampling)
     given = torch.as_tensor(codes, dtype=torch.long, device=states.device)
-    logits = place_logits(musicgen.model, states, mask, given).double()
+    with layered(musicgen.model, [job.steering]):
+        logits = place_logits(musicgen.model, states, mask, given).double()
     if sampling.guidance > 1:
         steered, null = logits
         return (null + sampling.guidance * (steered - null)).log_softmax(dim=-1)

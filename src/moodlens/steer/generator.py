@@ -12,6 +12,7 @@ from moodlens.study.records.steer import Checkpoint
 
 if TYPE_CHECKING:
     from moodlens.steer.conditioning import Sampling, Steering
+    from moodlens.steer.residual import LayerSteering
 
 NO_NUMBERS = "its predictions are no longer numbers; steer with a smaller coefficient, or in float32"
 
@@ -23,12 +24,12 @@ class Job:
     Attributes:
         text: what the model reads.
         seed: of the draws.
-        steering: None leaves the model alone.
+        steering: of the text, or of the decoder's layers; None leaves the model alone.
     """
 
     text: str
     seed: int
-    steering: "Steering | None" = None
+    steering: "Steering | LayerSteering | None" = None
 
     @property
     def plain(self) -> bool:
@@ -73,7 +74,7 @@ class Generator(Protocol):
         """Steps of time in a clip. Raises BadInput where it is too short or too long."""
         ...
 
-    def check(self, steering: "Steering | None") -> None:
+    def check(self, steering: "Steering | LayerSteering | None") -> None:
         """Raise BadInput where this model cannot be steered in this way."""
         ...
 
@@ -91,7 +92,7 @@ class Generator(Protocol):
         *,
         seconds: float,
         seed: int,
-        steering: "Steering | None" = None,
+        steering: "Steering | LayerSteering | None" = None,
         sampling: "Sampling | None" = None,
     ) -> np.ndarray:
         """One clip, ``(channels, samples)`` float32, raw. An amount of 0 is the model's own pipeline, bit for bit."""

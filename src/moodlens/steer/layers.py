@@ -1,46 +1,49 @@
-"""Steering in the decoder's residual stream, layer by layer: the baseline that published work is.
+"""Differences in means of a decoder's residual stream, layer by layer: the steering that published work does.
 
 Differences in means of the residual stream under prompts of an emotion and of the others, added at every step behind chosen
-layers, with a decay (Singh, arXiv:2505.18186, and Federici & Fornetti steer MusicGen so; SMITIN, MusicRFM and others
-likewise). It needs clips to learn from, a vector for every layer and a hook at every step; a direction in the text states needs none of
-these, which is what the comparison is about.
+layers, with a decay (Facchiano et al., arXiv:2504.04479, and Federici & Fornetti steer MusicGen so; Singh et al., arXiv:2505.18186,
+SMITIN and MusicRFM steer the same stream by features, probes and recursive feature machines). It needs clips to learn from, a vector for every layer and a hook at every step; a direction in the text states needs none of
+these, which is what the comparison is about. How they are measured: :mod:`moodlens.steer.layer_means`.
 
     layers = layer_differences(musicgen, {"happy": [...], "sad": [...]}, seconds=8)
-    with layers.steer(musicgen, "happy", 1.0, decay=0.998):
-        audio = musicgen.generate("instrumental music", seconds=8, seed=0)
+    steering = layers.steering("happy", 1.0, layers=[12], decay=0.998)
+    audio = musicgen.generate("instrumental music", seconds=8, seed=0, steering=steering)
 """
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from moodlens.core import BadInput
-from moodlens.steer.conditioning import Sampling
-from moodlens.steer.generator import Job, make_clips
+from moodlens.core import BadInput, atomic_write, digest, file_sha256
+from moodlens.study.records.steer import LayerRecipe, LayersFile, LayerSite
 
 if TYPE_CHECKING:
-    from moodlens.steer.musicgen import MusicGen
+    from moodlens.steer.residual import Halves, LayerSteering
 
-Halves = Literal["conditional", "both"]
+MEANS = "layers.safetensors"
 
 
 @dataclass(frozen=True)
 class Layers:
-    """Differences in means of one decoder's residual stream.
+    """Means of one decoder's residual stream under prompts of each emotion.
 
     Attributes:
         emotions: names of the rows.
         means: ``(n_emotions, n_layers, d_decoder)`` float32, mean over clips and steps behind each layer.
-        model: revision of the decoder that they are of.
+        recipe: what decides them.
     """
 
     emotions: tuple[str, ...]
     means: np.ndarray
-    model: str
+    recipe: LayerRecipe
+
+    @property
+    def key(self) -> str:
+        """Hash of the recipe: a clip's name holds it in place of the vectors, whose last bits depend on the machine."""
+        return digest(self.recipe.model_dump(mode="json"))[:20]
 
     def differences(self, emotion: str) -> np.ndarray:
         """``(n_layers, d_decoder)``: an emotion's means minus the mean of the others'.
@@ -53,163 +56,88 @@ class Layers:
         own = self.emotions.index(emotion)
         return self.means[own] - np.delete(self.means, own, axis=0).mean(axis=0)
 
-    @contextlib.contextmanager
-    def steer(
+    def random(self, number: int) -> np.ndarray:
+        """``(n_layers, d_decoder)``: a random direction at each layer, as long as the emotions' differences are there on average."""
+        lengths = np.mean([np.linalg.norm(self.differences(e), axis=1) for e in self.emotions], axis=0)
+        drawn = np.random.default_rng([self.recipe.seed, number]).standard_normal(self.means.shape[1:])
+        drawn *= lengths[:, None] / np.linalg.norm(drawn, axis=1, keepdims=True)
+        return drawn.astype(np.float32)
+
+    def steering(
         self,
-        musicgen: "MusicGen",
         emotion: str,
         coefficient: float,
         *,
         layers: Sequence[int] | None = None,
         decay: float = 1.0,
-        halves: Halves = "conditional",
-    ) -> Iterator[None]:
-        """Within, every clip of ``musicgen`` is steered by ``coefficient`` differences in means.
+        halves: "Halves" = "conditional",
+    ) -> "LayerSteering":
+        """Steering by ``coefficient`` of an emotion's differences in means.
 
         Args:
             layers: behind which to add; None: all.
             decay: factor from one step to the next; 1 keeps the strength.
-            halves: of guidance. Published work adds to ``both``, which guidance then does not multiply.
+            halves: of guidance.
 
         Raises:
-            BadInput: another model's, or no such layer.
+            BadInput: an unknown emotion or layer, or such a decay.
         """
-        if musicgen.revision != self.model:
-            raise BadInput(f"layers: were measured in another model than {musicgen.name}")
-        vectors = coefficient * self.differences(emotion)
-        chosen = range(len(vectors)) if layers is None else layers
+        where = None if layers is None else tuple(layers)
+        site = LayerSite(layers=where, decay=decay, halves=halves, recipe=self.key)
+        return self.at(self.differences(emotion), coefficient, site)
+
+    def at(self, vectors: np.ndarray, coefficient: float, site: LayerSite) -> "LayerSteering":
+        """Steering by ``vectors`` (n_layers, d_decoder) at ``site``. Raises BadInput as :meth:`steering`."""
+        from moodlens.steer.residual import LayerSteering
+
+        chosen = range(len(vectors)) if site.layers is None else site.layers
         if not all(0 <= layer < len(vectors) for layer in chosen):
             raise BadInput(f"layers: {', '.join(map(str, chosen))} are not all of 0 to {len(vectors) - 1}")
-        if not 0 <= decay <= 1:
-            raise BadInput(f"decay: {decay:g} is outside 0 to 1")
-        with layered(musicgen.model, {i: vectors[i] for i in chosen}, decay=decay, halves=halves):
-            yield
+        if not 0 <= site.decay <= 1:
+            raise BadInput(f"decay: {site.decay:g} is outside 0 to 1")
+        return LayerSteering({i: vectors[i] for i in chosen}, coefficient, site.decay, site.halves)
 
 
-def layer_differences(
-    musicgen: "MusicGen",
-    prompts: Mapping[str, Sequence[str]],
-    *,
-    seconds: float,
-    seeds: Sequence[int] = (0,),
-    sampling: Sampling | None = None,
-    batch: int | Literal["auto"] = "auto",
-) -> Layers:
-    """Measure the residual stream while the model makes a clip of every prompt and seed.
+def save_layers(layers: Layers, folder: Path) -> None:
+    """Write ``layers.safetensors`` and, last, ``layers.json``."""
+    from safetensors.numpy import save_file
 
-    Args:
-        prompts: emotion -> texts that name it. Take none that clips are judged on.
+    with atomic_write(folder / MEANS) as tmp:
+        save_file({"means": layers.means}, tmp)
+    LayersFile(
+        emotions=layers.emotions,
+        n_layers=layers.means.shape[1],
+        d_decoder=layers.means.shape[2],
+        recipe=layers.recipe,
+        means_sha256=file_sha256(folder / MEANS),
+    ).write(folder)
+
+
+def load_layers(folder: Path) -> Layers | None:
+    """What :func:`save_layers` wrote; None where it wrote nothing.
 
     Raises:
-        BadInput: fewer than two emotions, or one without prompts.
+        BadInput: it is damaged.
     """
-    if len(prompts) < 2 or not all(prompts.values()):
-        raise BadInput("layers: give prompts of two emotions or more")
-    sampling = sampling or Sampling()
-    texts = [(emotion, text) for emotion, some in prompts.items() for text in some]
-    jobs = [Job(text, seed) for _, text in texts for seed in seeds]
-    owner = [emotion for emotion, _ in texts for _ in seeds]
-    rows: list[np.ndarray] = []
-    with _measured(musicgen.model) as measured:
-        for now, _ in make_clips(musicgen, jobs, seconds=seconds, sampling=sampling, batch=batch):
-            rows += list(measured.take(len(now)))
-    means = np.stack(rows)
-    emotions = tuple(prompts)
-    each = [means[[o == emotion for o in owner]].mean(axis=0) for emotion in emotions]
-    return Layers(emotions, np.stack(each).astype(np.float32), musicgen.revision)
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
 
-
-@contextlib.contextmanager
-def layered(
-    model: Any, vectors: Mapping[int, np.ndarray], *, decay: float = 1.0, halves: Halves = "conditional"
-) -> Iterator[None]:
-    """Add ``vectors[layer] * decay ** step`` behind each layer at every step.
-
-    Args:
-        vectors: layer -> ``(d_decoder,)``.
-        halves: which rows are steered. Rows are in halves where states of text come with rows that are masked throughout.
-    """
-    here: dict[str, Any] = {"step": 0, "rows": None}
-    handles = [model.decoder.register_forward_pre_hook(_looking(here), with_kwargs=True)]
-    for layer, vector in vectors.items():
-        handles.append(_blocks(model)[layer].register_forward_hook(_adding(here, vector, decay, halves)))
+    if not (folder / LayersFile.file).is_file():
+        return None
+    facts, path = LayersFile.read(folder), folder / MEANS
+    again = f"remove {folder / LayersFile.file} and steer again"
+    if not path.is_file() or file_sha256(path) != facts.means_sha256:
+        raise BadInput(f"{path}: missing or not the file that {facts.file} describes; {again}")
     try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+        means = load_file(path)["means"]
+    except (SafetensorError, OSError, KeyError) as error:
+        raise BadInput(f"{path}: not a readable safetensors file: {error}; {again}") from error
+    if means.shape != (len(facts.emotions), facts.n_layers, facts.d_decoder):
+        raise BadInput(f"{path}: {means.shape} means, not as {facts.file} describes them; {again}")
+    return Layers(facts.emotions, means, facts.recipe)
 
 
-def _blocks(model: Any) -> Any:
-    return model.decoder.model.decoder.layers
-
-
-def _looking(here: dict[str, Any]) -> Any:
-    """Notes the step, and how many rows are of the conditional half."""
-
-    def look(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("cache", kwargs.get("past_key_values"))
-        mask = kwargs.get("encoder_attention_mask")
-        here["step"] = 0 if cache is None else int(cache.get_seq_length())
-        here["rows"] = None if mask is None else int(mask.any(dim=1).sum())
-
-    return look
-
-
-def _adding(here: dict[str, Any], vector: np.ndarray, decay: float, halves: Halves) -> Any:
-    given = torch.as_tensor(vector)
-
-    def add(module: Any, args: Any, out: Any) -> Any:
-        hidden = out[0] if isinstance(out, tuple) else out
-        steps = here["step"] + torch.arange(hidden.shape[1], device=hidden.device)
-        strength = torch.full_like(steps, decay, dtype=torch.float32) ** steps
-        step = (strength[:, None] * given.to(hidden.device, torch.float32)).to(hidden.dtype)
-        rows = len(hidden) if halves == "both" or here["rows"] is None else here["rows"]
-        moved = torch.cat([hidden[:rows] + step, hidden[rows:]])
-        return (moved, *out[1:]) if isinstance(out, tuple) else moved
-
-    return add
-
-
-class _Measured:
-    """Sums of the residual stream behind every layer, over the steps of one call of ``generate``."""
-
-    def __init__(self) -> None:
-        self.sums: dict[int, torch.Tensor] = {}
-        self.counts: dict[int, int] = {}
-
-    def start(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
-        """Forget what was seen before a first step: transformers runs it twice, and a call may have run out of memory."""
-        cache = kwargs.get("cache", kwargs.get("past_key_values"))
-        if cache is None or int(cache.get_seq_length()) == 0:
-            self.sums, self.counts = {}, {}
-
-    def add(self, layer: int, hidden: torch.Tensor) -> None:
-        """Count what a layer gives."""
-        total = hidden.float().sum(dim=1)
-        known = self.sums.get(layer)
-        self.sums[layer] = total if known is None else known + total
-        self.counts[layer] = self.counts.get(layer, 0) + hidden.shape[1]
-
-    def take(self, n: int) -> np.ndarray:
-        """``(n, n_layers, d_decoder)`` means of the conditional rows, and start anew."""
-        order = sorted(self.sums)
-        means = torch.stack([self.sums[layer][:n] / self.counts[layer] for layer in order], dim=1)
-        self.sums, self.counts = {}, {}
-        return means.cpu().numpy()
-
-
-@contextlib.contextmanager
-def _measured(model: Any) -> Iterator[_Measured]:
-    measured = _Measured()
-
-    def look(layer: int) -> Any:
-        return lambda module, args, out: measured.add(layer, out[0] if isinstance(out, tuple) else out)
-
-    handles = [model.decoder.register_forward_pre_hook(measured.start, with_kwargs=True)]
-    handles += [block.register_forward_hook(look(i)) for i, block in enumerate(_blocks(model))]
-    try:
-        yield measured
-    finally:
-        for handle in handles:
-            handle.remove()
+def remove_layers(folder: Path) -> None:
+    """Take away what an earlier run in the same folder measured."""
+    for name in (LayersFile.file, MEANS):
+        (folder / name).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from moodlens.core.sound import resample
 from moodlens.steer.conditioning import Sampling, Steering
 from moodlens.steer.generator import Job
 from moodlens.steer.musicgen import MusicGen
+from moodlens.steer.residual import LayerSteering
 
 N_FFT, HOP, LONGEST = 16384, 4096, 30
 """Of the chromagram, in samples and seconds: those of every released checkpoint's preprocessor."""
@@ -63,7 +64,7 @@ class MusicGenMelody(MusicGen):
         *,
         seconds: float,
         seed: int,
-        steering: Steering | None = None,
+        steering: Steering | LayerSteering | None = None,
         sampling: Sampling | None = None,
         form: str = "hook",
     ) -> np.ndarray:
@@ -96,9 +97,9 @@ class MusicGenMelody(MusicGen):
         """
         raise BadInput(f"{self.title} {self.name}: goes on from no sound; that is MusicGen's")
 
-    def check(self, steering: Steering | None) -> None:
+    def check(self, steering: Steering | LayerSteering | None) -> None:
         """Raise BadInput where this model cannot be steered in this way."""
-        if steering is not None and (steering.schedule is not None or steering.null != "zeros"):
+        if isinstance(steering, Steering) and (steering.schedule is not None or steering.null != "zeros"):
             what = "schedule" if steering.schedule is not None else f"null: {steering.null}"
             raise BadInput(f"{self.title} {self.name}: cannot be steered with {what}; leave it out")
 

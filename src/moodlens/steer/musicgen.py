@@ -19,6 +19,8 @@ from moodlens.steer.conditioning import Sampling as Sampling
 from moodlens.steer.conditioning import Steering as Steering
 from moodlens.steer.conditioning import explicit, factors, hooked, private_seed, project, scheduled
 from moodlens.steer.generator import Job, NoNumbers, one_line, require_width
+from moodlens.steer.places import encode_audio, place_logits
+from moodlens.steer.residual import LayerSteering, layered
 from moodlens.steer.windows import LONGEST, WINDOW, generate_windows, given_tokens
 from moodlens.study.records.steer import Checkpoint
 
@@ -155,7 +157,7 @@ class MusicGen:
         *,
         seconds: float,
         seed: int,
-        steering: Steering | None = None,
+        steering: Steering | LayerSteering | None = None,
         sampling: Sampling | None = None,
         form: Literal["hook", "explicit"] = "hook",
     ) -> np.ndarray:
@@ -182,7 +184,9 @@ class MusicGen:
         n_frames = self.frames(seconds)
         inputs = self.inputs(ids, mask)
         how = contextlib.nullcontext()
-        if steering is not None and not steering.nothing:
+        if isinstance(steering, LayerSteering):
+            how = layered(self.model, [steering])
+        elif steering is not None and not steering.nothing:
             vector, guided = self.vector(steering.vector), sampling.guidance > 1
             if steering.schedule is not None:
                 inputs = explicit(self.model, ids, mask, vector, steering, amount=0.0, guided=guided)
@@ -212,7 +216,7 @@ class MusicGen:
         """Arguments of ``generate`` for one prompt."""
         return {"input_ids": ids, "attention_mask": mask}
 
-    def check(self, steering: Steering | None) -> None:
+    def check(self, steering: Steering | LayerSteering | None) -> None:
         """Every way of steering is possible here."""
 
     def hear(self, audio: np.ndarray, rate: int, sha256: str) -> None:
@@ -249,7 +253,13 @@ class MusicGen:
         return self.given is not None or self.frames(seconds) > self.window
 
     def _rows(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
-        make = generate_windows if self._windowed(seconds) else generate_rows
+        windowed = self._windowed(seconds)
+        if windowed and any(isinstance(job.steering, LayerSteering) for job in jobs):
+            raise BadInput(
+                f"{self.title} {self.name}: is steered in its layers within one window of {self.window / self.frame_rate:g} s, not "
+                "in longer clips or after a given sound"
+            )
+        make = generate_windows if windowed else generate_rows
         return make(self, jobs, seconds=seconds, sampling=sampling)
 
     def rows_that_fit(self, seconds: float, *, guided: bool) -> int:
@@ -351,48 +361,3 @@ class MusicGen:
         )
         mask = torch.zeros(1, 1, dtype=torch.long, device=codes.device)
         return place_logits(self.model, states, mask, codes)
-
-
-# -- teacher forcing: what MusicGen would have said at every place of a clip that is given, without sampling -------------
-
-
-def place_logits(model: Any, states: Tensor, mask: Tensor | None, codes: Tensor) -> Tensor:
-    """Logits of every token at every place of given codes, in one pass of the decoder.
-
-    Args:
-        states: ``(B, T, d_decoder)`` projected text states; of MusicGen-melody the prefix in front of the music.
-        mask: ``(B, T)``; None for a prefix, all of which is attended to.
-        codes: ``(n_codebooks, frames)`` int64, the same for every row.
-
-    Returns:
-        ``(B, n_codebooks, frames, vocab)``; entry ``[b, k, t]`` is of ``codes[k, t]`` given all that comes before it
-        in MusicGen's delay pattern.
-
-    Raises:
-        BadInput: the number of codebooks is another.
-    """
-    config = model.config.decoder
-    n_codebooks, n_frames = codes.shape
-    if n_codebooks != config.num_codebooks:
-        raise BadInput(f"codes: {n_codebooks} codebooks, the model has {config.num_codebooks}")
-    # Codebook k says its frame t at step t + delay + 1; the first step is the start token (pad) in all of them.
-    # Stereo interleaves left and right, which share their delay.
-    delay = torch.arange(n_codebooks, device=codes.device) // config.audio_channels
-    steps = n_frames + int(delay[-1]) + 1
-    spoken = torch.full((n_codebooks, steps), int(config.pad_token_id), device=codes.device)
-    place = delay[:, None] + torch.arange(n_frames, device=codes.device)  # (n_codebooks, frames)
-    spoken.scatter_(1, place + 1, codes)
-    rows = states.shape[0]
-    out = model.decoder(
-        input_ids=spoken[:, :-1].repeat(rows, 1),
-        encoder_hidden_states=states,
-        encoder_attention_mask=mask,
-        use_cache=False,
-    ).logits
-    out = out.view(rows, n_codebooks, -1, out.shape[-1])[:, :, -(steps - 1) :]  # a prefix has logits, too
-    return out.gather(2, place[None, :, :, None].expand(rows, -1, -1, out.shape[-1]))
-
-
-def encode_audio(model: Any, audio: Tensor, n_codebooks: int) -> Tensor:
-    """EnCodec's tokens of mono samples ``(samples,)``: ``(n_codebooks, frames)`` int64."""
-    return model.audio_encoder.encode(audio[None, None]).audio_codes[0, 0, :n_codebooks]

@@ -4,19 +4,19 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from moodlens.core import BadInput, Progress, file_sha256, silent
 from moodlens.core.sound import read_sound
 from moodlens.core.text import read_text
-from moodlens.settings.steer import NEUTRAL_EDITING, OF_PROMPTS, SteerSettings
-from moodlens.steer.build import UNTRAINED, prompt_differences, study_directions
+from moodlens.settings.steer import LAYER_METHOD, LAYER_METHODS, NEUTRAL_EDITING, OF_PROMPTS, SteerSettings
+from moodlens.steer.build import UNTRAINED, labelled_texts, prompt_differences, study_directions, study_of
 from moodlens.steer.clips import ClipSpec, read_clip, write_clip
-from moodlens.steer.condition import condition_job, condition_key, run_how, run_sampling
+from moodlens.steer.condition import amount_of, clip_how, condition_job, condition_key, run_how, run_sampling
 from moodlens.steer.directions import Direction, Directions, check_anchors, load_directions, save_directions
 from moodlens.steer.generator import NoNumbers, make_clips
 from moodlens.study.records.steer import CLIPS, DirectionsFile, How, SteerProgress, SteerRun, SteerShard
@@ -95,12 +95,17 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
     unknown = set(emotions) - set(directions.emotions)
     if unknown:
         raise BadInput(f"emotions: {', '.join(sorted(unknown))} not among {', '.join(directions.emotions)}")
-    swept: list[tuple[Direction, float]] = []
+    swept: list[tuple[_Swept, float]] = []
     for field_name, coefficients in (
         ("methods", settings.coefficients),
         ("controls", settings.at_controls),
     ):
         for method in getattr(settings, field_name):
+            if method in LAYER_METHODS:
+                swept += [
+                    (item, c) for item in _in_layers(method, settings, emotions) for c in coefficients if c
+                ]
+                continue
             fitting = [
                 item
                 for item in directions.select(method=method)
@@ -114,7 +119,7 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
                     + (f" ({'; '.join(directions.notes)})" if directions.notes else "")
                     + f"; take {method} out of {field_name}"
                 )
-            swept += [(item, c) for item in fitting for c in coefficients if c != 0]
+            swept += [(_Swept.of(item), c) for item in fitting for c in coefficients if c != 0]
     specs = []
     for seed in settings.seeds:
         for prompt in settings.prompts:
@@ -129,9 +134,29 @@ def plan(settings: SteerSettings, directions: Directions) -> list[ClipSpec]:
             specs += [
                 ClipSpec(prompt, prompt, item.method, item.name, item.emotion, c, seed)
                 for item, c in swept
-                if item.detail.get("prompt") in (None, prompt)
+                if item.prompt in (None, prompt)
             ]
     return specs
+
+
+class _Swept(NamedTuple):
+    """One direction of a grid; ``prompt``: the only one that it is made for."""
+
+    name: str
+    method: str
+    emotion: str | None
+    prompt: str | None = None
+
+    @classmethod
+    def of(cls, item: Direction) -> "_Swept":
+        return cls(item.name, item.method, item.emotion, item.detail.get("prompt"))
+
+
+def _in_layers(method: str, settings: SteerSettings, emotions: Sequence[str]) -> list[_Swept]:
+    """Directions in the decoder: one for each emotion, or random ones at the same layers."""
+    if method == LAYER_METHOD:
+        return [_Swept(f"{method}/{emotion}", method, emotion) for emotion in emotions]
+    return [_Swept(f"{method}/{i:02d}", method, None) for i in range(settings.layers.n_random)]
 
 
 def run_steer(
@@ -175,8 +200,11 @@ def run_steer(
         emotions = settings.emotions or directions.emotions
         words = settings.neutral_words if "neutral_difference" in settings.controls else ()
         directions = prompt_differences(directions, model, settings.prompts, emotions, settings.edit, words)
+    from moodlens.steer.layer_means import with_layers
+
+    directions = with_layers(directions, model, settings, out / DIRECTIONS, progress)
     specs = plan(settings, directions)
-    how = run_how(settings, model)
+    how = run_how(settings, model, directions)
     keys = tuple(condition_key(spec, directions, how) for spec in specs)
     clips = out / CLIPS
     own = range(len(keys)) if shard is None else range(shard.number - 1, len(keys), shard.of)
@@ -238,7 +266,13 @@ def source_directions(source: Study | Directions | Path | str, settings: SteerSe
     wanted = settings.directions.model_copy(
         update={"untrained": settings.directions.untrained and UNTRAINED in settings.methods}
     )
-    return study_directions(source, wanted)
+    if not isinstance(source, Study):
+        source = study_of(source)
+    directions = study_directions(source, wanted)
+    if {*settings.methods, *settings.controls} & set(LAYER_METHODS):
+        texts = labelled_texts(source.rows, settings.layers.texts, settings.prompts)
+        directions = replace(directions, texts=texts)
+    return directions
 
 
 def run_generator(out: Path | str, device: str = "auto") -> "Generator":
@@ -323,10 +357,9 @@ def _make(
         for now, sounds in made:
             for i, audio in zip(now, sounds, strict=True):
                 spec, key = todo[i]
-                steering = jobs[i].steering
                 facts = {
-                    "amount": 0.0 if steering is None else steering.amount,
-                    "how": how,
+                    "amount": amount_of(spec, directions),
+                    "how": clip_how(spec, how),
                     "batch": len(now),
                 }
                 encoder = directions.provenance.encoder

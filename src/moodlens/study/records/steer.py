@@ -30,6 +30,15 @@ class Checkpoint(Part):
     device: str = Field(description="cpu, cuda ...")
 
 
+class LayerSite(Part):
+    """Where in the decoder a clip was steered."""
+
+    layers: tuple[int, ...] | None = Field(description="decoder layers, from 0 on; null: all")
+    decay: float = Field(description="factor of the strength from one step to the next")
+    halves: Literal["conditional", "both"] = Field(description="halves of guidance that were steered")
+    recipe: str = Field(description="hash of the recipe in layers.json, which decides the vectors")
+
+
 class How(Checkpoint):
     """How a clip was generated, besides what it is."""
 
@@ -52,6 +61,9 @@ class How(Checkpoint):
     continued: str | None = Field(
         default=None, description="SHA-256 of the sound that the clip goes on from; null: none"
     )
+    layers: LayerSite | None = Field(
+        default=None, description="place in the decoder; null: the clip is not steered there"
+    )
 
 
 class ClipFacts(Part):
@@ -68,7 +80,9 @@ class ClipFacts(Part):
         description="in units of the directions; 0 for plain clips, null under prompt editing"
     )
     seed: int = Field(description="of the draws")
-    amount: float = Field(description="length added along the direction, in the embedding's units")
+    amount: float = Field(
+        description="length added along the direction, in the embedding's units; in the decoder: differences in means"
+    )
     how: How = Field(description="checkpoint and sampling")
     encoder: str = Field(description="encoder that the directions were made with")
     batch: int = Field(
@@ -146,5 +160,36 @@ class DirectionsFile(Record):
     unit: float = Field(description="length that coefficient 1 adds, in the embedding's units")
     norms: dict[str, float] = Field(description="difference-in-means norm of each emotion")
     notes: tuple[str, ...] = Field(description="what could not be built, and why")
+    texts: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="emotion -> labelled texts of the study that the decoder's layers are measured on; empty: none are",
+    )
     vectors_sha256: str = Field(description="of directions.safetensors")
     directions: tuple[DirectionFacts, ...] = Field(description="in the order of the vectors")
+
+
+class LayerRecipe(Part):
+    """All that decides the means of a decoder's residual stream."""
+
+    texts: dict[str, tuple[str, ...]] = Field(description="emotion -> what its clips were made of")
+    seconds: float = Field(description="length of each clip, s")
+    seed: int = Field(description="of the clips")
+    guidance: float = Field(description="classifier-free guidance scale; the conditional half is measured")
+    temperature: float = Field(description="of the sampling softmax")
+    top_k: int = Field(description="tokens kept at each draw; 0: all")
+    revision: str = Field(description="of the generator")
+    dtype: str = Field(description="what it computes in")
+    melody: str | None = Field(description="SHA-256 of the sound whose melody the clips follow; null: none")
+
+
+class LayersFile(Record):
+    """What the means of layers.safetensors are: ``(emotions, layers, width)`` float32, over clips and steps."""
+
+    file: ClassVar[str] = "layers.json"
+    stage: ClassVar[str] = "steer DIR --out"
+
+    emotions: tuple[str, ...] = Field(description="names of the rows")
+    n_layers: int = Field(description="decoder layers (count)")
+    d_decoder: int = Field(description="width of the residual stream")
+    recipe: LayerRecipe = Field(description="what decides them")
+    means_sha256: str = Field(description="of layers.safetensors")
