@@ -266,13 +266,13 @@ def test_moving_all_readouts_alike_is_not_specific():
     rng = np.random.default_rng(1)
     cube = 1.0 + 0.1 * rng.standard_normal((8, 4, 4))
     found = specificity(cube, 400, 0)
-    assert found["difference"] == pytest.approx(0, abs=0.05)
-    assert found["p"] > 0.05  # type: ignore[operator]
+    assert found.difference == pytest.approx(0, abs=0.05)
+    assert found.p > 0.05
     own = specificity(np.eye(4) + 0.1 * rng.standard_normal((8, 4, 4)), 400, 0)
-    assert own["p"] == pytest.approx(1 / 401)
+    assert own.p == pytest.approx(1 / 401)
     # Two directions with each other's name are worse than chance.
     swapped = specificity(np.eye(2)[::-1] + 0.1 * rng.standard_normal((8, 2, 2)), 400, 0)
-    assert swapped["p"] > 0.9  # type: ignore[operator]
+    assert swapped.p > 0.9
 
 
 def test_acoustics_are_judged_against_the_hypotheses(results):

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,23 +81,26 @@ def analyse_answers(files: Iterable[Path | str], key: Path | str) -> ListeningRe
         cells=_cells(cells),
         methods=tuple(_method(*name, methods[name], pooled) for name in sorted(methods)),
         listeners=tuple(
-            ListenerShare(listener=name, **_share([a.steered for a in once if a.listener == name]))
+            ListenerShare(
+                listener=name, **_share([a.steered for a in once if a.listener == name]).model_dump()
+            )
             for name in listeners
         ),
         agreement=Agreement(
             fleiss_kappa=fleiss_kappa(_counts(choices, len(listeners))),
             krippendorff_alpha=krippendorff_alpha(_by_trial(choices)),
         ),
-        first_side=Share(**_share([answer.first for answer in answers])),
+        first_side=_share([answer.first for answer in answers]),
         consistency=_consistency(answers, trials),
     )
 
 
 def _cells(cells: Mapping[tuple[str, str, str], list[Answer]]) -> tuple[Cell, ...]:
-    rows = [
-        Cell(method=method, against=against, emotion=emotion, **_tally(cells[method, against, emotion]))
-        for method, against, emotion in sorted(cells)
-    ]
+    rows = []
+    for method, against, emotion in sorted(cells):
+        tally = _tally(cells[method, against, emotion])
+        parts = {"trials": tally.trials, "quality": tally.quality, **tally.choices.model_dump()}
+        rows.append(Cell(method=method, against=against, emotion=emotion, **parts))
     q = benjamini_hochberg(np.array([row.p for row in rows])).tolist()
     return tuple(row.model_copy(update={"q": value}) for row, value in zip(rows, q, strict=True))
 
@@ -106,7 +109,15 @@ def _method(name: str, against: str, answers: list[Answer], pooled: list[Answer]
     control = name in CONTROLS
     beyond = _fisher(answers, pooled) if pooled and not control else None
     tally = _tally(answers)
-    return MethodShare(method=name, against=against, control=control, beyond_controls=beyond, **tally)
+    return MethodShare(
+        method=name,
+        against=against,
+        control=control,
+        beyond_controls=beyond,
+        trials=tally.trials,
+        quality=tally.quality,
+        **tally.choices.model_dump(),
+    )
 
 
 # -- statistics ----------------------------------------------------------------------------------------------------------
@@ -162,27 +173,32 @@ def krippendorff_alpha(units: Sequence[Sequence[Any]]) -> float | None:
     return None if expected == 0 else 1 - disagreement / expected
 
 
-def _share(hits: Sequence[bool]) -> dict[str, Any]:
+def _share(hits: Sequence[bool]) -> Share:
     from scipy.stats import binomtest
 
     k, n = sum(hits), len(hits)
-    return {
-        "n": n,
-        "chosen": k,
-        "share": k / n if n else None,
-        "ci": wilson(k, n),
-        "p": float(binomtest(k, n).pvalue) if n else None,
-    }
+    return Share(
+        n=n,
+        chosen=k,
+        share=k / n if n else None,
+        ci=wilson(k, n),
+        p=float(binomtest(k, n).pvalue) if n else None,
+    )
 
 
-def _tally(answers: Sequence[Answer]) -> dict[str, Any]:
+class _Tally(NamedTuple):
+    choices: Share
+    trials: Share
+    quality: Share | None
+
+
+def _tally(answers: Sequence[Answer]) -> _Tally:
     by_trial: dict[str, list[int]] = defaultdict(list)
     for answer in answers:
         by_trial[answer.trial].append(1 if answer.steered else -1)
     decided = [sum(votes) > 0 for votes in by_trial.values() if sum(votes) != 0]
     better = [a.better for a in answers if a.better is not None]
-    quality = Share(**_share(better)) if better else None
-    return {**_share([a.steered for a in answers]), "trials": Share(**_share(decided)), "quality": quality}
+    return _Tally(_share([a.steered for a in answers]), _share(decided), _share(better) if better else None)
 
 
 def _fisher(answers: Sequence[Answer], controls: Sequence[Answer]) -> float:

@@ -8,7 +8,8 @@ every method, and flipped and shuffled anew for every listener.
 import base64
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from moodlens.core import atomic_write, digest
 from moodlens.judge.clips import folder_clips, is_run, run_clips
@@ -49,7 +50,7 @@ class ListeningTest:
     most_heard: int
     left_out: tuple[str, ...] = ()
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """What to tell people, JSON-able."""
         return {
             "page": str(self.page),

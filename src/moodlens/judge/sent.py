@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -117,9 +117,9 @@ class _Screen(BaseModel):
     response: Literal[0, 1]
 
 
-def _of_jspsych(file: Path, rows: list[dict[str, Any]]) -> list[Sent]:
+def _of_jspsych(file: Path, rows: Sequence[Mapping[str, object]]) -> list[Sent]:
     answered = [row for row in rows if row.get("asked") and str(row.get("response")) in ("0", "1")]
-    whole = [row | {"response": int(row["response"])} for row in answered]
+    whole = [{**row, "response": int(str(row["response"]))} for row in answered]
     screens = _checked(file, TypeAdapter(list[_Screen]), whole)
     answers: dict[tuple[str, str], dict[str, Item]] = {}
     for screen in screens:
@@ -161,7 +161,7 @@ class _Rating(BaseModel):
         return int(text) if text.isdecimal() else None
 
 
-def _of_webmushra(file: Path, rows: list[dict[str, Any]]) -> list[Sent]:
+def _of_webmushra(file: Path, rows: Sequence[Mapping[str, object]]) -> list[Sent]:
     needed = set(_Rating.model_fields)
     missing = needed - set(rows[0]) if rows else needed
     if missing:

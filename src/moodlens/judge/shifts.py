@@ -7,7 +7,7 @@ and intervals and p-values resample prompts.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -241,15 +241,23 @@ def trend(curves: np.ndarray, coefficients: np.ndarray, n_permutations: int, see
     }
 
 
-def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, Any]:
+class Specificity(NamedTuple):
+    """Whether directions move their own emotion's readout more than the others'."""
+
+    table: tuple[tuple[float, ...], ...]
+    """C rows of C means: steered towards i, read for j."""
+    difference: float
+    """Mean of the diagonal minus mean of the rest."""
+    ci: tuple[float, float] | None
+    p: float
+    """One-sided, the C directions dealt anew to the emotions within each prompt."""
+
+
+def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> Specificity:
     """Does each emotion's direction move its own readout more than the others'?
 
     Args:
         cube: ``(n_prompts, C, C)`` shift of readout j when steered towards emotion i, without NaN.
-
-    Returns:
-        ``table``: C rows of C means; ``difference``: mean of the diagonal minus mean of the rest; ``ci``; ``p``:
-        one-sided, the C directions dealt anew to the emotions within each prompt.
     """
     n, size, _ = cube.shape
     weight = np.where(np.eye(size, dtype=bool), 1 / size, -1 / (size * (size - 1)))
@@ -259,9 +267,9 @@ def specificity(cube: np.ndarray, n_resamples: int, seed: int) -> dict[str, Any]
     cost = np.einsum("pik,jk->pij", cube, weight)
     dealt = rng.permuted(np.broadcast_to(np.arange(size), (n_resamples, n, size)), axis=2)
     null = cost[np.arange(n)[None, :, None], np.arange(size)[None, None], dealt].sum(axis=2).mean(axis=1)
-    return {
-        "table": tuple(map(tuple, cube.mean(axis=0).tolist())),
-        "difference": float(each.mean()),
-        "ci": mean_interval(each, n_resamples, seed),
-        "p": float(upper_p(each.mean(), null)),
-    }
+    return Specificity(
+        table=tuple(map(tuple, cube.mean(axis=0).tolist())),
+        difference=float(each.mean()),
+        ci=mean_interval(each, n_resamples, seed),
+        p=float(upper_p(each.mean(), null)),
+    )

@@ -84,7 +84,7 @@ def _lines(value: Any, indent: str = "") -> Iterator[str]:
             yield f"{head} {json.dumps(item, ensure_ascii=False)}"
 
 
-def _page(name: str, asks: str, what: str, stimuli: dict[str, str]) -> dict[str, Any]:
+def _page(name: str, asks: str, what: str, stimuli: dict[str, str]) -> dict[str, object]:
     low, high = f"not at all {escape(what)}", f"very {escape(what)}"
     ends = {SCALE[0]: f"{SCALE[0]} {low}", SCALE[-1]: f"{SCALE[-1]} {high}"}
     return {
