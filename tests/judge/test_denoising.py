@@ -8,6 +8,7 @@ from helpers.steered import PROMPT, unit
 from helpers.tiny_generators import MAKERS, WIDTH
 from moodlens.core import BadInput
 from moodlens.judge.denoising import Denoising, Sound
+from moodlens.judge.ranking import rank_features
 from moodlens.steer import Sampling, Steering
 from moodlens.steer.conditioning import added
 
@@ -99,6 +100,32 @@ def test_the_direction_that_helps_most_is_found(model, sounds):
     error = asked.effects(np.stack([planted, *(unit(WIDTH, i) for i in range(20))]), 0.05).error[:, 0]
     assert error[0] < 0
     assert error.argmin() == 0
+
+
+def test_first_order_agrees_with_small_steps(model, asked):
+    vectors = np.stack([unit(WIDTH, i) for i in range(12)])
+    rough, small = asked.first_order(vectors, n_probes=400), asked.effects(vectors, 0.02)
+    np.testing.assert_allclose(rough.error * 0.02, small.error, atol=0.15 * np.abs(small.error).max())
+    assert np.corrcoef(rough.shift, small.shift)[0, 1] > 0.8
+    np.testing.assert_allclose(rough.shift * 0.02**2, small.shift, rtol=0.6)
+
+
+def test_a_planted_row_is_ranked_first_by_its_gain(model, sounds, asked):
+    """Downhill for happy's clip and uphill for sad's: the row gains happy, and is found also after a first choice."""
+    rows = np.stack([unit(WIDTH, i) for i in range(20)])
+    slope = asked.first_order(np.eye(WIDTH)).gain[:, asked.emotions.index("happy")]
+    planted = np.concatenate([rows, (slope / np.linalg.norm(slope))[None]])
+    for exact in (None, 5):
+        table = rank_features(asked, planted, 0.05, by="gain_happy", exact=exact)
+        assert table["feature"][0] == 20
+        assert table.columns == ["rank", "feature", "shift", "gain_sad", "gain_happy"]
+    assert table.height == 5
+    by_shift = rank_features(asked, planted, 0.05)
+    assert by_shift["shift"].is_sorted(descending=True)
+    alone = rank_features(Denoising(model, sounds[:1], seconds=2.0), rows, 1.0)
+    assert alone.columns == ["rank", "feature", "shift"]
+    with pytest.raises(BadInput, match="by='kl' is none of shift, gain_sad, gain_happy"):
+        rank_features(asked, rows, 1.0, by="kl")
 
 
 def test_what_cannot_be_asked_is_one_line(model, sounds, asked):

@@ -22,7 +22,12 @@ def rank(
             help="Sound files whose likelihood is asked for; may be repeated, for clips of several emotions.",
         ),
     ],
-    model: Annotated[str, typer.Option("--model", help="MusicGen checkpoint.")] = "facebook/musicgen-small",
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", help="MusicGen or Stable Audio checkpoint whose text encoder is the study's."
+        ),
+    ] = "facebook/musicgen-small",
     top: Annotated[
         int, typer.Option("--top", min=1, max=1_000_000, help="Features measured exactly and shown.")
     ] = 50,
@@ -33,7 +38,7 @@ def rank(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Rank features by how much they change MusicGen's predictions, without sampling any music."""
+    """Rank features by how much they change a generator's predictions, beside random directions, without making any music."""
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.rank import rank_study_features
     from moodlens.pipeline.target import records
@@ -52,8 +57,21 @@ def rank(
             study, folders, model, top=top, every=every, seconds=seconds, device=device, progress=progress
         )
     rows = records(frame)
-    shown = ["rank", "feature", "emotion", "name", "kl", "random_p"]
-    shown += [name for name in frame.columns if name.startswith("gain_")]
-    beside = f"random directions of the same length: 95th percentile of kl {rows[0]['random_p95']:.4g}"
-    lines = [*table(shown, [[row.get(name) for name in shown] for row in rows]), "", beside]
-    emit({"features": rows}, as_json, lines)
+    strength = "kl" if "kl" in frame.columns else "shift"
+    gains = [
+        name
+        for name in frame.columns
+        if name.startswith("gain_") and not name.endswith(("_random_p", "_random_p95"))
+    ]
+    shown = ["rank", "feature", "emotion", "name", strength, "random_p"]
+    shown += [column for name in gains for column in (name, f"{name}_random_p")]
+    bars = [
+        f"{strength} {rows[0]['random_p95']:.4g}",
+        *(f"{n} {rows[0][f'{n}_random_p95']:.4g}" for n in gains),
+    ]
+    beside = f"random directions of the same length, 95th percentile: {', '.join(bars)}"
+    emit(
+        {"features": rows},
+        as_json,
+        [*table(shown, [[row.get(n) for n in shown] for row in rows]), "", beside],
+    )

@@ -6,6 +6,7 @@ from .clips import Clip as Clip
 from .clips import read_clips as read_clips
 from .denoising import Denoising as Denoising
 from .denoising import Sound as Sound
+from .denoising import read_sounds as read_sounds
 from .distance import PreservationScore as PreservationScore
 from .distance import embedding_preservation as embedding_preservation
 from .distance import mmd_test as mmd_test
@@ -17,8 +18,8 @@ from .musicnn import MusicnnScore as MusicnnScore
 from .offline import Offline as Offline
 from .offline import OfflineScore as OfflineScore
 from .offline import Reference as Reference
-from .offline import rank_features as rank_features
 from .offline import read_references as read_references
+from .ranking import rank_features as rank_features
 from .results import judge_run as judge_run
 from .results import write_results as write_results
 from .score import Score as Score

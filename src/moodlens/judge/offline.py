@@ -20,7 +20,6 @@ from moodlens.core.sound import read_mono, resample
 from moodlens.judge.clips import Clip, Values
 
 if TYPE_CHECKING:
-    import polars as pl
     from torch import Tensor
 
     from moodlens.steer.musicgen import MusicGen
@@ -82,6 +81,13 @@ def gains(change: np.ndarray) -> np.ndarray:
     return change - (change.sum(axis=1, keepdims=True) - change) / (n - 1)
 
 
+def gain_columns(gain: np.ndarray, emotions: Sequence[str]) -> dict[str, np.ndarray]:
+    """``gain_<emotion>`` -> ``(n,)``; none where there is no other emotion to be beside."""
+    if len(emotions) < 2:
+        return {}
+    return {f"gain_{emotion}": gain[:, i] for i, emotion in enumerate(emotions)}
+
+
 @dataclass(frozen=True)
 class Effects:
     """What directions do, row by row.
@@ -104,6 +110,11 @@ class Effects:
         """``(n, n_emotions)`` change for an emotion's clips minus the mean change for the other emotions' clips."""
         return gains(self.log_likelihood)
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """``kl``, ``kl_0`` ... (one per codebook), ``gain_<emotion>``: ``(n,)`` each; gains of two emotions or more."""
+        parts = {f"kl_{k}": self.kl_codebook[:, k] for k in range(self.kl_codebook.shape[1])}
+        return {"kl": self.kl, **parts, **gain_columns(self.gain, self.emotions)}
+
 
 class Offline:
     """Teacher-forced effects of directions on fixed references.
@@ -123,6 +134,7 @@ class Offline:
             raise BadInput("offline score: give at least one reference")
         self.model, self.guidance, self.batch = model, guidance, batch
         self.references = tuple(references)
+        self.d_in = model.d_in
         self.emotions = tuple(dict.fromkeys(r.emotion for r in references if r.emotion is not None))
         self._asked = [_Asked(model, reference, guidance) for reference in references]
 
@@ -244,68 +256,6 @@ class _Asked:
             answer.flatten(0, -2).gather(1, drawn).mean().backward()
         assert step.grad is not None
         return step.grad[0].double().cpu().numpy()
-
-
-def rank_features(
-    offline: Offline,
-    vectors: np.ndarray,
-    amount: float,
-    *,
-    features: Sequence[int] | None = None,
-    by: str = "kl",
-    exact: int | None = None,
-    progress: Progress = silent,
-) -> "pl.DataFrame":
-    """Rank decoder rows by what they do to the model, strongest first.
-
-    Args:
-        vectors: ``(n, d_in)``, such as ``sae.W_dec``; each is used at norm 1.
-        amount: length of the step: the directions' ``unit`` for coefficient 1.
-        features: number of each row; None: 0, 1, ...
-        by: column to sort by: ``kl``, ``kl_0`` (one codebook), ``gain_happy`` ...
-        exact: measure only this many rows exactly, those that lead to first order; None: all. At the size of
-            musicgen-small a row takes about 0.5 s of one CPU core per second of reference, and the first order of all
-            rows together about 90 s.
-
-    Returns:
-        ``rank`` (1 is first), ``feature``, ``kl``, ``kl_0`` ... (one per codebook), ``gain_<emotion>``. A row that was
-        not measured exactly is absent.
-
-    Raises:
-        BadInput: a row is zero, or ``by`` is no column.
-    """
-    import polars as pl
-
-    vectors = np.atleast_2d(np.asarray(vectors, dtype=np.float64))
-    norms = np.linalg.norm(vectors, axis=1)
-    if not (norms > 1e-12).all():
-        raise BadInput(f"rank_features: row {int(np.argmin(norms))} is zero; leave it out")
-    vectors = vectors / norms[:, None]
-    names = np.arange(len(vectors)) if features is None else np.asarray(features)
-    columns = [
-        "kl",
-        *(f"kl_{k}" for k in range(offline.model.n_codebooks)),
-        *(f"gain_{emotion}" for emotion in offline.emotions if len(offline.emotions) > 1),
-    ]
-    if by not in columns:
-        raise BadInput(f"rank_features: by={by!r} is none of {', '.join(columns)}")
-    if exact is not None and exact < len(vectors):
-        rough = offline.first_order(vectors)
-        if by.startswith("gain_"):
-            lead = rough.gain[:, offline.emotions.index(by.removeprefix("gain_"))]
-        else:
-            lead = rough.kl
-        kept = np.sort(np.argsort(-lead, kind="stable")[:exact])
-        vectors, names = vectors[kept], names[kept]
-    exactly = offline.effects(vectors, amount, progress)
-    values = np.concatenate([exactly.kl[:, None], exactly.kl_codebook, exactly.gain], axis=1)[
-        :, : len(columns)
-    ]
-    frame = pl.DataFrame({"feature": names}).with_columns(
-        pl.Series(name, values[:, i]) for i, name in enumerate(columns)
-    )
-    frame = frame.sort(by, "feature", descending=[True, False])
-    return frame.with_row_index("rank", offset=1)
 
 
 class OfflineScore:
