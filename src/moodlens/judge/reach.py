@@ -1,7 +1,6 @@
 """What a grid of clips could claim at best, told before its first clip is made."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -56,7 +55,7 @@ class Reach:
         effect = float(t.isf(judged.alpha / rows, n - 1) * np.sqrt(1 + 1 / n)) if claimable else None
         return cls(methods, at, rows, len(settings.prompts), n_random, alone, p if enough else 1.0, effect)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, object]:
         """JSON-able."""
         return asdict(self)
 

@@ -16,13 +16,16 @@ import contextlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from moodlens.settings.steer import check_schedule
+
+if TYPE_CHECKING:
+    from transformers.modeling_outputs import BaseModelOutput
 
 Null = Literal["zeros", "opposite"]
 STEP = 0.1
@@ -149,10 +152,18 @@ def hooked(model: Any, vector: Tensor, steering: Steering) -> Iterator[None]:
         handle.remove()
 
 
+class Explicit(TypedDict):
+    """Arguments of ``generate`` that bring the text's states, each clip's and its null half."""
+
+    input_ids: Tensor
+    encoder_outputs: "BaseModelOutput"
+    attention_mask: Tensor
+
+
 @torch.no_grad()
 def explicit(
     model: Any, ids: Tensor, mask: Tensor, vector: Tensor, steering: Steering, *, amount: float, guided: bool
-) -> dict[str, Any]:
+) -> Explicit:
     """Explicit form: arguments of ``generate`` that bring steered ``encoder_outputs`` and their null half."""
     from transformers.modeling_outputs import BaseModelOutput
 

@@ -150,7 +150,7 @@ class _Measured:
         self.sums: dict[int, torch.Tensor] = {}
         self.counts: dict[int, int] = {}
 
-    def start(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    def start(self, module: Any, args: Any, kwargs: Mapping[str, object]) -> None:
         """Forget what was seen before a first step: transformers runs it twice, and a call may have run out of memory."""
         self.steps.look(module, args, kwargs)
         if self.steps.cached == 0:

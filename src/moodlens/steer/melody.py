@@ -53,7 +53,7 @@ class MusicGenMelody(MusicGen):
         chroma = chromagram(audio, self.sampling_rate, int(self.model.config.num_chroma))
         self._chroma, self.melody = chroma.to(self.model.device, self.model.dtype), sha256
 
-    def inputs(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:
+    def inputs(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Arguments of ``generate``: the text, and the melody if there is one."""
         melody = {} if self._chroma is None else {"input_features": self._chroma[None].clone()}
         return super().inputs(ids, mask) | melody

@@ -4,7 +4,7 @@ Where a direction enters is in :mod:`moodlens.steer.conditioning`.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -182,7 +182,7 @@ class MusicGen:
             return self._rows([Job(prompt, seed, steering)], seconds=seconds, sampling=sampling)[0]
         ids, mask = self.tokens(prompt)
         n_frames = self.frames(seconds)
-        inputs = self.inputs(ids, mask)
+        inputs: Mapping[str, Any] = self.inputs(ids, mask)
         how = contextlib.nullcontext()
         if isinstance(steering, LayerSteering):
             how = layered(self.model, [steering])
@@ -191,7 +191,7 @@ class MusicGen:
             if steering.schedule is not None:
                 inputs = explicit(self.model, ids, mask, vector, steering, amount=0.0, guided=guided)
                 factor = factors(steering.schedule, n_frames, self.frame_rate)
-                hidden = inputs["encoder_outputs"].last_hidden_state[:1]
+                hidden = inputs["encoder_outputs"][0][:1]
                 how = scheduled(self.model, hidden, mask, vector, steering, factor, guided)
             elif form == "explicit" or steering.null == "opposite":
                 amount = steering.amount
@@ -212,7 +212,7 @@ class MusicGen:
             raise NoNumbers(self.name)
         return clip
 
-    def inputs(self, ids: Tensor, mask: Tensor) -> dict[str, Any]:
+    def inputs(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Arguments of ``generate`` for one prompt."""
         return {"input_ids": ids, "attention_mask": mask}
 

@@ -53,11 +53,12 @@ class Steps:
     def __init__(self) -> None:
         self.cached = self.tokens = self._prefix = 0
 
-    def look(self, module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    def look(self, module: Any, args: Any, kwargs: Mapping[str, object]) -> None:
         """Hook in front of the decoder."""
-        cache = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5.24
+        cache: Any = kwargs.get("cache", kwargs.get("past_key_values"))  # renamed in transformers 5.24
+        ids: Any = kwargs["input_ids"]
         self.cached = 0 if cache is None else int(cache.get_seq_length())
-        self.tokens = int(kwargs["input_ids"].shape[-1])
+        self.tokens = int(ids.shape[-1])
 
     def of(self, n_positions: int) -> torch.Tensor:
         """Number of each step of the music among ``n_positions`` positions of a layer, ``(tokens,)`` from 0 on."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import JsonValue
 
 from moodlens.core import BadInput, Progress, file_sha256, silent
 from moodlens.core.sound import read_sound
@@ -60,15 +61,15 @@ class SteerOutcome:
     notes: tuple[str, ...] = ()
     model: "Generator | None" = field(default=None, repr=False, compare=False)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """What to tell people, JSON-able."""
         return {
             "folder": str(self.folder),
             "n_clips": len(self.keys),
             "made": self.made,
             "seconds_per_clip": self.seconds_per_clip,
-            "clips": self.clips,
-            "notes": list(self.notes),
+            "clips": {**self.clips},
+            "notes": [*self.notes],
         }
 
 
