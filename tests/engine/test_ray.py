@@ -62,7 +62,7 @@ def test_a_cluster_that_loses_a_node_gives_the_same_bytes(cluster, tmp_path):
 def test_what_no_machine_has_is_said_and_not_waited_for(cluster, tmp_path):
     engine = executor_of(EngineSettings(kind="ray", address=cluster.address, gpus=1))
     encoder = get_encoder("minilm", dtype="float32", device="cpu")
-    with pytest.raises(BadInput, match="none of the cluster's 1 machines has 1 CPU, 1 GPU"):
+    with pytest.raises(BadInput, match=r"none of the cluster's \d machines has 1 CPU, 1 GPU"):
         embed_to_store(encoder, TEXTS, tmp_path / "store", shard_rows=10, executor=engine)
 
 

@@ -29,7 +29,20 @@ OPTIONS: dict[str, Any] = {
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a loop when it is first called with arguments of some types; the code is kept where that is possible."""
-    dispatcher: Any = numba.njit(**OPTIONS)(function)
+    return _dispatcher(function, {})
+
+
+def part(function: Callable[..., Any]) -> Any:
+    """A piece of compiled loops: its code stands in each of them.
+
+    As a function of its own it would be found by name: in the process that compiled it its own code, in a later one that
+    which was kept with whatever loop is loaded first; and the two may round otherwise.
+    """
+    return _dispatcher(function, {"forceinline": True})
+
+
+def _dispatcher(function: Callable[..., Any], more: dict[str, bool]) -> Any:
+    dispatcher: Any = numba.njit(**OPTIONS, **more)(function)
     with suppress(RuntimeError):  # numba's word for no folder
         try:
             dispatcher._cache = _Cache(function)

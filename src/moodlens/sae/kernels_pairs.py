@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from moodlens.core.compiled import compiled
+from moodlens.core.compiled import compiled, part
 from moodlens.sae.kernels_select import bfloat16
 
 SCRATCH = 1 << 20
@@ -162,7 +162,7 @@ def sort_pairs(pairs, g, scale, slot, cursor, into):
             into.w[p] = scale * pairs.value[a]
 
 
-@compiled
+@part
 def _gather(offsets, f, rows, weights, source, out):
     """``out = sum over the pairs of f of weight * source[row]``."""
     zero = np.float32(0)
@@ -183,7 +183,7 @@ def _gather(offsets, f, rows, weights, source, out):
                 out[j] += c0 * x0[j] + c1 * x1[j] + c2 * x2[j] + c3 * x3[j]
 
 
-@compiled
+@part
 def _pace(age, rate, rule):
     age = max(1, min(age, rule.first.size - 1))
     return (
@@ -195,7 +195,7 @@ def _pace(age, rate, rule):
     )
 
 
-@compiled
+@part
 def _adam(p, m, v, grad, pace):
     b1, b2, epsilon, length, second = pace
     c1, c2 = np.float32(1) - b1, np.float32(1) - b2
@@ -208,7 +208,7 @@ def _adam(p, m, v, grad, pace):
         p[j] -= length * first / (np.sqrt(square * second) + epsilon)
 
 
-@compiled
+@part
 def _unit(w):
     total = np.float32(0)
     for j in range(w.size):
@@ -218,13 +218,13 @@ def _unit(w):
         w[j] *= inverse
 
 
-@compiled
+@part
 def _round(row, half):
     for j in range(row.size):
         half[j] = bfloat16(row[j])
 
 
-@compiled
+@part
 def _move_decoder(row, m, v, grad, pace, unit_rows):
     if unit_rows:
         along = np.float32(0)
@@ -296,7 +296,7 @@ def move_vector(p, m, v, grad, step, rate, rule):
     _adam(p, m, v, grad, _pace(step, rate, rule))
 
 
-@compiled
+@part
 def _drift(p, m, v, distance, turned, epsilon, beta1, beta2):
     stretch = np.float32(1)
     if turned > 0:

@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from moodlens.core.compiled import compiled
+from moodlens.core.compiled import compiled, part
 
 ONE, BYTES = np.uint64(1), np.uint64(0x0101010101010101)
 
@@ -46,7 +46,7 @@ def _screened_of(row, j):
     return lambda row, j: row[j]
 
 
-@compiled
+@part
 def bfloat16(x):
     """``x`` rounded to the nearest bfloat16, as uint16."""
     bits = np.float32(x).view(np.uint32)
@@ -84,7 +84,7 @@ def block_maxima(lo, hi, pre, bias, maxima):
                 out[j] = max(out[j], _screened(part, j) + its_bias[j])
 
 
-@compiled
+@part
 def _kth_largest_bits(bits, count):
     """The ``count``-th largest (from 1) of int32 ``bits``, which are reordered (Hoare's quickselect)."""
     lo, hi, want = 0, bits.size - 1, count - 1
@@ -110,7 +110,7 @@ def _kth_largest_bits(bits, count):
     return bits[want]
 
 
-@compiled
+@part
 def kth_largest(values, count):
     """The ``count``-th largest (from 1, at most ``values.size``) of float32 ``values``; what is not above 0 counts as 0.
 
