@@ -147,6 +147,46 @@ def test_an_edited_prompt_is_compared_with_neutral_words(clips):
         assert t.against == ("neutral_editing" if t.method == "prompt_editing" else "random")
 
 
+def _like(clips, source, emotion, **changes):
+    """Copies of the clips of a method, as those of another."""
+    return [clip.model_copy(update={**changes, "file": f"{changes['method']}-{clip.file}"})
+            for clip in clips if clip.method == source and clip.coefficient == 1 and clip.emotion == emotion]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "control"),
+    [("layer_difference_in_means", "layer_random"), ("prompt_difference", "neutral_difference")],
+)
+def test_a_method_with_a_control_of_its_own_is_compared_with_it(clips, method, control):
+    """As in the results: a random direction of the text says nothing of one in the decoder."""
+    steered = [c for e in EMOTIONS for c in _like(clips, "sae_family", e, method=method)]
+    drawn = _like(clips, "random", None, method=control)
+    trials = choose_trials([*clips, *steered, *drawn], ListenSettings(against="random", pairs=1), "")
+    assert {t.method for t in trials} == {*METHODS, method} - {"random"}  # controls are not asked about
+    assert all(t.against == (control if t.method == method else "random") for t in trials)
+    alone = [c for c in [*clips, *steered, *drawn] if c.method in ("none", method, control)]
+    assert {t.against for t in choose_trials(alone, ListenSettings(against="random"), "")} == {control}
+    with pytest.raises(BadInput, match=f"{control} cannot be compared with itself"):
+        choose_trials([*clips, *steered, *drawn], ListenSettings(against="random", methods=(control,)), "")
+
+
+def test_layers_are_never_compared_with_random_directions_of_the_text(clips):
+    layer = [c for e in EMOTIONS for c in _like(clips, "sae_family", e, method="layer_difference_in_means")]
+    with pytest.raises(BadInput, match="has no layer_random clip of 'prompt"):
+        choose_trials([*clips, *layer], ListenSettings(against="random"), "run")
+    # Where nothing is said of the partner it is then the unsteered clip.
+    assert {t.against for t in choose_trials([*clips, *layer], ListenSettings(), "run")} == {"none"}
+
+
+def test_names_that_the_run_lacks_are_told_beside_those_it_has(clips):
+    with pytest.raises(BadInput, match=r"run: no clip of the emotion joyful; there is calm, happy, sad$"):
+        choose_trials(clips, ListenSettings(emotions=("joyful",)), "run")
+    with pytest.raises(
+        BadInput, match=r"run: no clip of the method foo; there is difference_in_means, prompt_"
+    ):
+        choose_trials(clips, ListenSettings(methods=("foo",)), "run")
+
+
 @given(st.integers(0, 10_000))
 def test_the_seed_decides_all(clips, seed):
     settings = ListenSettings(seed=seed, pairs=1)

@@ -14,12 +14,14 @@ import numpy as np
 from moodlens.core import BadInput
 from moodlens.judge.clips import Facts
 from moodlens.settings.judge import RANDOM, UNSTEERED, ListenSettings
-from moodlens.settings.steer import NEUTRAL_EDITING
+from moodlens.settings.steer import LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
 from moodlens.study.records.judge import Trial
 
 EDITING = "prompt_editing"
 UNSCALED = (EDITING, NEUTRAL_EDITING)
 """Methods without a coefficient, which are always at the matched one."""
+LIKE = {EDITING: NEUTRAL_EDITING, "prompt_difference": "neutral_difference", LAYER_METHOD: LAYER_RANDOM}
+"""Methods with a control of their own, as in the results: random directions of the text say nothing of what they would do."""
 
 
 def choose_trials(clips: Sequence[Facts], settings: ListenSettings, where: str) -> list[Trial]:
@@ -81,11 +83,16 @@ class _Chooser:
         self.partners: dict[str | None, list[Facts]] = defaultdict(list)
         for clip in [*(plain[i] for i in self.rng.permutation(len(plain))), *at]:
             self.partners[clip.prompt].append(clip)
-        left = ("none", NEUTRAL_EDITING, self.against)
+        made = {clip.method for clip in at}
+        self.chance = {method: LIKE[method] for method in LIKE if LIKE[method] in made}
+        # Where there is no such control the results take random directions; in the decoder those would mean nothing.
+        self.chance[LAYER_METHOD] = LAYER_RANDOM
+        self.controls = {RANDOM, *self.chance.values()} if self.against == RANDOM else {self.against}
+        left = {"none", NEUTRAL_EDITING} | self.controls
         self.steered = [clip for clip in at if clip.method not in left]
         if self.against == UNSTEERED and not plain:
             raise BadInput(f"{self.where}: needs unsteered clips (method none) to compare with")
-        if self.against != UNSTEERED and not any(clip.method == self.against for clip in at):
+        if self.against != UNSTEERED and not made & self.controls:
             known = ", ".join(sorted({str(clip.method) for clip in at} - {NEUTRAL_EDITING}))
             raise BadInput(
                 f"{self.where}: against {self.against}: no such clip at coefficient {c:g} {self._there}; there is {known}"
@@ -102,6 +109,7 @@ class _Chooser:
 
     def trials(self) -> list[Trial]:
         """Every method's, then those that are shown again."""
+        self._check_names()
         trials: list[Trial] = []
         emotions = self._emotions()
         for method in self._methods():
@@ -116,10 +124,21 @@ class _Chooser:
             trials.append(first.model_copy(update=changes))
         return trials
 
+    def _check_names(self) -> None:
+        """Raise BadInput where a method or an emotion is asked for of which the run has no clip at all."""
+        asked = {"method": self.settings.methods, "emotion": self.settings.emotions}
+        for name, values in asked.items():
+            known = {getattr(clip, name) for clip in self.clips} - {None, "none", NEUTRAL_EDITING}
+            for value in values:
+                if value not in known:
+                    raise BadInput(
+                        f"{self.where}: no clip of the {name} {value}; there is {', '.join(sorted(known))}"
+                    )
+
     def _methods(self) -> tuple[str, ...]:
         settings = self.settings
-        if self.against in settings.methods:
-            raise BadInput(f"{self.where}: {self.against} cannot be compared with itself; leave it out")
+        if itself := sorted(self.controls & set(settings.methods)):
+            raise BadInput(f"{self.where}: {itself[0]} cannot be compared with itself; leave it out")
         if settings.methods:
             return settings.methods
         own = [clip for clip in self.steered if clip.emotion is not None or not self._head_to_head]
@@ -181,17 +200,18 @@ class _Chooser:
         if self.against == UNSTEERED:
             fits = [other for other in fits if other.method == "none"]
         elif self.against == RANDOM:
-            # An edited prompt is compared with one into which a word without an emotion was written.
-            neutral = [other for other in fits if other.method == NEUTRAL_EDITING]
-            drawn = [other for other in fits if other.method == RANDOM]
-            fits = neutral if clip.method == EDITING and neutral else drawn
+            control = self.chance.get(str(clip.method), RANDOM)
+            like = [other for other in fits if other.method == control]
+            drawn = [] if clip.method == LAYER_METHOD else [other for other in fits if other.method == RANDOM]
+            fits = like or drawn
         else:
             fits = [
                 other for other in fits if other.method == self.against and other.emotion in (emotion, None)
             ]
         if not fits:
+            wanted = self.chance.get(str(clip.method), RANDOM) if self.against == RANDOM else self.against
             raise BadInput(
-                f"{self.where}: {clip.file} has no {self.against} clip of {clip.prompt!r} to be compared with; finish the "
+                f"{self.where}: {clip.file} has no {wanted} clip of {clip.prompt!r} to be compared with; finish the "
                 "run, or choose what to compare with (against)"
             )
         return min(fits, key=lambda other: (self.heard[other.file], other.seed != clip.seed))
