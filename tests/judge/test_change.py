@@ -11,8 +11,16 @@ from helpers.steered import PROMPT, unit
 from helpers.tiny_generators import MAKERS, SECONDS
 from helpers.tiny_music import tiny_musicgen
 from moodlens.core import BadInput, read_table
-from moodlens.judge.change import measure_changes, measured_by, other_seed, read_changes, references
+from moodlens.judge.change import (
+    measure_changes,
+    measured_by,
+    other_seed,
+    read_changes,
+    references,
+    unmeasurable,
+)
 from moodlens.judge.results import judge_run
+from moodlens.judge.words import result_lines
 from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import LayerSettings, SteerSettings
 from moodlens.steer import Sampling, Steering, run_steer
@@ -21,6 +29,7 @@ from moodlens.steer.build import labelled_texts
 from moodlens.steer.condition import run_how, run_sampling
 from moodlens.steer.forcing import answer, own_tokens
 from moodlens.steer.generator import Job
+from moodlens.steer.run import run_directions
 
 pytest.importorskip("diffusers")
 pytest.importorskip("torchsde")
@@ -36,6 +45,7 @@ SETTINGS = SteerSettings(
     steps=4,
     neutral_words=("audio",),
 )
+QUICK = ResultSettings(n_resamples=100, methods=("difference_in_means",))
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -207,6 +217,28 @@ def test_what_cannot_be_measured(made, musicgen):
         measure_changes(out, other, 2.0)
     how = run_how(SETTINGS, musicgen)
     assert measured_by(musicgen, how.model_copy(update={"schedule": ((0.0, 1.0),)})) is None
+    assert unmeasurable(how) is None
+    assert "continue_from" in str(unmeasurable(how.model_copy(update={"continued": "a" * 64})))
+    denoised = how.model_copy(update={"steps": 4})
+    assert unmeasurable(denoised) is None
+    assert "the other way" in str(unmeasurable(denoised.model_copy(update={"null": "opposite"})))
     assert other_seed((3,), 3) == 4
     assert [other_seed((3, 5, 9), seed) for seed in (3, 5, 9)] == [5, 9, 3]
     assert run.model is not None
+
+
+def test_a_run_that_cannot_be_measured_is_not_told_to_be(made, tmp_path, musicgen):
+    """Its schedule is the reason, and it stays one however often it is judged."""
+    directions = run_directions(made[0])
+    changes = {"schedule": ((0.0, 1.0), (1.0, 0.5)), "coefficients": (2.0,), "prompt_editing": False}
+    run = run_steer(directions, tmp_path, SETTINGS.model_copy(update=changes), model=musicgen)
+    level = lambda clip: {f"level_{e}": float(abs(clip.mono).mean()) + i for i, e in enumerate(EMOTIONS)}  # noqa: E731
+    for model in (None, run.model):
+        results = judge_run(tmp_path, [level], settings=QUICK, model=model)
+        (said,) = (line for line in result_lines(results) if "equal change" in line)
+        assert "cannot be measured for this run: its strength changes over time (schedule)" in said
+    # Of another run it can be had, and how is said; or it was not wanted.
+    results = judge_run(made[0], [level], settings=QUICK.model_copy(update={"change_seconds": 1.0}))
+    assert any("was not measured (moodlens judge RUN --change)" in line for line in result_lines(results))
+    results = judge_run(made[0], [level], settings=QUICK.model_copy(update={"change_seconds": 0.0}))
+    assert any("was not asked for (change_seconds=0)" in line for line in result_lines(results))

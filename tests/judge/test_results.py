@@ -174,6 +174,32 @@ def test_a_win_and_a_draw_are_told_apart():
     assert any("within chance" in s for s in drawn.statements)
 
 
+def test_what_was_not_tested_is_not_called_chance():
+    """Without neutral words an edited prompt has nothing to stand beside, whatever the random directions say."""
+    strengths = {"sae_family": 0.1, "difference_in_means": 0.3, "prompt_editing": 0.3}
+    said = "\n".join(steer_results(made(strengths, n_words=0), EMOTIONS, QUICK).statements)
+    assert re.search(r"prompt_editing is ahead of .*, no q, .*; not tested: no neutral words\.", said)
+    assert "difference_in_means beats sae_family" in said
+    said = "\n".join(steer_results(made(strengths, n_words=0, n_random=0), EMOTIONS, QUICK).statements)
+    assert "; not tested: no random directions and no neutral words." in said
+    assert "; not tested: no random directions." in said
+    said = "\n".join(steer_results(made(strengths, n_random=2, n_words=2), EMOTIONS, QUICK).statements)
+    assert "; not tested: too few random directions and too few neutral words." in said
+    assert "within chance" not in said
+
+
+def test_a_difference_behind_the_gate_is_not_called_chance():
+    """Both push the readout the wrong way, one further: the difference is sure, and nothing moved."""
+    away = steer_results(made({"sae_family": -0.2, "difference_in_means": -0.1}), EMOTIONS, QUICK)
+    row = next(r for r in away.comparisons if r.readout == "clap")
+    assert row.q <= QUICK.alpha
+    assert row.winner is None
+    (said,) = (s for s in away.statements if "is ahead of" in s)
+    assert said.endswith(
+        "; not claimed, since neither sae_family nor difference_in_means moved anything beyond chance."
+    )
+
+
 def test_nothing_is_claimed_where_nothing_moved():
     claims = 0
     for seed in range(6):

@@ -98,11 +98,22 @@ def measured_by(model: "Generator", how: How) -> Change | None:
     from moodlens.steer.diffusion import Diffusion
     from moodlens.steer.musicgen import MusicGen
 
+    if unmeasurable(how) is not None:
+        return None
     if isinstance(model, MusicGen):
-        # One pass asks about all places at once, under one strength, from the first place on.
-        return None if how.schedule is not None or how.continued is not None else "kl"
-    if isinstance(model, Diffusion):
-        return "velocity" if how.null == "zeros" else None
+        return "kl"
+    return "velocity" if isinstance(model, Diffusion) else None
+
+
+def unmeasurable(how: How) -> str | None:
+    """Why a way of steering cannot be measured, in words; None where it can be. A clip's file is enough to tell."""
+    if how.steps is not None:  # of denoising: the model's conditional half alone is asked
+        return None if how.null == "zeros" else "the null half of guidance is steered the other way"
+    # One pass asks about all places of a clip at once, under one strength, from the first place on.
+    if how.continued is not None:
+        return "its clips go on from a sound (continue_from), and only clips from their first step on can be asked about"
+    if how.schedule is not None:
+        return "its strength changes over time (schedule), and all of a clip is asked about at one strength"
     return None
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput, Progress, read_table, silent, write_table
 from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
-from moodlens.judge.change import measure_changes, read_changes
+from moodlens.judge.change import measure_changes, read_changes, unmeasurable
 from moodlens.judge.clips import run_clips
 from moodlens.judge.equal_change import equal_change
 from moodlens.judge.exploratory import distance, dose, hypotheses
@@ -19,6 +19,7 @@ from moodlens.judge.tables import Judge
 from moodlens.judge.words import statements
 from moodlens.settings.judge import ResultSettings
 from moodlens.settings.steer import SteerSettings
+from moodlens.steer.clips import read_clip
 from moodlens.steer.run import run_directions
 from moodlens.study.records.judge import Results
 from moodlens.study.records.steer import SteerRun
@@ -35,6 +36,7 @@ def steer_results(
     settings: ResultSettings | None = None,
     *,
     renamed: bool = False,
+    unmeasurable: str | None = None,
 ) -> Results:
     """Judge scored clips. A pure function of the table of :func:`moodlens.judge.score_folder`.
 
@@ -44,6 +46,7 @@ def steer_results(
         emotions: of the run.
         settings: name the confirmatory table, among other things.
         renamed: whether they named it after the clips were made, which is said in the results.
+        unmeasurable: why the columns ``change`` and its like could not be had of these clips; None: they could.
 
     Raises:
         BadInput: there is no readout, no unsteered clip, or no strength that all methods share.
@@ -80,6 +83,7 @@ def steer_results(
         specificity=judge.specificity(),
         comparisons=judge.comparisons(),
         equal_change=equal_change(judge),
+        unmeasurable=unmeasurable,
         hypotheses=hypotheses(judge) if stated else (),
         distance=distance(judge),
         mixtures=mixtures(judge),
@@ -209,7 +213,10 @@ def judge_run(
     if changes is not None:
         moved = changes.select("key", "change", "seed_shift", pl.col("of").alias("change_of"))
         frame = frame.join(moved, on="key", how="left", maintain_order="left")
-    results = steer_results(frame, emotions, settings, renamed=not settings.named_as(run.judge))
+    first = read_clip(folder, keys[0]) if keys else None  # every clip of a run is made in the same way
+    why = None if first is None or changes is not None else unmeasurable(first.how)
+    renamed = not settings.named_as(run.judge)
+    results = steer_results(frame, emotions, settings, renamed=renamed, unmeasurable=why)
     # Both or none: results beside scores that they were not made of would lie.
     write_table(Path(out) / SCORES, frame)
     results.write(out)

@@ -1,6 +1,8 @@
 """The results of a steering run in words: claims first, the SAE's losses before its wins, and no claim of the rest."""
 
-from moodlens.judge.tables import UNSCALED
+from moodlens.judge.chance import FEWEST
+from moodlens.judge.tables import EDITING, UNSCALED
+from moodlens.settings.steer import NEUTRAL_EDITING
 from moodlens.study.records.judge import (
     Change,
     ComparisonRow,
@@ -48,8 +50,36 @@ def _compared(row: ComparisonRow, results: Results) -> str:
         return f"{row.readout}: {row.method} and {row.baseline} do the same ({figures})."
     first, second = (row.method, row.baseline) if row.ahead == "method" else (row.baseline, row.method)
     verb = "beats" if row.winner else "is ahead of"
-    rest = "" if row.winner else "; the difference is within chance"
+    rest = "" if row.winner else f"; {_unclaimed(row, results)}"
     return f"{row.readout}: {first} {verb} {second} ({figures}){rest}."
+
+
+def _unclaimed(row: ComparisonRow, results: Results) -> str:
+    """Why a difference is no claim: it was not tested, chance does as much, or neither method moved anything."""
+    if row.q is None:
+        return f"not tested: {_untested(row, results)}"
+    if row.q > results.settings.alpha:
+        return "the difference is within chance"
+    return f"not claimed, since neither {row.method} nor {row.baseline} moved anything beyond chance"
+
+
+def _untested(row: ComparisonRow, results: Results) -> str:
+    """What a comparison lacks to be tested: draws of what each side stands beside, or prompts."""
+    lacks = []
+    for method in (row.method, row.baseline):
+        control, what = (
+            (NEUTRAL_EDITING, "neutral words") if method == EDITING else ("random", "random directions")
+        )
+        at = None if method == EDITING else row.coefficient
+        made = (
+            c for c in results.controls if (c.readout, c.method, c.coefficient) == (row.readout, control, at)
+        )
+        n = max((c.n_directions for c in made), default=0)
+        if n < FEWEST:
+            lacks.append(f"{'too few' if n else 'no'} {what}")
+    if row.random_p is not None:
+        return "too few prompts"
+    return " and ".join(dict.fromkeys(lacks)) or "what it stands beside does not vary"
 
 
 def _limits(results: Results, rows: list[EffectRow]) -> list[str]:
@@ -95,9 +125,14 @@ def _equal_change(results: Results) -> list[str]:
     """The primary readout's rows at equal change."""
     rows = [row for row in results.equal_change if row.readout == results.readout]
     if not rows:
-        return [
-            "not compared at equal change: how far each condition moves the generator was not measured (moodlens judge RUN --change)"
-        ]
+        why = "how far each condition moves the generator"
+        if results.unmeasurable is not None:
+            why += f" cannot be measured for this run: {results.unmeasurable}"
+        elif not results.settings.change_seconds:
+            why += " was not asked for (change_seconds=0)"
+        else:
+            why += " was not measured (moodlens judge RUN --change)"
+        return [f"not compared at equal change: {why}"]
     lines = [f"exploratory, at equal change, matched on {CHANGE_OF[rows[0].of]}, read by {results.readout}:"]
     for row in rows:
         under = not_matched(row)

@@ -274,6 +274,10 @@ class Results(Record):
     equal_change: tuple[EqualChange, ...] = Field(
         description="effects where all methods move the generator equally far; empty: not measured"
     )
+    unmeasurable: str | None = Field(
+        default=None,
+        description="why it cannot be measured how far conditions move the generator; null: it can be",
+    )
     hypotheses: tuple[HypothesisRow, ...] = Field(description="acoustic shifts against what was expected")
     distance: tuple[DistanceRow, ...] = Field(description="distance from the unsteered clips")
     mixtures: tuple[MixtureRow, ...] = Field(
