@@ -148,3 +148,22 @@ def test_what_cannot_be_steered_in_layers_is_one_line(study, tiny, musicgen, tmp
     with pytest.raises(BadInput, match="no layers to steer"):
         run_steer(study, tmp_path / "c", SETTINGS.model_copy(update={"seconds": 1.0}), model=audio)
     assert not list(tmp_path.rglob("*.wav"))
+
+
+def test_a_text_that_the_model_does_not_know_is_said_before_anything_is_made(study, musicgen, tmp_path):
+    """A prompt, an edited one, what guidance leads away from, and the texts whose clips are measured."""
+
+    def refuse(source=study, **changes):
+        with pytest.raises(BadInput, match="knows none of it") as caught:
+            run_steer(source, tmp_path / "out", SETTINGS.model_copy(update=changes), model=musicgen)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "out").exists()
+        return str(caught.value)
+
+    assert "prompt 'zzz': " in refuse(prompts=("instrumental music", "zzz"))
+    glued = {"prompt_editing": True, "edit": "{emotion}{prompt}", "neutral_words": ("recorded",)}
+    assert "prompt 'happymelody': " in refuse(prompts=("melody",), **glued)
+    assert "prompt 'zzz': " in refuse(negative="zzz")
+    directions = source_directions(study, SETTINGS)
+    texts = directions.texts | {EMOTIONS[1]: ("instrumental music", "qqq")}
+    assert "prompt 'qqq': " in refuse(replace(directions, texts=texts))

@@ -117,9 +117,8 @@ class Diffusion(ABC):
         """Length to which a prompt is padded."""
         return int(self.pipe.tokenizer.model_max_length)
 
-    @torch.no_grad()
-    def states(self, prompt: str) -> tuple[Tensor, Tensor]:
-        """``(1, n_tokens, d_in)`` last hidden states of the text encoder, padded as the pipeline does, and the mask.
+    def tokens(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """``(1, n_tokens)`` token ids, padded as the pipeline does, and their mask.
 
         Raises:
             BadInput: the prompt is blank, unknown to the tokenizer, or longer than the model reads.
@@ -137,7 +136,12 @@ class Diffusion(ABC):
         given = tokenizer(
             prompt, padding="max_length", max_length=self.n_tokens, truncation=True, return_tensors="pt"
         )
-        ids, mask = given.input_ids.to(device), given.attention_mask.to(device)
+        return given.input_ids.to(device), given.attention_mask.to(device)
+
+    @torch.no_grad()
+    def states(self, prompt: str) -> tuple[Tensor, Tensor]:
+        """``(1, n_tokens, d_in)`` last hidden states of the text encoder, and the mask."""
+        ids, mask = self.tokens(prompt)
         return self.pipe.text_encoder(ids, attention_mask=mask)[0], mask
 
     def pooled(self, prompts: Sequence[str]) -> np.ndarray:

@@ -11,6 +11,8 @@ from moodlens.core import BadInput
 from moodlens.study.records.steer import Checkpoint
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from moodlens.steer.conditioning import Sampling, Steering
     from moodlens.steer.residual import LayerSteering
 
@@ -64,6 +66,10 @@ class Generator(Protocol):
 
     def info(self) -> Checkpoint:
         """What decides a clip besides the prompt, the steering and the seed."""
+        ...
+
+    def tokens(self, prompt: str) -> "tuple[Tensor, Tensor]":
+        """Token ids of a prompt and their mask. Raises BadInput where the model cannot read it, or knows no part of it."""
         ...
 
     def pooled(self, prompts: Sequence[str]) -> np.ndarray:

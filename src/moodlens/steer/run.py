@@ -323,6 +323,17 @@ def prepare(model: "Generator", settings: SteerSettings, directions: Directions)
             raise BadInput(f"continue_from {path}: {error}") from error
     anchors = directions.provenance.anchor_texts
     check_anchors(directions, model.pooled(anchors), f"{model.title} {model.name}")
+    for text in _texts(settings, directions):
+        model.tokens(text)
+
+
+def _texts(settings: SteerSettings, directions: Directions) -> tuple[str, ...]:
+    """Every text that the model is to read, once: which of them it cannot, it says when it meets it."""
+    texts = [spec.text for spec in plan(without_differences(settings), directions)]
+    texts += [] if settings.negative is None else [settings.negative]
+    if {*settings.methods, *settings.controls} & set(LAYER_METHODS):
+        texts += [text for each in directions.texts.values() for text in each]
+    return tuple(dict.fromkeys(texts))
 
 
 def run_directions(out: Path | str) -> Directions:
