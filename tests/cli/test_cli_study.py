@@ -25,7 +25,19 @@ STAGES = [
     "transfer",
     "report",
 ]
-VERBS = ["run", *STAGES, "score", "inspect", "explore", "steer", "judge", "rank", "listen", "doctor"]
+VERBS = [
+    "run",
+    *STAGES,
+    "score",
+    "inspect",
+    "explore",
+    "steer",
+    "judge",
+    "rank",
+    "listen",
+    "manifest",
+    "doctor",
+]
 
 
 @pytest.fixture

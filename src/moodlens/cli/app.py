@@ -4,6 +4,7 @@ from moodlens.cli import (
     exploring,
     importing,
     listening,
+    manifest,
     music,
     ranking,
     reading,
@@ -15,4 +16,17 @@ from moodlens.cli import (
 )
 from moodlens.cli.options import app as app
 
-VERBS = (stages, importing, texts, reading, exploring, music, ranking, listening, schema, sharing, together)
+VERBS = (
+    stages,
+    importing,
+    texts,
+    reading,
+    exploring,
+    music,
+    ranking,
+    listening,
+    manifest,
+    schema,
+    sharing,
+    together,
+)
