@@ -13,11 +13,11 @@ from moodlens.report.document import Table
 from moodlens.report.topics.steering import MAX_ROWS, mixed, steering_dose
 from moodlens.report.write import to_html, to_markdown
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import SteerSettings
+from moodlens.settings.steer import LAYER_METHOD, LAYER_METHODS, METHODS, SteerSettings
 from moodlens.steer.clips import ClipSpec, write_clip
 from moodlens.study.notes import Notes
 from moodlens.study.records.judge import EffectRow, EqualChange, MatchedMethod, MixtureRow, Results
-from moodlens.study.records.steer import Checkpoint, How, SteerRun
+from moodlens.study.records.steer import Checkpoint, How, LayerSite, SteerRun
 from moodlens.study.study import Study
 
 
@@ -62,17 +62,20 @@ def test_notes_that_are_no_database_are_one_line(study, tmp_path):
         markdown(folder)
 
 
-def steered(study, folder):
-    """A steering run of two methods on two emotions, one prompt, one seed."""
+def steered(study, folder, *, more=(), left_out=(), steps=None):
+    """A steering run of two methods on two emotions, one prompt, one seed, and clips of ``more``, steered in the decoder."""
     copy_study(study, folder)
     clips, keys, rows = folder / "steer" / "clips", [], []
     plans = [("none", None, 0.0), ("prompt_editing", "sad", None)]
     plans += [(m, e, c) for m in ("sae_family", "random") for e in ("happy", "sad") for c in (-1.0, 1.0, 2.0)]
+    plans += [(m, "sad" if m == LAYER_METHOD else None, 2.0) for m in more]
+    plans = [plan for plan in plans if plan[0] not in left_out]
     model = Checkpoint(model="tiny", revision="x", dtype="float32", device="cpu")
     how = How(
         **model.model_dump(), seconds=0.01, guidance=3.0, temperature=1.0, top_k=250, renorm=True, null="zeros",
-        schedule=None,
+        schedule=None, steps=steps,
     )  # fmt: skip
+    site = LayerSite(layers=(0, 2), decay=1.0, halves="conditional", recipe="r")
     for i, (method, emotion, coefficient) in enumerate(plans):
         spec = ClipSpec("a <simple> melody", "a <simple> melody", method, None, emotion, coefficient, 3)
         write_clip(
@@ -82,11 +85,11 @@ def steered(study, folder):
             32000,
             spec,
             amount=0.0,
-            how=how,
+            how=how.model_copy(update={"layers": site}) if method in more else how,
             encoder="t5:tiny",
         )
         keys.append(f"key{i}")
-        if coefficient:
+        if coefficient and method not in more:
             slope = 0.3 if method == "sae_family" else 0.0
             effect = slope * coefficient
             rows.append(
@@ -168,8 +171,8 @@ def test_a_steering_run_has_its_section(study, tmp_path):
         "yes",
     ]
     sounds = [a for a in page.addresses if a.endswith(".wav")]
-    # Plain, edited, and the family at its strongest coefficient for both emotions.
-    assert sounds == [f"steer/clips/key{i}.wav" for i in (0, 1, 4, 7)]
+    # Plain, edited, and the family and random at their strongest coefficient for both emotions.
+    assert sounds == [f"steer/clips/key{i}.wav" for i in (0, 1, 4, 7, 10, 13)]
     assert all((folder / sound).is_file() for sound in sounds)
     assert all(f"(<{sound}>)" in md for sound in sounds)
     # Readouts have units of their own: what CLAP says and what the acoustics say are two figures.
@@ -179,6 +182,33 @@ def test_a_steering_run_has_its_section(study, tmp_path):
     assert not [a for a in page.addresses if not a.startswith(("#", "data:", "steer/clips/"))]
     assert "media-src" in html
     assert "script" not in page.tags
+
+
+def test_what_is_steered_in_the_decoder_is_not_said_to_be_in_the_text(study, tmp_path):
+    here = "added to the decoder's residual stream behind layers 0, 2 at every step, not to the text"
+    text = "added to the text encoder's output"
+    plain = markdown(steered(study, tmp_path / "plain"))
+    assert text in plain
+    assert "residual stream" not in plain
+    both = markdown(steered(study, tmp_path / "both", more=LAYER_METHODS))
+    assert text in both
+    assert here in both
+    assert "no common unit" in both
+    for said in ("layer difference in means, towards sad, coefficient 2", "layer random, coefficient 2"):
+        assert said in both
+    folder = steered(study, tmp_path / "alone", more=LAYER_METHODS, left_out=("sae_family", "random"))
+    (folder / "steer" / "results.json").unlink()
+    alone = markdown(folder)
+    assert here in alone
+    assert text not in alone
+    assert "no common unit" not in alone
+
+
+def test_the_section_names_the_kind_of_generator(study, tmp_path):
+    assert "## Steering MusicGen" in markdown(steered(study, tmp_path / "tokens"))
+    noise = markdown(steered(study, tmp_path / "noise", steps=4))
+    assert "## Steering Stable Audio" in noise
+    assert "Steering MusicGen" not in noise
 
 
 def test_methods_at_equal_change_say_what_they_are_matched_on(study, tmp_path):
@@ -240,3 +270,17 @@ def test_doses_are_drawn_in_order():
     line = figure.axes[0].get_lines()[-1]
     assert np.asarray(line.get_xdata()).tolist() == [-1.0, 0.5, 2.0]
     assert np.asarray(line.get_ydata()).tolist() == [-2.0, 1.0, 4.0]
+
+
+def test_no_two_methods_look_alike():
+    """Colour, line and marker: of the three one is enough, so a grey print or a colour deficiency hides none."""
+    methods = (*METHODS, "mixture", LAYER_METHOD)
+    rows = [
+        effect_row(method=m, emotion="sad", coefficient=c, effect=c, ci=None)
+        for m in methods
+        for c in (1.0, 2.0)
+    ]
+    figure = steering_dose(rows, ("sad",))
+    lines = figure.axes[0].get_lines()[-len(methods) :]
+    assert len({line.get_color() for line in lines}) == len(methods)
+    assert len({line.get_marker() for line in lines}) == len(methods)

@@ -44,7 +44,7 @@ class Topic:
     """A section of the report: its words and its pictures."""
 
     id: str
-    title: str
+    title: str | Callable[[Subject], str]
     parts: tuple[Part, ...]
     needs: tuple[Needed, ...] = ()
     """What the topic is about; given to every part."""
@@ -57,17 +57,16 @@ class Topic:
         """What there is to say on the topic; None where that is nothing."""
         if self.labels and not subject.emotions:
             return None
+        title = self.title if isinstance(self.title, str) else self.title(subject)
         values = [subject.get(need) for need in self.needs]
         missing = _first_missing(self.needs, values)
         if missing is not None:
-            return Section(self.id, self.title, (Absent(self.absent, command(missing)),))
+            return Section(self.id, title, (Absent(self.absent, command(missing)),))
         blocks = [block for part in self.parts for block in part(subject, *values)]
         if not blocks:
             return None
         plain = tuple(block for block in blocks if not isinstance(block, Section))
-        return Section(
-            self.id, self.title, plain, tuple(block for block in blocks if isinstance(block, Section))
-        )
+        return Section(self.id, title, plain, tuple(block for block in blocks if isinstance(block, Section)))
 
 
 def _first_missing(needed: tuple[Needed, ...], values: list[Any]) -> Needed | None:

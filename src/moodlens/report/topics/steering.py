@@ -1,4 +1,4 @@
-"""Steering MusicGen with the study's directions: what the clips' scores say, doses, and clips to listen to."""
+"""Steering a generator with the study's directions: what the clips' scores say, doses, and clips to listen to."""
 
 import re
 from collections.abc import Sequence
@@ -26,8 +26,9 @@ from moodlens.report.numbers import interval, number, p_value, percent
 from moodlens.report.subject import Need, Subject, command
 from moodlens.report.topic import Blocks, Topic, needs
 from moodlens.report.topics.opening import steers
+from moodlens.settings.steer import LAYER_METHOD, LAYER_METHODS, LAYER_RANDOM
 from moodlens.study.records.judge import EffectRow, MixtureRow, Results
-from moodlens.study.records.steer import CLIPS, ClipFacts, SteerRun
+from moodlens.study.records.steer import CLIPS, ClipFacts, LayerSite, SteerRun
 from moodlens.study.study import Study
 
 if TYPE_CHECKING:
@@ -41,15 +42,29 @@ def small(value: float | None) -> str:
     return number(value) if value is None else f"{value:.3g}"
 
 
-FIRST_METHODS = ("none", "prompt_editing", "difference_in_means", "sae_family", "sae_feature")
-"""Methods whose clips are offered for listening, in this order."""
-LOOKS = (
-    (style.ACCENT, "-"),
-    (style.INK, style.DASHED),
-    (style.MUTED, style.DOTTED),
-    (style.WARN, (0, (6, 1.5, 1.2, 1.5))),
-    ("#1fa187", (0, (3, 1, 1, 1))),
+FIRST_METHODS = (
+    "none",
+    "prompt_editing",
+    "difference_in_means",
+    "sae_family",
+    "sae_feature",
+    LAYER_METHOD,
+    "random",
+    LAYER_RANDOM,
 )
+"""Methods whose clips are offered for listening, in this order: those of a random direction are what the rest must beat."""
+LOOKS = (
+    (style.ACCENT, "-", "o"),
+    (style.INK, style.DASHED, "s"),
+    (style.MUTED, style.DOTTED, "^"),
+    (style.WARN, (0, (6, 1.5, 1.2, 1.5)), "D"),
+    ("#1fa187", (0, (3, 1, 1, 1)), "v"),
+    ("#dfa000", (0, (9, 2)), "P"),
+    ("#8a3f8f", (0, (3, 1, 1, 1, 1, 1)), "X"),
+    ("#86c5ea", "-", "<"),
+)
+"""Colour, line and marker of each method's curve, a look for every method that a run can sweep: what colours look alike to
+someone, or in a grey print, differ in line and marker."""
 COLUMNS = (
     ("coefficient", "Coefficient", number),
     ("effect", "Effect", number),
@@ -87,6 +102,14 @@ RUN = Need("steer/run.json", "steer", read_clips, living=True)
 JUDGED = Need("steer/results.json", "judge", lambda study: Results.read(study.home / "steer"), living=True)
 
 
+def heading(subject: Subject) -> str:
+    """Names the kind of generator, as its clips tell it: one that takes away noise has steps."""
+    clips = subject.get(RUN)
+    if not clips:
+        return "Steering"
+    return "Steering MusicGen" if clips[0].how.steps is None else "Steering Stable Audio"
+
+
 def introduction(subject: Subject) -> Blocks:
     """What was added where; or that nobody steered yet, where the encoder can."""
     clips, judged = subject.get(RUN), subject.get(JUDGED)
@@ -94,13 +117,38 @@ def introduction(subject: Subject) -> Blocks:
         if steers(subject):
             yield Absent("steering", command(RUN))
         return
-    yield Paragraph(
-        "A direction is added to the text encoder's output at every token of the prompt. Coefficients are in units of "
-        "the difference-in-means norm; every method is compared at the same place and norm, beside no steering, prompt "
-        "editing and random directions."
-    )
+    clips = clips or []
+    swept = {clip.method for clip in clips if clip.coefficient}
+    swept |= {row.method for row in judged.rows if row.coefficient} if judged else set()
+    if swept - set(LAYER_METHODS):
+        yield Paragraph(
+            "A direction is added to the text encoder's output at every token of the prompt. Coefficients are in units of "
+            "the difference-in-means norm; every method there is compared at the same place and norm, beside no steering, "
+            "prompt editing and random directions."
+        )
+    if swept & set(LAYER_METHODS):
+        site = next((clip.how.layers for clip in clips if clip.how.layers is not None), None)
+        yield Paragraph(_in_layers(site, beside_text=bool(swept - set(LAYER_METHODS))))
     if judged is None:
         yield Absent("what the clips' scores say", "moodlens judge DIR/steer")
+
+
+def _in_layers(site: LayerSite | None, *, beside_text: bool) -> str:
+    """Where the layer methods add, and what their coefficient means: neither place nor norm is that of the text's methods."""
+    which = "decoder layers" if site is None or site.layers is None else f"layers {_listed(site.layers)}"
+    which = f"all {which}" if site is not None and site.layers is None else which
+    text = (
+        f"Layer difference in means is added to the decoder's residual stream behind {which} at every step, not to the text: "
+        "a coefficient of 1 is the difference in means of the decoder's own states, at each layer its own. It is compared "
+        "with random directions at the same layers, as long as the differences there (layer random)."
+    )
+    if not beside_text:
+        return text
+    return f"{text} Its coefficients have no common unit with those of the text's methods; equal change has."
+
+
+def _listed(layers: Sequence[int]) -> str:
+    return ", ".join(str(layer) for layer in layers[:20]) + (" …" if len(layers) > 20 else "")
 
 
 @needs(JUDGED)
@@ -304,14 +352,14 @@ def steering_dose(rows: Sequence[EffectRow], emotions: tuple[str, ...]) -> "Figu
             if not points:
                 continue
             x, y, low, high = np.array(points, dtype=float).T
-            color, line = LOOKS[place % len(LOOKS)]
+            color, line, marker = LOOKS[place % len(LOOKS)]
             axes.fill_between(x, low, high, color=color, alpha=0.15, lw=0)
             (seen[style.short(method.replace("_", " "))],) = axes.plot(
-                x, y, color=color, ls=line, marker="o", ms=3, lw=1.3
+                x, y, color=color, ls=line, marker=marker, ms=3, lw=1.3
             )
     figure.supylabel("effect", fontsize=8)
     style.legend_below(figure, list(seen.values()), list(seen))
     return figure
 
 
-STEERING = Topic("steering", "Steering MusicGen", (introduction, results, at_equal_change, players))
+STEERING = Topic("steering", heading, (introduction, results, at_equal_change, players))
