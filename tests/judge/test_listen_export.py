@@ -57,6 +57,9 @@ def test_what_listeners_get_says_nothing_of_the_clips(clips, tmp_path, program):
     assert made.key == tmp_path / "key.json"
     given = tmp_path / program
     assert made.page.is_relative_to(given)
+    sizes = {file: file.stat().st_size for file in given.rglob("*") if file.is_file()}
+    assert made.megabytes == pytest.approx(sum(sizes.values()) / 1e6)
+    assert made.megabytes * 1e6 > sum(size for file, size in sizes.items() if file.suffix == ".wav") > 0
     levels = {}
     for path in given.rglob("*"):
         if path.suffix == ".wav":

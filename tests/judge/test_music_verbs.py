@@ -1,6 +1,7 @@
 """The music verbs from end to end, on a tiny random MusicGen: steer, judge, listen."""
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -243,7 +244,9 @@ def test_out_is_no_input_and_no_file(refused, run, study, small, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_features_are_ranked_beside_random_directions(moodlens, refused, study, checkpoint, tmp_path):
+def test_features_are_ranked_beside_random_directions(
+    call, capsys, moodlens, refused, study, checkpoint, tmp_path
+):
     rng = np.random.default_rng(0)
     for emotion in ("happy", "sad"):
         put_clip(tmp_path / emotion, "x [1]", 0.1 * rng.standard_normal(16000), 16000)
@@ -259,6 +262,12 @@ def test_features_are_ranked_beside_random_directions(moodlens, refused, study, 
     assert both[0]["gain_happy"] == pytest.approx(-both[0]["gain_sad"])
     for row in both:
         assert (row["gain_sad"] > row["gain_sad_random_p95"]) == (row["gain_sad_random_p"] <= 2 / 21)
+    capsys.readouterr()
+    alike = [f"happy={tmp_path / 'happy'}", f"sad={tmp_path / 'happy'}"]
+    assert call("rank", study, "--clips", alike[0], "--clips", alike[1], *options) == 0
+    assert (
+        "every gain is 0: to this generator the clips of all emotions are the same" in capsys.readouterr().err
+    )
     for seconds in (0, -1, 1e-5, "nan", "inf"):
         assert "seconds: " in refused(
             "rank", study, "--clips", tmp_path / "sad", *options[:2], "--seconds", seconds
@@ -295,7 +304,9 @@ def test_features_are_ranked_with_a_diffusion_model(call, capsys, moodlens, refu
     assert moodlens("rank", study, *options)["features"] == ranked  # nothing is drawn
     capsys.readouterr()
     assert call("rank", study, *options) == 0
-    assert "random directions of the same length, 95th percentile: shift " in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "random directions of the same length, 95th percentile: shift " in said.out
+    assert "every gain" not in said.err
     for seconds in (0, "nan", "inf", 99):
         assert "seconds: " in refused("rank", study, *options[:-1], seconds)
     other = save("stable-audio-3", tmp_path / "other")  # as wide, and another text encoder
@@ -318,6 +329,32 @@ def test_a_folder_of_sounds_is_scored_into_a_table(moodlens, refused, tmp_path):
     assert "no such folder" in refused("judge", tmp_path / "nothing")
     assert "is a file" in refused("judge", sounds / "one [1].wav")
     assert "there are some in" in refused("judge", tmp_path)
+
+
+def test_a_run_that_is_not_whole_says_what_ends_it(refused, run, tmp_path):
+    out = tmp_path / "steer"
+    shutil.copytree(run, out)
+    (out / "run.json").unlink()
+    for verb in (["judge", out], ["listen", out, "--out", tmp_path / "test"]):
+        assert "not finished; run the same steer again" in refused(*verb)
+    (out / "shard.json").write_text("{}")
+    assert "is a shard of a run; put all shards together first: moodlens merge" in refused("judge", out)
+
+
+def test_help_gives_examples_that_the_verb_takes(call, capsys):
+    from moodlens.settings.judge import ResultSettings
+    from moodlens.settings.steer import read_steer_settings
+
+    said = {}
+    for verb in ("steer", "judge", "rank"):
+        capsys.readouterr()
+        assert call(verb, "--help") == 0
+        said[verb] = " ".join(capsys.readouterr().out.split())
+    examples = {verb: re.search(r"setting, e\.g\. ([\w.]+=\w+)", said[verb]) for verb in ("steer", "judge")}
+    assert read_steer_settings(None, [examples["steer"][1]]) != read_steer_settings(None)
+    assert ResultSettings().changed([examples["judge"][1]]) != ResultSettings()
+    assert "Texts that are steered: a file with one prompt a line." in said["steer"]
+    assert "MusicGen: of tokens; Stable Audio: of noise" in said["rank"]
 
 
 def test_a_run_whose_clips_are_gone(refused, run, tmp_path):

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from moodlens.cli.options import Device, Json, Set, app
+from moodlens.cli.options import Device, Json, JudgeSet, SteerSet, app
 from moodlens.cli.output import emit, progress_bars
 from moodlens.cli.streams import say
 from moodlens.core.errors import BadInput
@@ -49,6 +49,8 @@ Flags = dict[str, Any]
 """What was given of :data:`FLAGS`; None where nothing was."""
 
 CAN_BE_NONE = ("methods", "controls")
+BESIDE = dict.fromkeys(CAN_BE_NONE, "; none: no such clips") | {"prompts": ": a file with one prompt a line"}
+"""What an option says besides its setting's description."""
 
 ClapName = Annotated[
     str | None,
@@ -70,9 +72,7 @@ def with_flags(verb: Callable[..., None]) -> Callable[..., None]:
 
     def option(name: str) -> inspect.Parameter:
         flag, kind = FLAGS[name]
-        text = (
-            f"{fields[name].description}{'; none: no such clips' if name in ('methods', 'controls') else ''}."
-        )
+        text = f"{fields[name].description}{BESIDE.get(name, '')}."
         info = typer.Option(flag, help=text[0].upper() + text[1:])
         many = kind not in (str, float, int, Path)
         wanted = Annotated[kind, info] if many else Annotated[kind | None, info]
@@ -110,7 +110,7 @@ def steer(
         Path | None,
         typer.Option("--settings", metavar="FILE", help="A study file with a steer: section; none: DIR's."),
     ] = None,
-    changes: Set = [],  # noqa: B006
+    changes: SteerSet = [],  # noqa: B006
     clap: ClapName = None,
     scorer: Scorers = [],  # noqa: B006
     acoustics: Acoustics = True,
@@ -250,7 +250,7 @@ def judge(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Scores of a folder of sound files, as .csv or .parquet."),
     ] = None,
-    changes: Set = [],  # noqa: B006
+    changes: JudgeSet = [],  # noqa: B006
     change: Annotated[
         bool,
         typer.Option(
@@ -263,7 +263,7 @@ def judge(
     as_json: Json = False,
 ) -> None:
     """Score clips: acoustics, CLAP, musicnn. Of a steering run it also writes the result table."""
-    from moodlens.judge.clips import is_run
+    from moodlens.judge.clips import check_whole, is_run
     from moodlens.judge.results import judge_run, scorers
     from moodlens.judge.score import score_folder
     from moodlens.judge.words import result_lines
@@ -271,6 +271,7 @@ def judge(
     from moodlens.steer.run import run_directions, run_generator
     from moodlens.study.records.steer import SteerRun
 
+    check_whole(clips)
     if is_run(clips):
         if emotion or out is not None:
             what = "--emotion" if emotion else "--out"

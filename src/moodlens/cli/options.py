@@ -1,7 +1,7 @@
 """The command line's one Typer app, and the options that several verbs share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +15,16 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Set = Annotated[
-    list[str], typer.Option("--set", metavar="NAME=VALUE", help="Change a setting, e.g. sae.k=16.")
-]
+
+
+def _changes(example: str) -> Any:
+    return typer.Option("--set", metavar="NAME=VALUE", help=f"Change a setting, e.g. {example}.")
+
+
+Set = Annotated[list[str], _changes("sae.k=16")]
+SteerSet = Annotated[list[str], _changes("directions.n_matched=40")]
+JudgeSet = Annotated[list[str], _changes("readout=acoustic, of a run")]
+"""What a verb's settings are differs, and an example that it refuses helps nobody."""
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA if there is one), cpu, cuda ...")]
 Force = Annotated[bool, typer.Option("--force", help="Run again although nothing has changed.")]
 Shard = Annotated[

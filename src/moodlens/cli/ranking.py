@@ -7,6 +7,7 @@ import typer
 
 from moodlens.cli.options import Device, Json, app
 from moodlens.cli.output import emit, progress_bars
+from moodlens.cli.streams import complain
 from moodlens.core.errors import BadInput
 from moodlens.core.lines import table
 
@@ -19,7 +20,8 @@ def rank(
         typer.Option(
             "--clips",
             metavar="[EMOTION=]DIR",
-            help="Sound files whose likelihood is asked for; may be repeated, for clips of several emotions.",
+            help="Folder of sound files on which the generator's predictions are compared (MusicGen: of tokens; Stable Audio: "
+            "of noise); may be repeated, for clips of several emotions.",
         ),
     ],
     model: Annotated[
@@ -70,6 +72,10 @@ def rank(
         *(f"{n} {rows[0][f'{n}_random_p95']:.4g}" for n in gains),
     ]
     beside = f"random directions of the same length, 95th percentile: {', '.join(bars)}"
+    if gains and not any(row[name] for row in rows for name in gains):
+        complain(
+            "rank: every gain is 0: to this generator the clips of all emotions are the same; give other clips"
+        )
     emit(
         {"features": rows},
         as_json,

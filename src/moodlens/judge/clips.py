@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from moodlens.core import BadInput, read_json
 from moodlens.core.sound import is_sound, read_sound, sound_files
 from moodlens.steer.clips import read_clip
-from moodlens.study.records.steer import CLIPS, Loudness, SteerRun
+from moodlens.study.records.steer import CLIPS, Loudness, SteerProgress, SteerRun, SteerShard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -89,6 +89,19 @@ def is_run(folder: Path | str) -> bool:
     return (folder / SteerRun.file).is_file() and (
         (folder / CLIPS).is_dir() or not any(map(is_sound, folder.iterdir()))
     )
+
+
+def check_whole(folder: Path | str) -> None:
+    """Raise BadInput where a steering run was begun in ``folder`` and not ended, or is one of several shards."""
+    folder = Path(folder)
+    if (folder / SteerRun.file).is_file() or not (folder / CLIPS).is_dir():
+        return
+    if (folder / SteerShard.file).is_file():
+        raise BadInput(f"{folder}: is a shard of a run; put all shards together first: moodlens merge")
+    if (folder / SteerProgress.file).is_file():
+        raise BadInput(
+            f"{folder}: this steering run is not finished; run the same steer again, which goes on"
+        )
 
 
 def run_clips(out: Path | str) -> tuple[Path, tuple[str, ...]]:

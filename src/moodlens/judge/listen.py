@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from moodlens.core import atomic_write, digest
-from moodlens.judge.clips import folder_clips, is_run, run_clips
+from moodlens.judge.clips import check_whole, folder_clips, is_run, run_clips
 from moodlens.judge.jspsych import write_jspsych
 from moodlens.judge.render import render
 from moodlens.judge.sheet import Sheet
@@ -35,7 +35,7 @@ class ListeningTest:
         key: what each trial is; keep it.
         trials: number of them, with repeats.
         clips: distinct ones.
-        megabytes: of the page, without clips that lie beside it.
+        megabytes: of the page, without clips that lie beside it; for another program, of its whole folder.
         against: methods of the partners; ``none`` is unsteered.
         most_heard: trials that play the most-heard clip, repeats aside.
         left_out: methods of the run that have no clip at the coefficient.
@@ -89,6 +89,7 @@ def make_listening_test(
     """
     settings = settings or ListenSettings()
     out = Path(out)
+    check_whole(clips)
     folder, keys = run_clips(clips) if is_run(clips) else (Path(clips), None)
     for taken in (Path(clips), folder):
         check_folder(out, taken)
@@ -99,8 +100,10 @@ def make_listening_test(
     sheet, coded = Sheet.of(test, trials, folder, settings)
     if settings.export is None:
         page = write_page(sheet, out, embed=settings.embed)
+        given = [page]
     else:
         page = {"jspsych": write_jspsych, "webmushra": write_webmushra}[settings.export](sheet, out)
+        given = [file for file in page.parent.rglob("*") if file.is_file()]
     most = most_heard(trials)
     key = ListeningKey(format=FORMAT, test=test, settings=settings, most_heard=most, trials=coded)
     against = tuple(sorted({trial.against for trial in trials}))
@@ -110,7 +113,7 @@ def make_listening_test(
         key=out / key.write(out),
         trials=len(trials),
         clips=len(sheet.sounds),
-        megabytes=page.stat().st_size / 1e6,
+        megabytes=sum(file.stat().st_size for file in given) / 1e6,
         against=against,
         most_heard=most,
         left_out=() if settings.methods else tuple(sorted(left_out)),
