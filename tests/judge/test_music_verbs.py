@@ -174,6 +174,13 @@ def test_other_clips_make_old_results_void_and_are_told(moodlens, run, study, sm
         (["--no-acoustics"], "add CLAP"),
         (["--seconds", 0.3], "acoustics need clips of 0.5 s or more, not 0.3"),
         (["--seconds", 601], "seconds: should be less than or equal to 600"),
+        (["--set", "judge.coefficient=3"], "judge.coefficient: 3 is not among the positive ones"),
+        (
+            ["--set", "judge.readout=clap_logit"],
+            "clap_logit is not among what the clips are scored with: acoustic",
+        ),
+        (["--set", "judge.readout=acustic", "--scorer", "musicnn"], "scored with: musicnn, acoustic"),
+        (["--set", "judge.methods=[nosuch]"], "unknown judge.methods: nosuch; known: sae_family"),
         (["--set", "secnds=3"], "unknown setting 'secnds'; did you mean 'seconds'"),
         (["--emotion", "angry"], "angry not among happy, sad, calm, energetic"),
         (["--method", "magic"], "unknown methods: magic"),
@@ -189,6 +196,16 @@ def test_what_is_wrong_is_said_before_the_first_clip(refused, run, study, small,
     before = files(study)
     assert message in refused("steer", study, *shared, *options)
     assert files(study) == before
+
+
+def test_a_wrong_name_leaves_the_results_as_they_are(refused, run):
+    before = files(run)
+    assert "unknown judge.methods: nosuch; known: sae_family" in refused(
+        "judge", run, "--set", "methods=[nosuch]"
+    )
+    assert "made at: 2" in refused("judge", run, "--set", "coefficient=3")
+    assert "scored with: acoustic" in refused("judge", run, "--set", "readout=clap")
+    assert files(run) == before
 
 
 def test_two_runs_in_one_folder_and_a_folder_of_which_nothing_comes(refused, run, study, small, tmp_path):

@@ -127,7 +127,7 @@ def steer(
 ) -> None:
     """Generate music with the study's features added to a generator's text conditioning, beside every baseline."""
     from moodlens.judge.reach import Reach
-    from moodlens.judge.results import check_judgeable, judge_run, scorers
+    from moodlens.judge.results import check_judgeable, check_readout, judge_run, scorers
     from moodlens.judge.words import result_lines
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.settings.steer import read_steer_settings
@@ -159,6 +159,7 @@ def steer(
         scores = scorers(
             directions.emotions, clap=clap, acoustics=acoustics, device=chosen.device, more=scorer
         )
+        check_readout(chosen.judge.readout, scores, directions.emotions, chosen.seconds)
         reach = Reach.of(chosen, directions)
     with _alone_in(out), progress_bars(as_json) as progress:
         told = [] if reach is None or as_json else reach.lines()

@@ -86,11 +86,9 @@ class Reach:
 
 def _matched(settings: SteerSettings) -> float | None:
     """What :class:`moodlens.judge.tables.Judge` will compare at."""
-    if settings.judge.coefficient is not None:
+    if settings.judge.coefficient is not None and (settings.methods or settings.controls):
         return settings.judge.coefficient
-    made = [settings.coefficients] * bool(settings.methods) + [settings.at_controls] * bool(settings.controls)
-    shared = [c for c in set.intersection(*map(set, made)) if c > 0] if made else []
-    return max(shared, default=None)
+    return max(settings.shared_coefficients, default=None)
 
 
 def _has(directions: Directions, method: str, emotion: str) -> bool:

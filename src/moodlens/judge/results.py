@@ -1,13 +1,16 @@
 """The result table of a steering run: every method at matched strength, beside chance and the trivial methods."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from moodlens.core import BadInput, Progress, read_table, silent, write_table
 from moodlens.judge.acoustics import SHORTEST, AcousticScore, import_librosa
 from moodlens.judge.change import measure_changes, read_changes, unmeasurable
-from moodlens.judge.clips import run_clips
+from moodlens.judge.clips import Clip, run_clips
 from moodlens.judge.equal_change import equal_change
 from moodlens.judge.exploratory import distance, dose, hypotheses
 from moodlens.judge.hypotheses import HYPOTHESES
@@ -18,8 +21,8 @@ from moodlens.judge.shifts import ACOUSTIC, Shifts, readouts
 from moodlens.judge.tables import Judge
 from moodlens.judge.words import statements
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import SteerSettings
-from moodlens.steer.clips import read_clip
+from moodlens.settings.steer import JUDGEABLE, SteerSettings, check_known
+from moodlens.steer.clips import read_clip, write_wav
 from moodlens.steer.run import run_directions
 from moodlens.study.records.judge import Results
 from moodlens.study.records.steer import SteerRun
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from moodlens.steer.generator import Generator
+
+NOISE_RATE = 32000
+"""Samples a second of the noise that scores are asked about."""
 
 
 def steer_results(
@@ -155,7 +161,8 @@ def scorers(
 def check_judgeable(settings: SteerSettings, *, acoustics: bool) -> None:
     """Raise BadInput unless clips made with ``settings`` can be judged.
 
-    Methods and controls share a strength, and ``acoustics``, where they are asked for, can measure so short a clip.
+    Methods and controls share a strength, which is the confirmatory table's where it names one; its methods are known;
+    and ``acoustics``, where they are asked for, can measure so short a clip.
     """
     if acoustics and settings.seconds < SHORTEST:
         raise BadInput(
@@ -163,13 +170,54 @@ def check_judgeable(settings: SteerSettings, *, acoustics: bool) -> None:
         )
     if not settings.methods and not settings.prompt_editing:
         raise BadInput("steer: no method and no prompt editing: there would be nothing to judge (--no-judge)")
-    made = [settings.coefficients] * bool(settings.methods) + [settings.at_controls] * bool(settings.controls)
-    if made and not any(c > 0 for c in set.intersection(*map(set, made))):
+    check_known("judge.methods", settings.judge.methods, JUDGEABLE)
+    shared, named = settings.shared_coefficients, settings.judge.coefficient
+    if not settings.methods and not settings.controls:
+        return
+    if not shared:
+        made = [settings.coefficients] * bool(settings.methods)
+        made += [settings.at_controls] * bool(settings.controls)
         at = " and ".join(", ".join(f"{c:g}" for c in coefficients) for coefficients in made)
         raise BadInput(
             f"steer: methods and controls share no positive coefficient ({at}), so nothing could be judged; set "
             "control_coefficients, or leave judging out (--no-judge)"
         )
+    if named is not None and named not in shared:
+        raise BadInput(
+            f"judge.coefficient: {named:g} is not among the positive ones that all methods and controls are made at: "
+            + ", ".join(f"{c:g}" for c in shared)
+        )
+
+
+def check_readout(
+    readout: str | None, scores: Sequence[Score], emotions: Sequence[str], seconds: float
+) -> None:
+    """Raise BadInput unless ``scores`` give the readout that a confirmatory table names.
+
+    What a score gives is known from its values alone, so each is asked about one clip of noise.
+    """
+    if readout is None:
+        return
+    import polars as pl
+
+    with TemporaryDirectory() as folder:
+        noise = 0.1 * np.random.default_rng(0).standard_normal((1, int(seconds * NOISE_RATE)))
+        path = Path(folder) / "noise.wav"
+        write_wav(path, noise, NOISE_RATE)
+        columns = {name: [0] for score in scores for name in _columns(score, Clip(path))}
+    known = list(readouts(pl.DataFrame(columns), emotions))
+    if any(isinstance(score, AcousticScore) for score in scores) and set(emotions) & set(HYPOTHESES):
+        known.append(ACOUSTIC)
+    if readout not in known:
+        raise BadInput(
+            f"judge.readout: {readout} is not among what the clips are scored with: {', '.join(known) or 'nothing'} "
+            "(--clap and --scorer add others)"
+        )
+
+
+def _columns(score: Score, clip: Clip) -> Iterable[str]:
+    # Acoustic measures are of no emotion, and take a while.
+    return () if isinstance(score, AcousticScore) else score(clip)
 
 
 def judge_run(
@@ -201,8 +249,9 @@ def judge_run(
         scores = scorers(emotions, clap=clap, acoustics=acoustics)
     measured = any(isinstance(score, AcousticScore) for score in scores)
     run = SteerRun.read(out).settings
-    check_judgeable(run, acoustics=measured)
     settings = settings or run.judge
+    check_judgeable(run.model_copy(update={"judge": settings}), acoustics=measured)
+    check_readout(settings.readout, scores, emotions, run.seconds)
     frame = score_folder(folder, scores, keys=keys, cache=Path(out) / CACHE, progress=progress)
     seconds = settings.change_seconds
     changes = None

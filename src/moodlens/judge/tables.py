@@ -15,7 +15,7 @@ from moodlens.core import BadInput
 from moodlens.judge.chance import beyond_p, both, contrast_p
 from moodlens.judge.shifts import Shifts, specificity
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
+from moodlens.settings.steer import EDITING, LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
 from moodlens.stats.pvalues import benjamini_hochberg, sign_flip_p, two_sided_sign_flip_p
 from moodlens.stats.resample import mean_interval
 from moodlens.study.records.judge import Claimed, ComparisonRow, ControlRow, EffectRow, SpecificityRow
@@ -23,8 +23,7 @@ from moodlens.study.records.judge import Claimed, ComparisonRow, ControlRow, Eff
 if TYPE_CHECKING:
     import polars as pl
 
-BASELINES = ("difference_in_means", "prompt_editing", "linear_probe", "untrained_family")
-EDITING = "prompt_editing"
+BASELINES = ("difference_in_means", EDITING, "linear_probe", "untrained_family")
 MATCHED = "matched_random_feature"
 UNSCALED = (EDITING, NEUTRAL_EDITING)
 """Methods without a coefficient."""

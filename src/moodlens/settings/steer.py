@@ -62,8 +62,12 @@ LAYER_METHOD = "layer_difference_in_means"
 LAYER_RANDOM = "layer_random"
 """Its control: random directions at the same layers, as long as the differences there."""
 LAYER_METHODS = (LAYER_METHOD, LAYER_RANDOM)
+EDITING = "prompt_editing"
+"""Method of the clips whose prompt has the emotion written into it."""
 NEUTRAL_EDITING = "neutral_editing"
 """Method of the clips whose prompt has a word without an emotion written into it: the control of prompt editing."""
+JUDGEABLE = (*METHODS, EDITING, LAYER_METHOD)
+"""Methods that a confirmatory table can name."""
 NEUTRAL_WORDS = (
     "recorded",
     "audio",
@@ -284,6 +288,12 @@ class SteerSettings(Frozen):
             return self.control_coefficients
         return (1.0,) if 1.0 in self.coefficients or not self.coefficients else (max(self.coefficients),)
 
+    @property
+    def shared_coefficients(self) -> tuple[float, ...]:
+        """Positive ones at which all methods and controls are made; empty where there is none, or nothing is swept."""
+        made = [self.coefficients] * bool(self.methods) + [self.at_controls] * bool(self.controls)
+        return tuple(sorted(c for c in set.intersection(*map(set, made)) if c > 0)) if made else ()
+
     @model_validator(mode="after")
     def _known(self) -> "SteerSettings":
         if self.negative is not None and self.null != "zeros":
@@ -293,12 +303,17 @@ class SteerSettings(Frozen):
             raise ValueError(
                 f"{min(in_layers)} moves no text, so it takes no renorm, no opposite null half and no schedule"
             )
-        known_methods = (*METHODS, "mixture", LAYER_METHOD)
-        for field, known in (("methods", known_methods), ("controls", CONTROLS)):
-            unknown = set(getattr(self, field)) - set(known)
-            if unknown:
-                raise ValueError(f"unknown {field}: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        check_known("methods", self.methods, (*METHODS, "mixture", LAYER_METHOD))
+        check_known("controls", self.controls, CONTROLS)
+        check_known("judge.methods", self.judge.methods, JUDGEABLE)
         return self
+
+
+def check_known(field: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Raise BadInput unless all ``names`` are known."""
+    unknown = set(names) - set(known)
+    if unknown:
+        raise BadInput(f"unknown {field}: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
 
 
 def check_schedule(points: Sequence[tuple[float, float]]) -> None:
