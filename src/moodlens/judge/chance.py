@@ -11,8 +11,38 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from moodlens.settings.steer import EDITING, LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
+
 FEWEST = 3
 """Random directions below which nothing is tested against them."""
+KINDS = {
+    "random": "random directions",
+    LAYER_RANDOM: "random directions in the layers",
+    "neutral_difference": "differences of neutral words",
+    NEUTRAL_EDITING: "neutral words",
+}
+"""What the controls that methods are compared with consist of."""
+MORE = {
+    "random": "controls: random; directions.n_random",
+    LAYER_RANDOM: f"controls: {LAYER_RANDOM}; layers.n_random",
+    "neutral_difference": "controls: neutral_difference; neutral_words",
+    NEUTRAL_EDITING: "neutral_words",
+}
+"""The settings that make more of them."""
+
+
+def control_of(method: str, *, paired: bool) -> str:
+    """The control whose directions a method's are compared with.
+
+    Args:
+        method: that is judged.
+        paired: whether differences of neutral words are made at the same strength.
+    """
+    if method == EDITING:
+        return NEUTRAL_EDITING
+    if method == LAYER_METHOD:
+        return LAYER_RANDOM
+    return "neutral_difference" if paired and method == "prompt_difference" else "random"
 
 
 def beyond_p(effect: float, drawn: np.ndarray) -> float | None:

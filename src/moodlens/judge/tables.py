@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.judge.chance import beyond_p, both, contrast_p
+from moodlens.judge.chance import beyond_p, both, contrast_p, control_of
 from moodlens.judge.shifts import Shifts, specificity
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import EDITING, LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
+from moodlens.settings.steer import EDITING, NEUTRAL_EDITING
 from moodlens.stats.pvalues import benjamini_hochberg, sign_flip_p, two_sided_sign_flip_p
 from moodlens.stats.resample import mean_interval
 from moodlens.study.records.judge import Claimed, ComparisonRow, ControlRow, EffectRow, SpecificityRow
@@ -81,12 +81,7 @@ class Judge:
 
     def chance_of(self, method: str, c: float | None) -> str:
         """The control whose directions a method's are compared with."""
-        if method == EDITING:
-            return NEUTRAL_EDITING
-        if method == LAYER_METHOD:
-            return LAYER_RANDOM
-        paired = method == "prompt_difference" and c in self.shifts.coefficients("neutral_difference")
-        return "neutral_difference" if paired else "random"
+        return control_of(method, paired=c in self.shifts.coefficients("neutral_difference"))
 
     def drawn(self, control: str, c: float | None, columns: Sequence[str]) -> np.ndarray:
         """Effect of every direction of a control on ``columns``, ``(n_directions, n_columns)``."""

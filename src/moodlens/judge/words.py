@@ -1,6 +1,6 @@
 """The results of a steering run in words: claims first, the SAE's losses before its wins, and no claim of the rest."""
 
-from moodlens.judge.chance import FEWEST
+from moodlens.judge.chance import FEWEST, KINDS, MORE, control_of
 from moodlens.judge.tables import EDITING, UNSCALED
 from moodlens.settings.steer import NEUTRAL_EDITING
 from moodlens.study.records.judge import (
@@ -29,8 +29,9 @@ def statements(results: Results) -> list[str]:
         if row.confirmatory
     ]
     rows = [row for row in results.rows if row.confirmatory]
-    if rows:
-        what = ", ".join(f"{r.method} towards {r.emotion}" for r in rows if r.moved) or "nothing"
+    tested = [row for row in rows if row.q is not None]  # of the others nobody knows whether they moved
+    if tested:
+        what = ", ".join(f"{r.method} towards {r.emotion}" for r in tested if r.moved) or "nothing"
         lines.append(f"{results.readout}: beyond chance and beyond random directions moved: {what}.")
     specific = [row for row in results.specificity if row.specific]
     if specific:
@@ -94,12 +95,19 @@ def _limits(results: Results, rows: list[EffectRow]) -> list[str]:
         lines.append(
             f"no clip of a confirmatory method ({named}) at matched strength: nothing can be claimed."
         )
-    bare = sorted({row.method for row in rows if row.random_p is None})
-    if bare:
-        lines.append(
-            f"{', '.join(bare)}: too few random directions at this strength to compare with: nothing can be claimed; make "
-            "some (controls, directions.n_random)."
-        )
+    bare: dict[str, set[str]] = {}
+    for row in rows:
+        if row.random_p is None:
+            paired = any(
+                c.method == "neutral_difference" and c.coefficient == row.coefficient
+                for c in results.controls
+            )
+            bare.setdefault(control_of(row.method, paired=paired), set()).add(row.method)
+    lines += [
+        f"{', '.join(sorted(methods))}: not tested, for there are too few {KINDS[control]} to compare with at the same "
+        f"strength: nothing can be claimed; make some ({MORE[control]})."
+        for control, methods in bare.items()
+    ]
     least = 2.0**-results.n_prompts
     if least > alpha:
         lines.append(
