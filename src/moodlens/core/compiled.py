@@ -29,7 +29,7 @@ OPTIONS: dict[str, Any] = {
 
 def compiled(function: Callable[..., Any]) -> Any:
     """Compile a loop when it is first called with arguments of some types; the code is kept where that is possible."""
-    return _dispatcher(function, {})
+    return _dispatcher(function, forceinline=False)
 
 
 def part(function: Callable[..., Any]) -> Any:
@@ -38,11 +38,11 @@ def part(function: Callable[..., Any]) -> Any:
     As a function of its own it would be found by name: in the process that compiled it its own code, in a later one that
     which was kept with whatever loop is loaded first; and the two may round otherwise.
     """
-    return _dispatcher(function, {"forceinline": True})
+    return _dispatcher(function, forceinline=True)
 
 
-def _dispatcher(function: Callable[..., Any], more: dict[str, bool]) -> Any:
-    dispatcher: Any = numba.njit(**OPTIONS, **more)(function)
+def _dispatcher(function: Callable[..., Any], *, forceinline: bool) -> Any:
+    dispatcher: Any = numba.njit(**OPTIONS, forceinline=forceinline)(function)
     with suppress(RuntimeError):  # numba's word for no folder
         try:
             dispatcher._cache = _Cache(function)
