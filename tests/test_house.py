@@ -128,3 +128,13 @@ def test_no_dictionary_of_anything_crosses_a_room():
                     public.append(loose[-1])
     assert not public
     assert len(loose) < 20, loose
+
+
+def test_locals_say_what_they_hold():
+    """A reader of one line should not have to look for another to know what a name stands for."""
+    empty = {"found", "one", "mine", "said", "crew"}
+    for path in FILES:
+        for function, _ in signatures(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(function):
+                named = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in empty
+                assert not named, f"{path.relative_to(ROOT)}: {function.name} names something {node.id}"  # type: ignore[attr-defined]

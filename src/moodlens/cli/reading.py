@@ -61,8 +61,8 @@ def _ask(feature: int) -> dict[str, str] | None:
 
     def line(question: str) -> str | None:
         write(question)
-        said = sys.stdin.readline()
-        return said.strip() if said else None
+        typed = sys.stdin.readline()
+        return typed.strip() if typed else None
 
     name = line(f"name for feature {feature} (Enter: skip, q: stop): ")
     if name is None or name == "q":
@@ -71,9 +71,9 @@ def _ask(feature: int) -> dict[str, str] | None:
         return {}
     clarity = ""
     while clarity not in ("clear", "unclear"):
-        said = line("clear or unclear? [c/u]: ")
-        if said is None:
+        typed = line("clear or unclear? [c/u]: ")
+        if typed is None:
             return None
-        clarity = {"c": "clear", "u": "unclear"}.get(said.lower(), said.lower())
+        clarity = {"c": "clear", "u": "unclear"}.get(typed.lower(), typed.lower())
     note = line("note (Enter: none): ")
     return {"name": name, "clarity": clarity, "note": note or ""}

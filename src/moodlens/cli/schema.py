@@ -27,8 +27,8 @@ def schema(
     from moodlens.settings.study import Settings
     from moodlens.study.formats import json_schemas
 
-    found: dict[str, Any] = {STUDY: Settings.model_json_schema(), **json_schemas()}
-    if name is not None and name not in found:
-        raise BadInput(f"schema {name}: no such file of a study{nearest(name, found)}")
-    value = found if name is None else found[name]
+    schemas: dict[str, Any] = {STUDY: Settings.model_json_schema(), **json_schemas()}
+    if name is not None and name not in schemas:
+        raise BadInput(f"schema {name}: no such file of a study{nearest(name, schemas)}")
+    value = schemas if name is None else schemas[name]
     emit(value, as_json, json.dumps(value, indent=2, ensure_ascii=False).split("\n"))

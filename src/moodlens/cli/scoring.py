@@ -56,10 +56,10 @@ def score_value(
         return value | {"read": result.table, "scores_file": str(out)}
     columns = ["id", "emotion", *(f"family_{e}" for e in emotions)]
     scores = shown.table
-    found = [name for name in scores.columns if name.startswith("feature_")]
+    feature_columns = [name for name in scores.columns if name.startswith("feature_")]
     rows = []
     for record, words in zip(records(scores), shown.words, strict=True):
-        active = {name.removeprefix("feature_"): record[name] for name in found if record[name]}
+        active = {name.removeprefix("feature_"): record[name] for name in feature_columns if record[name]}
         rows.append({**{c: record[c] for c in columns}, "words": words, "features": active})
     return value | {"read": result.table, "scores": rows}
 

@@ -145,15 +145,15 @@ def verify(
     from moodlens.core.lines import table
     from moodlens.pipeline.opened import stage_states
 
-    found = stage_states(study, deep=True)
-    faults = {file: fault for each in found.values() for file, fault in each.faults.items()}
+    states = stage_states(study, deep=True)
+    faults = {file: fault for each in states.values() for file, fault in each.faults.items()}
     value = {
         "study": str(study),
-        "stages": {name: each.state for name, each in found.items()},
+        "stages": {name: each.state for name, each in states.items()},
         "faults": faults,
         "whole": not faults,
     }
-    emit(value, as_json, table(["stage", "state"], [[name, each.state] for name, each in found.items()]))
+    emit(value, as_json, table(["stage", "state"], [[name, each.state] for name, each in states.items()]))
     if faults:
         listed = "; ".join(f"{file}: {fault}" for file, fault in sorted(faults.items())[:5])
         raise BadInput(

@@ -92,14 +92,14 @@ def imported_study(
         settings = read_study(None, changes)
     else:
         settings, _ = study_for(texts, out, changes, *columns)
-    found = read_foreign(wanted.path, wanted.library, wanted.input)
+    foreign = read_foreign(wanted.path, wanted.library, wanted.input)
     values = settings.model_dump(exclude_unset=True)
     values["imported"] = wanted.model_dump()
     values["encoder"] = values.get("encoder", {}) | ({} if encoder is None else {"id": encoder})
-    if found.scale == "unit":
+    if foreign.scale == "unit":
         values["encoder"].setdefault("unit", True)
     on = "generated prompts" if texts is None else settings.name
-    values["name"] = f"{Path(wanted.path).name} ({found.library}) on {on}"
+    values["name"] = f"{Path(wanted.path).name} ({foreign.library}) on {on}"
     return validate(Settings, values, wanted.path)
 
 
@@ -163,5 +163,5 @@ def with_texts(
         )
     place = path if is_hub_table(str(path)) else Path(os.path.abspath(path))
     table = text_table(place, text_column, label_column, group_column)
-    others = tuple(one for one in study.transfer if Path(one.path) != Path(table.path))
+    others = tuple(earlier for earlier in study.transfer if Path(earlier.path) != Path(table.path))
     return study.model_copy(update={"transfer": (*others, table)})

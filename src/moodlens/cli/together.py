@@ -32,15 +32,15 @@ def together(
 
     if out is not None and (out.suffix.lower() not in ENDINGS or not out.parent.is_dir()):
         raise BadInput(f"{out}: name a file that ends in {', '.join(ENDINGS)}, in a folder that is there")
-    found = compare_runs(runs, readout=readout, coefficients=coefficient)
+    compared = compare_runs(runs, readout=readout, coefficients=coefficient)
     if out is not None:
         from moodlens.report.together import draw_together
 
-        draw_together(found, out)
-    told = [row for row in found.rows if row.p is not None]
-    head = f"{found.models[0]} and {found.models[1]}, read by {found.readout}; {found.n_random} random directions beside"
+        draw_together(compared, out)
+    told = [row for row in compared.rows if row.p is not None]
+    head = f"{compared.models[0]} and {compared.models[1]}, read by {compared.readout}; {compared.n_random} random directions beside"
     columns = ["direction", "emotion", "first", "second", "p_both", "q"]
     cells = [[r.direction, r.emotion, *r.effects, r.p_both, r.q] for r in told]
-    alike = ", ".join(f"{e} {'-' if v is None else format(v, '.2f')}" for e, v in found.agreement.items())
+    alike = ", ".join(f"{e} {'-' if v is None else format(v, '.2f')}" for e, v in compared.agreement.items())
     lines = [head, *table(columns, cells), "", f"random directions move both alike (Spearman): {alike}"]
-    emit(found.model_dump(), as_json, lines)
+    emit(compared.model_dump(), as_json, lines)

@@ -85,8 +85,8 @@ class Pages:
         self._read = 0
         if _mapped() < HELD or not hasattr(mmap, "MADV_DONTNEED"):
             return
-        for one in maps:
-            pages = getattr(one, "_mmap", None)
+        for mapped in maps:
+            pages = getattr(mapped, "_mmap", None)
             if pages is not None:
                 pages.madvise(mmap.MADV_DONTNEED)
 

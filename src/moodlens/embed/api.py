@@ -67,10 +67,10 @@ class Endpoint:
             batches = [missing[at : at + size] for at in range(0, len(missing), size)]
             pool = ThreadPoolExecutor(min(self._settings.parallel, len(batches)))
             try:
-                for batch, found in zip(batches, pool.map(self._ask, batches), strict=True):
+                for batch, answers in zip(batches, pool.map(self._ask, batches), strict=True):
                     # Kept as it comes: what was paid for outlives a failure of the next.
-                    self._cache.put(batch, found)
-                    rows |= dict(zip(batch, found, strict=True))
+                    self._cache.put(batch, answers)
+                    rows |= dict(zip(batch, answers, strict=True))
             finally:
                 pool.shutdown(cancel_futures=True)
         return np.stack([rows[text] for text in texts])
@@ -136,15 +136,15 @@ class _Cache:
     def get(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """The rows that are kept of these texts."""
         keys = {self._key(text): text for text in texts}
-        found: dict[str, np.ndarray] = {}
+        cached: dict[str, np.ndarray] = {}
         todo = list(keys)
         with self._open() as db:
             for at in range(0, len(todo), _AT_ONCE):
                 some = todo[at : at + _AT_ONCE]
                 marks = ",".join("?" * len(some))
                 for key, row in db.execute(f"SELECT key, row FROM rows WHERE key IN ({marks})", some):
-                    found[keys[key]] = np.frombuffer(row, dtype="<f4")
-        return found
+                    cached[keys[key]] = np.frombuffer(row, dtype="<f4")
+        return cached
 
     def put(self, texts: Sequence[str], rows: Sequence[np.ndarray]) -> None:
         """Keep the rows of these texts."""

@@ -80,10 +80,10 @@ def load_general(
     for name, value in changes.items():
         setattr(config, name, value)
     kind = kind or _kind(config)
-    tokenizer, said = load_tokenizer(source)
+    tokenizer, longest_told = load_tokenizer(source)
     text = getattr(config, "encoder", None) or config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
-    longest = min((n for n in (said, positions) if n is not None and n > 0), default=None)
+    longest = min((n for n in (longest_told, positions) if n is not None and n > 0), default=None)
     pad = getattr(text, "pad_token_id", None) or 0
 
     def build(weights: Weights) -> Padded:
@@ -114,7 +114,7 @@ def load_model(source: Source, kind: Any, config: Any, dtype: torch.dtype) -> An
     """
     place, revision = pinned(source)
     with quiet(), reading(source, f"{source.name}: weights"):
-        model, found = kind.from_pretrained(
+        model, loading = kind.from_pretrained(
             place,
             config=config,
             dtype=dtype,
@@ -123,8 +123,8 @@ def load_model(source: Source, kind: Any, config: Any, dtype: torch.dtype) -> An
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # said below, with all that is lacking
         )
-    lacking = sorted(name for name in found["missing_keys"] if not name.startswith(UNUSED))
-    unlike = sorted(str(name[0]) for name in found.get("mismatched_keys", ()))
+    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith(UNUSED))
+    unlike = sorted(str(name[0]) for name in loading.get("mismatched_keys", ()))
     if lacking or unlike:
         names = ", ".join([*lacking, *unlike][:3])
         raise BadInput(
@@ -141,8 +141,8 @@ def load_tokenizer(source: Source) -> "tuple[Tokenizer, int | None]":
     Raises:
         BadInput: there is none that the tokenizers library runs.
     """
-    said = source.optional("tokenizer_config.json").get("model_max_length")
-    longest = said if type(said) is int and 0 < said < ENDLESS else None
+    stated = source.optional("tokenizer_config.json").get("model_max_length")
+    longest = stated if type(stated) is int and 0 < stated < ENDLESS else None
     if source.has("tokenizer.json"):
         return source.tokenizer(), longest
     import transformers

@@ -95,13 +95,13 @@ def _by_token(
         return features["sentence_embedding"].float()
 
     def build(weights: Weights) -> Padded:
-        one: Any = open_model(weights.dtype, str(weights.device))[0]
-        inner = one.auto_model
+        opened: Any = open_model(weights.dtype, str(weights.device))[0]
+        inner = opened.auto_model
         if getattr(inner.config, "is_encoder_decoder", False) and hasattr(inner, "get_decoder"):
             inner = inner.get_encoder()
-        pad = getattr(one.tokenizer, "pad_token_id", None) or 0
+        pad = getattr(opened.tokenizer, "pad_token_id", None) or 0
         words = inner.get_input_embeddings().weight
-        return Padded(inner.requires_grad_(False), words, one.get_embedding_dimension(), pad)
+        return Padded(inner.requires_grad_(False), words, opened.get_embedding_dimension(), pad)
 
     longest = first.max_seq_length
     return Checkpoint(
@@ -121,9 +121,9 @@ def _agrees(made: Checkpoint, model: "SentenceTransformer") -> bool:
     """Whether the rows of a few texts are the library's."""
     from moodlens.embed.encoder import TokenEncoder
 
-    mine = TokenEncoder("st", made, max_length=None, long_texts="parts", dtype="float32", device="cpu")
+    pooled = TokenEncoder("st", made, max_length=None, long_texts="parts", dtype="float32", device="cpu")
     theirs = model.encode(_PROBES, show_progress_bar=False)
-    return bool(np.abs(mine.encode(_PROBES) - theirs).max() <= _APART * np.abs(theirs).max())
+    return bool(np.abs(pooled.encode(_PROBES) - theirs).max() <= _APART * np.abs(theirs).max())
 
 
 def _by_text(source: Source, model: "SentenceTransformer") -> Functional:

@@ -120,10 +120,10 @@ class Source:
         except BadInput:
             weights = []
         others = (self._find(name, download=False) for name in ("config.json", "tokenizer.json"))
-        found = [*weights, *(path for path in others if path is not None)]
-        place = self.folder or (found[-1].parent if found else None)
+        files = [*weights, *(path for path in others if path is not None)]
+        place = self.folder or (files[-1].parent if files else None)
         more = (sorted(place.glob(pattern)) for pattern in self.beside) if place is not None else ()
-        return list(dict.fromkeys([*found, *(path for paths in more for path in paths)]))
+        return list(dict.fromkeys([*files, *(path for paths in more for path in paths)]))
 
     def has(self, name: str) -> bool:
         """Whether it has a file of this name.
@@ -156,8 +156,10 @@ class Source:
                     f"{path}: needs weight_map, which says of each tensor in which file beside it it is"
                 )
             shards = sorted({str(places[key]) for key in places if key.startswith(self.wanted)})
-            found = [self._file(shard) if download else self._find(shard, download=False) for shard in shards]
-            return [path, *(shard for shard in found if shard is not None)]
+            places_of_shards = [
+                self._file(shard) if download else self._find(shard, download=False) for shard in shards
+            ]
+            return [path, *(shard for shard in places_of_shards if shard is not None)]
         hint = "" if self.folder is not None else f"; {hub_hint()}"
         raise BadInput(
             f"{self.label}: no weights; expected model.safetensors, its index, or pytorch_model.bin{hint}"

@@ -43,8 +43,8 @@ class Cluster:
             BadInput: there is no cluster, no machine of it has what a unit asks for, or units were lost too often.
         """
         folder = Path(os.path.abspath(folder))
-        left, found = split_done(units, folder)
-        yield from found
+        left, finished = split_done(units, folder)
+        yield from finished
         if not left:
             return
         import ray
@@ -85,13 +85,13 @@ class Cluster:
                 f"engine ray: {unit.name} was lost {self._settings.retries + 1} times ({_first_line(error)}); what is done is "
                 "kept: run again"
             ) from error
-        found = done(unit, folder)
-        if found is None:
+        record = done(unit, folder)
+        if record is None:
             raise BadInput(
                 f"{folder}: {unit.name} was done on another machine and is not here; all machines must see the study folder "
                 "under one path"
             )
-        return found
+        return record
 
     def _slots(self) -> int:
         """Units that the cluster can do at once, as it is now."""
@@ -107,7 +107,7 @@ class Cluster:
 
         wanted = {"CPU": float(self._settings.threads), "GPU": self._settings.gpus}
         machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        if not any(all(one.get(kind, 0.0) >= n for kind, n in wanted.items()) for one in machines):
+        if not any(all(machine.get(kind, 0.0) >= n for kind, n in wanted.items()) for machine in machines):
             asked = ", ".join(f"{n:g} {kind}" for kind, n in wanted.items() if n)
             raise BadInput(
                 f"engine ray: none of the cluster's {len(machines)} machines has {asked}; lower engine.threads or engine.gpus, "

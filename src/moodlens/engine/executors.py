@@ -66,8 +66,8 @@ class Pool:
         from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
-        left, found = split_done(units, folder)
-        yield from found
+        left, finished = split_done(units, folder)
+        yield from finished
         lost = 0
         while left:
             pool = ProcessPoolExecutor(
@@ -126,8 +126,8 @@ def split_done(units: Sequence[Unit], folder: Path) -> tuple[list[int], list[tup
     """Numbers of the units that are left, and those that are done with their records."""
     folder.mkdir(parents=True, exist_ok=True)
     records = [done(unit, folder) for unit in units]
-    found = [(i, record) for i, record in enumerate(records) if record is not None]
-    return [i for i, record in enumerate(records) if record is None], found
+    finished = [(i, record) for i, record in enumerate(records) if record is not None]
+    return [i for i, record in enumerate(records) if record is None], finished
 
 
 def available_cores() -> int:

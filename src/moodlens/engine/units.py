@@ -69,10 +69,10 @@ def done(unit: Unit, folder: Path, *, check: bool = True) -> Done | None:
     """
     path = result_path(unit, folder)
     try:
-        found = Done.model_validate(read_json(path.with_suffix(".json")))
-        if found.key != unit.key or path.stat().st_size != found.size:
+        record = Done.model_validate(read_json(path.with_suffix(".json")))
+        if record.key != unit.key or path.stat().st_size != record.size:
             return None
-        return found if not check or file_sha256(path) == found.sha256 else None
+        return record if not check or file_sha256(path) == record.sha256 else None
     except (BadInput, ValidationError, OSError):
         return None
 
@@ -94,24 +94,24 @@ def work(unit: Unit, folder: Path) -> Done:
         raise BadInput(
             f"{platform.node()} has moodlens {__version__}, not {unit.version}; install one version everywhere"
         )
-    found = done(unit, folder)
-    if found is not None:
-        return found
+    record = done(unit, folder)
+    if record is not None:
+        return record
     path, began = result_path(unit, folder), time.perf_counter()
     with atomic_write(path) as tmp:
         try:
             facts = dict(unit.function(tmp, **unit.arguments))
         except SafetensorError as error:  # how it reports a full disk
             raise OSError(str(error)) from error
-        found = Done(
+        record = Done(
             key=unit.key,
             size=tmp.stat().st_size,
             sha256=file_sha256(tmp),
             seconds=facts.pop("seconds", time.perf_counter() - began),
             facts=facts,
         )
-    write_json(path.with_suffix(".json"), found.model_dump())
-    return found
+    write_json(path.with_suffix(".json"), record.model_dump())
+    return record
 
 
 def seconds_in(folder: Path) -> float:

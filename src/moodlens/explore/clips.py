@@ -16,15 +16,15 @@ _DIRECTIONS = "directions"
 def run_folders(explored: Explored) -> dict[str, Path]:
     """Name -> folder of every steering run in the study's folder; links that lead out of it are none."""
     home = explored.study.path.resolve()
-    found = {}
+    folders = {}
     for folder in sorted(home.iterdir()):
         if folder.is_dir() and not folder.name.startswith(".") and folder.resolve().is_relative_to(home):
             try:
                 if is_run(folder):
-                    found[folder.name] = folder
+                    folders[folder.name] = folder
             except OSError:
                 continue
-    return found
+    return folders
 
 
 def clip_runs(explored: Explored, *, exported: bool = False) -> ClipRuns:
@@ -44,12 +44,12 @@ def clip_runs(explored: Explored, *, exported: bool = False) -> ClipRuns:
 
 def clips_of(explored: Explored, feature: int, *, exported: bool = False) -> tuple[ClipShown, ...]:
     """The clips whose direction the feature is part of, and the unsteered ones beside them."""
-    found = []
+    played = []
     for run in clip_runs(explored, exported=exported).runs:
         steered = [clip for clip in run.clips if feature in clip.features]
         wanted = {clip.reference for clip in steered}
-        found += [clip for clip in run.clips if clip.key in wanted] + steered
-    return tuple(found)
+        played += [clip for clip in run.clips if clip.key in wanted] + steered
+    return tuple(played)
 
 
 def audio_file(explored: Explored, run: str, key: str) -> Path:
@@ -59,7 +59,12 @@ def audio_file(explored: Explored, run: str, key: str) -> Path:
         BadInput: no run of the study has such a clip, or its file is not the run's.
     """
     folder = run_folders(explored).get(run)
-    listed = {clip.key for one in clip_runs(explored).runs if one.run == run for clip in one.clips}
+    listed = {
+        clip.key
+        for folder_of_run in clip_runs(explored).runs
+        if folder_of_run.run == run
+        for clip in folder_of_run.clips
+    }
     if folder is None or key not in listed:
         raise BadInput("no such clip")
     path = (folder / CLIPS / f"{key}.wav").resolve()

@@ -25,15 +25,15 @@ def compare(first: Explored, second: Explored) -> Comparison:
     """Lay two studies side by side; features are matched where one encoder made both studies' embeddings."""
     bar = first.study.settings.validation.stability.reappearance
     matches, null, note = _matches(first, second)
-    found = None
+    claimed = None
     n_matched = None
     if matches is not None:
-        good = [one for one in matches if one.cosine >= bar]
+        good = [match for match in matches if match.cosine >= bar]
         n_matched = len(good)
-        found = ClaimedMatched(
-            a=sum(one.claimed_a for one in good),
+        claimed = ClaimedMatched(
+            a=sum(match.claimed_a for match in good),
             of_a=len(first.claimed),
-            b=sum(one.claimed_b for one in good),
+            b=sum(match.claimed_b for match in good),
             of_b=len(second.claimed),
         )
     return Comparison(
@@ -44,7 +44,7 @@ def compare(first: Explored, second: Explored) -> Comparison:
         bar=bar,
         null_p95=null,
         n_matched=n_matched,
-        n_claimed_matched=found,
+        n_claimed_matched=claimed,
         note=note,
     )
 
@@ -62,7 +62,7 @@ def _side(one: Explored) -> Side:
 
 def _criteria(first: Explored, second: Explored) -> tuple[ComparedCriterion, ...]:
     sides = [
-        {one.id: one for one in side.study.verdict.criteria} if side.has("verdict") else {}
+        {criterion.id: criterion for criterion in side.study.verdict.criteria} if side.has("verdict") else {}
         for side in (first, second)
     ]
     out = []
@@ -100,10 +100,10 @@ def _matches(first: Explored, second: Explored) -> tuple[tuple[Match, ...] | Non
             None,
             "Two encoders made the embeddings, so no direction of one study is one of the other.",
         )
-    one, other = (side.directions[: side.study.core_size] for side in (first, second))
-    if not len(one) or not len(other):
+    ours, other = (side.directions[: side.study.core_size] for side in (first, second))
+    if not len(ours) or not len(other):
         return None, None, "One of the studies has no feature that may be claimed."
-    pairs = _one_to_one(one @ other.T)
+    pairs = _one_to_one(ours @ other.T)
     drawn = null_directions(a.x[a.rows.where("train", kinds=None)], a.seed)
     null = short(float(np.quantile(best_cosines(drawn, other), 0.95)))
     columns = [

@@ -48,21 +48,23 @@ def feature_page(explored: Explored, feature: int, *, exported: bool = False) ->
     Raises:
         BadInput: there is no such feature.
     """
-    activation, found = _shown(explored, explored.check(feature))
+    activation, texts_shown = _shown(explored, explored.check(feature))
     rows = explored.study.rows[explored.test]
     lean = _lean(explored, feature)
     low = lowest_texts(activation, rows, lean, TEXTS, explored.study.seed)
     claimed = feature in explored.claimed
-    top, deciles = _with_words(explored, feature, found, words=explored.has("encoder"))
-    misses, low_shown = (tuple(_plain(explored, one) for one in texts) for texts in (found.misses, low))
+    top, deciles = _with_words(explored, feature, texts_shown, words=explored.has("encoder"))
+    misses, low_shown = (
+        tuple(_plain(explored, text) for text in texts) for texts in (texts_shown.misses, low)
+    )
     page = FeaturePage(
         feature=feature,
         emotions=_emotions(explored, activation),
         concepts=_concepts(explored, activation),
-        n_rows=found.n_rows,
-        n_active=found.n_active,
-        n_emotion=found.n_emotion,
-        n_missed=found.n_missed,
+        n_rows=texts_shown.n_rows,
+        n_active=texts_shown.n_active,
+        n_emotion=texts_shown.n_emotion,
+        n_missed=texts_shown.n_missed,
         histogram=_histogram(explored, activation),
         top=top,
         deciles=deciles,
@@ -83,13 +85,13 @@ def feature_page(explored: Explored, feature: int, *, exported: bool = False) ->
 
 def page_texts(explored: Explored, feature: int) -> list[str]:
     """The texts of a page whose words are told."""
-    found = _shown(explored, feature)[1]
-    return [one.text for one in (*found.top, *found.deciles)]
+    texts_shown = _shown(explored, feature)[1]
+    return [text.text for text in (*texts_shown.top, *texts_shown.deciles)]
 
 
 def shown_rows(page: FeaturePage) -> list[int]:
     """Rows of the texts on a page, rising."""
-    return sorted({one.row for one in (*page.top, *page.deciles, *page.misses, *page.low)})
+    return sorted({text.row for text in (*page.top, *page.deciles, *page.misses, *page.low)})
 
 
 def text_facts(explored: Explored, numbers: Iterable[int]) -> dict[int, TextFacts]:
@@ -136,22 +138,22 @@ def _plain(explored: Explored, one: ShownText) -> Shown:
 def _with_words(
     explored: Explored, feature: int, found: TopTexts, *, words: bool
 ) -> tuple[tuple[Shown, ...], tuple[Tenth, ...]]:
-    texts = [one.text for one in (*found.top, *found.deciles)]
+    texts = [text.text for text in (*found.top, *found.deciles)]
     told = attributed(explored, texts, feature) if words and texts else [None] * len(texts)
     facts = [
-        _plain(explored, one).model_copy(update={} if each is None else {"rise": each[0], "words": each[1]})
-        for one, each in zip((*found.top, *found.deciles), told, strict=True)
+        _plain(explored, text).model_copy(update={} if each is None else {"rise": each[0], "words": each[1]})
+        for text, each in zip((*found.top, *found.deciles), told, strict=True)
     ]
     n = len(found.top)
     tenths = [
         Tenth(
             **dict(fact),
-            decile=one.decile,
-            low=short(one.low) or 0.0,
-            high=short(one.high) or 0.0,
-            n_active=one.n_active,
+            decile=text.decile,
+            low=short(text.low) or 0.0,
+            high=short(text.high) or 0.0,
+            n_active=text.n_active,
         )
-        for fact, one in zip(facts[n:], found.deciles, strict=True)
+        for fact, text in zip(facts[n:], found.deciles, strict=True)
     ]
     return tuple(facts[:n]), tuple(tenths)
 

@@ -74,14 +74,14 @@ def planned(explored: Explored, question: GenerateQuestion, how: How) -> tuple[P
 
 def in_words(question: SteerQuestion) -> str:
     """A direction as a person would say it: ``family of sad + 0.5 F13``."""
-    said = []
+    words = []
     for part in question.parts:
         if isinstance(part, FeatureDirection):
             name = f"F{part.feature}"
         else:
             name = f"{_KINDS[part.kind]} {part.emotion}"
-        said.append(name if part.weight == 1 else f"{part.weight:g} {name}")
-    return " + ".join(said)
+        words.append(name if part.weight == 1 else f"{part.weight:g} {name}")
+    return " + ".join(words)
 
 
 def make_again(path: Path | str, *, device: str | None = None) -> tuple[np.ndarray, int]:

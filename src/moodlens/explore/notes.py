@@ -12,7 +12,8 @@ def notes_file(explored: Explored) -> NotesFile:
     """All readings of the study's SAE, oldest first."""
     key = explored.study.sae_key
     return NotesFile(
-        sae=key, readings=tuple(note_part(one) for one in explored.study.notes.all() if one.sae == key)
+        sae=key,
+        readings=tuple(note_part(reading) for reading in explored.study.notes.all() if reading.sae == key),
     )
 
 
@@ -48,20 +49,20 @@ def import_notes(explored: Explored, file: NotesFile) -> Imported:
         BadInput: they are of another SAE, or one is not complete.
     """
     key = explored.study.sae_key
-    others = {one.sae for one in file.readings} | {file.sae}
+    others = {reading.sae for reading in file.readings} | {file.sae}
     if others != {key}:
         raise BadInput(f"these notes are of another SAE than {key}; its features are others")
     readings = []
-    for one in file.readings:
-        explored.check(one.feature)
+    for reading in file.readings:
+        explored.check(reading.feature)
         try:
-            moment = datetime.fromisoformat(one.time)
+            moment = datetime.fromisoformat(reading.time)
         except ValueError as error:
             raise BadInput(
-                f"reading of feature {one.feature}: {one.time!r} is no time in ISO 8601"
+                f"reading of feature {reading.feature}: {reading.time!r} is no time in ISO 8601"
             ) from error
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        values = one.model_dump(exclude={"blind", "time"})
+        values = reading.model_dump(exclude={"blind", "time"})
         readings.append(Reading(**values, time=moment.astimezone(UTC).isoformat(timespec="seconds")))
     added = explored.study.notes.add_all(readings)
     return Imported(added=added, known=len(readings) - added)

@@ -84,8 +84,8 @@ def overview(
         transfer=None
         if transfer is None
         else tuple(
-            OtherTexts(name=one.name, n=one.n, n_groups=one.n_groups, n_seen=one.n_seen, auroc=one.auroc)
-            for one in transfer.sets
+            OtherTexts(name=part.name, n=part.n, n_groups=part.n_groups, n_seen=part.n_seen, auroc=part.auroc)
+            for part in transfer.sets
         ),
         steer=_steering(explored),
         generator=generator,
@@ -192,7 +192,7 @@ def _heat(explored: Explored) -> Heat | None:
             for c, name, own in cells
         ),
         features=tuple(order),
-        rate=[[round(value, 3) for value in one] for one in rate.tolist()],
+        rate=[[round(value, 3) for value in row] for row in rate.tolist()],
         note=_HEAT,
     )
 

@@ -24,10 +24,10 @@ def built_page() -> str:
     Raises:
         BadInput: this copy of the package has none, or a damaged one.
     """
-    found = files("moodlens.explore").joinpath("page.html")
-    if not found.is_file():
+    page = files("moodlens.explore").joinpath("page.html")
+    if not page.is_file():
         raise BadInput("moodlens.explore: page.html is missing; build it: npm run build in explorer/")
-    html = found.read_text(encoding="utf-8")
+    html = page.read_text(encoding="utf-8")
     return checked_page(html)
 
 
@@ -47,7 +47,7 @@ def checked_page(html: str) -> str:
 
 def policy(html: str, *, served: bool) -> str:
     """What the page may do: run its own scripts, by their hashes, and ask nobody but its server."""
-    codes = [found["code"] for found in _SCRIPT.finditer(html) if "text/plain" not in found["attributes"]]
+    codes = [script["code"] for script in _SCRIPT.finditer(html) if "text/plain" not in script["attributes"]]
     hashes = (base64.b64encode(hashlib.sha256(code.encode()).digest()).decode() for code in codes)
     scripts = " ".join(f"'sha256-{value}'" for value in hashes) or "'none'"
     return _POLICY.format(scripts=scripts) + (_SERVED if served else _FILE)

@@ -70,10 +70,13 @@ def _rated(explored: Explored) -> Circumplex | None:
         return None  # ratings were read with another SAE
     places = tuple(
         Place(
-            emotion=one.emotion, concept=one.concept or None, x=round(one.valence, 3), y=round(one.arousal, 3)
+            emotion=place.emotion,
+            concept=place.concept or None,
+            x=round(place.valence, 3),
+            y=round(place.arousal, 3),
         )
-        for one in record.places
-        if one.valence is not None and one.arousal is not None
+        for place in record.places
+        if place.valence is not None and place.arousal is not None
     )
     if not places:
         return None
@@ -81,12 +84,12 @@ def _rated(explored: Explored) -> Circumplex | None:
         PlaneReading(
             reading=reading,
             scale=scale,
-            spearman=short(found.spearman),
-            ci=found.ci,
-            control=short(found.control),
+            spearman=short(rated.spearman),
+            ci=rated.ci,
+            control=short(rated.control),
         )
         for reading, scales in record.correlations.get("family", {}).items()
-        for scale, found in scales.items()
+        for scale, rated in scales.items()
     )
     return Circumplex(
         source="norms",
@@ -99,10 +102,10 @@ def _rated(explored: Explored) -> Circumplex | None:
 
 
 def _of_families(explored: Explored) -> Circumplex | None:
-    families = [one for one in explored.study.families.families if one.features]
+    families = [family for family in explored.study.families.families if family.features]
     if len(families) < 2:
         return None
-    vectors = unit_rows(np.stack([one.direction(explored.study.W_dec()) for one in families]))
+    vectors = unit_rows(np.stack([family.direction(explored.study.W_dec()) for family in families]))
     axes = principal_components(vectors)[0][:2]
     at = (vectors - vectors.mean(axis=0)) @ axes.T
     return Circumplex(
@@ -110,8 +113,8 @@ def _of_families(explored: Explored) -> Circumplex | None:
         x="first axis of the families",
         y="second axis of the families",
         places=tuple(
-            Place(emotion=one.emotion, concept=None, x=round(float(x), 3), y=round(float(y), 3))
-            for one, (x, y) in zip(families, at, strict=True)
+            Place(emotion=family.emotion, concept=None, x=round(float(x), 3), y=round(float(y), 3))
+            for family, (x, y) in zip(families, at, strict=True)
         ),
         readings=(),
         note=_FAMILIES,

@@ -35,12 +35,12 @@ def spoken(explored: Explored, texts: Sequence[str]) -> list[SpokenText]:
             known.clear()
             new = list(dict.fromkeys(texts))
         if new:
-            found = explored.speak(new)
-            bounds = np.searchsorted(found.text, np.arange(len(new) + 1)).tolist()
+            shares = explored.speak(new)
+            bounds = np.searchsorted(shares.text, np.arange(len(new) + 1)).tolist()
             for i, text in enumerate(new):
                 words = slice(bounds[i], bounds[i + 1])
-                places = [(begin, end) for begin, end in found.place[words].tolist()]
-                known[text] = SpokenText(places, found.vector[words], found.whole[i])
+                places = [(begin, end) for begin, end in shares.place[words].tolist()]
+                known[text] = SpokenText(places, shares.vector[words], shares.whole[i])
         return [known[text] for text in texts]
 
 

@@ -141,7 +141,7 @@ class Studio:
     def sets(self) -> ClipSets:
         """All that is there, newest first."""
         with self._changed:
-            return ClipSets(sets=tuple(self._told(one) for one in reversed(self._sets.values())))
+            return ClipSets(sets=tuple(self._told(clip_set) for clip_set in reversed(self._sets.values())))
 
     def look(self, number: int) -> ClipSet:
         """How far a set is.
@@ -159,12 +159,12 @@ class Studio:
             BadInput: it is not there any more, or never was.
         """
         with self._changed:
-            found = self._of(number)
-            if found.state == "waiting":
-                self._waiting.remove(found)
-                self._end(found, "cancelled")
-            found.left = True
-            return self._told(found)
+            clip_set = self._of(number)
+            if clip_set.state == "waiting":
+                self._waiting.remove(clip_set)
+                self._end(clip_set, "cancelled")
+            clip_set.left = True
+            return self._told(clip_set)
 
     def sound(self, number: int, which: str) -> Path:
         """The WAV of a clip.
@@ -182,13 +182,13 @@ class Studio:
             BadInput: it is not made.
         """
         with self._changed:
-            found, clip = self._made(number, which)
+            clip_set, clip = self._made(number, which)
             facts = self._facts[clip.key]
         study = self._explored.study
         return ClipSettings(
             study=study.settings.name,
             sae=study.sae_key,
-            parts=found.question.parts if which == "steered" else (),
+            parts=clip_set.question.parts if which == "steered" else (),
             unit=steer_unit(self._explored),
             clip=facts,
             vector=None if clip.vector is None else tuple(clip.vector.astype(float).tolist()),
@@ -198,8 +198,8 @@ class Studio:
         """Leave what is in work and take the sounds away."""
         with self._changed:
             self._closed = True
-            for one in self._sets.values():
-                one.left = True
+            for clip_set in self._sets.values():
+                clip_set.left = True
             self._changed.notify_all()
         self._thread.join(30)
         self._home.cleanup()
@@ -264,10 +264,12 @@ class Studio:
         """Called with the lock held."""
         now.state, now.error = state, error
         now.spent = 0.0 if now.began is None else time.monotonic() - now.began
-        ended = [one for one in self._sets.values() if one.state in ("done", "cancelled", "failed")]
-        for one in ended[: max(len(ended) - self._kept, 0)]:
-            del self._sets[one.id]
-        wanted = {clip.key for one in self._sets.values() for clip in one.clips}
+        ended = [
+            clip_set for clip_set in self._sets.values() if clip_set.state in ("done", "cancelled", "failed")
+        ]
+        for clip_set in ended[: max(len(ended) - self._kept, 0)]:
+            del self._sets[clip_set.id]
+        wanted = {clip.key for clip_set in self._sets.values() for clip in clip_set.clips}
         for key in [key for key in self._facts if key not in wanted]:
             del self._facts[key]
             for ending in ("wav", "json"):
@@ -281,10 +283,10 @@ class Studio:
         return self._sets[number]
 
     def _made(self, number: int, which: str) -> tuple[_Set, Planned]:
-        found = self._of(number)
-        for clip in found.clips:
-            if clip.which == which and which in found.made:
-                return found, clip
+        clip_set = self._of(number)
+        for clip in clip_set.clips:
+            if clip.which == which and which in clip_set.made:
+                return clip_set, clip
         raise BadInput("no such clip")
 
     def _told(self, one: _Set) -> ClipSet:

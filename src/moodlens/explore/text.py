@@ -36,8 +36,8 @@ SENTENCES = 200
 
 def _methods(explored: Explored) -> "dict[str, Method]":
     def make() -> "dict[str, Method]":
-        found = study_methods(explored.study, explored.study.settings.validation.transfer.reading)
-        return {"family": found["family"]}
+        methods = study_methods(explored.study, explored.study.settings.validation.transfer.reading)
+        return {"family": methods["family"]}
 
     return explored.once("methods", make)
 
@@ -253,11 +253,11 @@ def _why(explored: Explored, emotion: int, read: ReadTexts) -> WhyEmotion:
 
 def _concepts(explored: Explored, activation: np.ndarray) -> tuple[WhyConcept, ...]:
     facts = _facts(explored)
-    found: dict[tuple[str, str], list[int]] = {}
+    by_concept: dict[tuple[str, str], list[int]] = {}
     for feature in np.flatnonzero((activation > 0) & facts.concept_feature).tolist():
         emotion, concept = facts.emotion[feature], facts.concept[feature]
         if emotion is not None and concept is not None:
-            found.setdefault((emotion, concept), []).append(feature)
+            by_concept.setdefault((emotion, concept), []).append(feature)
     out = [
         WhyConcept(
             emotion=emotion,
@@ -265,6 +265,6 @@ def _concepts(explored: Explored, activation: np.ndarray) -> tuple[WhyConcept, .
             strength=short(float(np.nansum(activation[features] / facts.usual[features]))) or 0.0,
             features=tuple(sorted(features, key=lambda f: -activation[f] / facts.usual[f])),
         )
-        for (emotion, concept), features in found.items()
+        for (emotion, concept), features in by_concept.items()
     ]
     return tuple(sorted(out, key=lambda one: -one.strength))

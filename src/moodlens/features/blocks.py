@@ -28,11 +28,11 @@ def feature_blocks(
     of_units = max(len(part.labels) for part in units) * _UNIT + len(units[-1].labels) * 8 * n_emotions
     cost = n * (4 + 1) + _ENTRY * n * density + of_units
     out, begin, used = [], 0, 0.0
-    for feature, one in enumerate(cost):
-        if feature > begin and used + one > memory * 2**30:
+    for feature, size in enumerate(cost):
+        if feature > begin and used + size > memory * 2**30:
             out.append(slice(begin, feature))
             begin, used = feature, 0.0
-        used += one
+        used += size
     return [*out, slice(begin, len(density))]
 
 

@@ -58,7 +58,7 @@ def concept_features(
 
     progress = progress or silent
     strong, leans = table["emotion_feature"].to_numpy().astype(bool), table["emotion"].to_numpy()
-    found: list[_Inside] = []
+    inside: list[_Inside] = []
     for c, emotion in enumerate(rows.emotions):
         progress("concepts", c, rows.n_emotions)
         inner, names, left_out = _inside(rows, c)
@@ -76,9 +76,9 @@ def concept_features(
             copy=few.copy,
         )
         judged = select_features(codes[np.ix_(inner, features)], few, settings, seed=seed + c)
-        found.append(_Inside(emotion, features, few, x[inner], judged, left_out))
+        inside.append(_Inside(emotion, features, few, x[inner], judged, left_out))
     progress("concepts", rows.n_emotions, rows.n_emotions)
-    return _together(found, settings)
+    return _together(inside, settings)
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,15 @@ def _summary(part: _Inside, holds: np.ndarray, shuffled: list[int]) -> EmotionCo
     held = part.judged.table.filter(pl.Series(holds))
     concepts = {}
     for k, name in enumerate(rows.emotions):
-        found = held.filter(pl.col("emotion") == name)["auroc"]
+        aurocs = held.filter(pl.col("emotion") == name)["auroc"]
         direction = _group_mean(x, rows, dev[rows.label[dev] == k]) - _group_mean(
             x, rows, dev[rows.label[dev] != k]
         )
         read = (x[test] @ direction)[:, None]
         concepts[name] = ConceptCount(
-            n_features=len(found),
+            n_features=len(aurocs),
             n_groups_test=len(np.unique(rows.group[test][rows.label[test] == k])),
-            best_auroc=None if not len(found) else float(np.max(found.to_numpy())),
+            best_auroc=None if not len(aurocs) else float(np.max(aurocs.to_numpy())),
             difference_in_means=float(auroc(read, np.where(rows.label[test] == k, 0, 1), 2)[0, 0]),
         )
     return EmotionConcepts(

@@ -50,9 +50,9 @@ class Target:
         for block in blocks(x, dev, size=TOGETHER):
             centred = block.astype(np.float64) - total / n
             product += centred.T @ centred
-            for c, mine in enumerate(own[:, begin : begin + len(block)]):
-                of_own[c] += centred[mine].sum(axis=0)
-                of_others[c] += centred[~mine].sum(axis=0)
+            for c, signs in enumerate(own[:, begin : begin + len(block)]):
+                of_own[c] += centred[signs].sum(axis=0)
+                of_others[c] += centred[~signs].sum(axis=0)
             begin += len(block)
         n_own = own.sum(axis=1)[:, None]
         both = (n_own > 0) & (n_own < len(dev))

@@ -100,11 +100,11 @@ def rated_features(
         for place, scale in enumerate(scales)
         for sign, pole in sorted(POLES.items(), reverse=True)
     }
-    counts = [sum(int(one.sum()) for one in dealt) for dealt in holds[1:]]
+    counts = [sum(int(holding.sum()) for holding in dealt) for dealt in holds[1:]]
     largest = tuple(
         max(
-            int((one & (scale.sign[i] == sign)).sum())
-            for one, scale in zip(dealt, scales, strict=True)
+            int((holding & (scale.sign[i] == sign)).sum())
+            for holding, scale in zip(dealt, scales, strict=True)
             for sign in POLES
         )
         for i, dealt in enumerate(holds[1:], 1)
@@ -119,7 +119,9 @@ def rated_features(
     return JudgedRatings(
         _table(codes, rows, scales, holds[0], q),
         RatedClaims(
-            n_features=codes.shape[1], n_rated=sum(int(one.sum()) for one in holds[0]), per_pole=per_pole
+            n_features=codes.shape[1],
+            n_rated=sum(int(holding.sum()) for holding in holds[0]),
+            per_pole=per_pole,
         ),
         {
             scale.name: _summary(scale, rows, holds[0][place], len(scales), x, settings)
@@ -172,14 +174,14 @@ def _judge(
         RatedSums.of(codes[part], rating[part], rows.group[part], rows.copy[part]) for part in (dev, test)
     )
     dev_labels, labels = (
-        np.vstack([one.units.labels, draw_labels(one.units, settings.n_shuffles, rng)])
-        for one in (dev_sums, sums)
+        np.vstack([sums_of.units.labels, draw_labels(sums_of.units, settings.n_shuffles, rng)])
+        for sums_of in (dev_sums, sums)
     )
     chosen = dev_sums.correlations(dev_labels)
     fires = (codes[dev] > 0).sum(axis=0) >= settings.min_firings
     fires &= groups_fired(dev_sums.fires, dev_sums.units.strata) >= settings.min_groups
     sign = np.where(fires & (np.abs(chosen) >= settings.min_correlation), np.sign(chosen), 0).astype(int)
-    found = rating_p(
+    tests = rating_p(
         sums,
         [RatedLabelling(own, ends) for own, ends in zip(labels, sign, strict=True)],
         n_permutations=settings.n_permutations,
@@ -194,8 +196,8 @@ def _judge(
         chosen,
         sums.correlations(labels),
         sign,
-        np.stack([one.p for one in found]),
-        found[0].p_maxt,
+        np.stack([sums_of.p for sums_of in tests]),
+        tests[0].p_maxt,
     )
 
 

@@ -140,7 +140,7 @@ def select_features(
     alive, density, size = _activity(codes, rows)
     parts = feature_blocks(units, density, rows.n_emotions, memory)
     judge = Permutations(len(dev_labels), rows.n_emotions, n_permutations=settings.n_permutations, rng=rng)
-    found: list[_Block] = []
+    blocks: list[_Block] = []
     for number, columns in enumerate(parts):
         dev_sums, test_sums = (
             UnitSums.over(columns_of(codes, n, columns), part)
@@ -155,24 +155,24 @@ def select_features(
         ]
         judge.add(judge_sums, labellings, part_of(progress or silent, number, len(parts)))
         whole = _choose(dev_sums, dev_labels[0], rows.n_emotions, settings)
-        found.append(
+        blocks.append(
             _Block(
                 whole,
                 _described(codes, rows, columns, test_sums, whole.emotion),
                 tuple(choice.tested for choice in choices),
-                tuple(_own_selectivity(judge_sums, one, rows.n_emotions) for one in labellings),
+                tuple(_own_selectivity(judge_sums, labelling, rows.n_emotions) for labelling in labellings),
                 choices[0].emotion,
                 _threshold_only(dev_sums, test_sums, dev_labels, test_labels, rows.n_emotions),
             )
         )
     chances = judge.results()
-    tested = [np.concatenate(of) for of in zip(*(block.tested for block in found), strict=True)]
-    ratios = [np.concatenate(of) for of in zip(*(block.selectivity for block in found), strict=True)]
+    tested = [np.concatenate(of) for of in zip(*(block.tested for block in blocks), strict=True)]
+    ratios = [np.concatenate(of) for of in zip(*(block.selectivity for block in blocks), strict=True)]
     evidence = tuple(Evidence(chance.p, ratio) for chance, ratio in zip(chances, ratios, strict=True))
     q, holds = evidence[0].holds(settings)
     counts = [int(shuffled.holds(settings)[1].sum()) for shuffled in evidence[1:]]
-    emotion = np.concatenate([block.core_emotion for block in found])
-    passed = np.sum([block.threshold_only for block in found], axis=0)
+    emotion = np.concatenate([block.core_emotion for block in blocks])
+    passed = np.sum([block.threshold_only for block in blocks], axis=0)
     summary = {
         "n_features": d,
         "core_size": core,
@@ -205,10 +205,12 @@ def select_features(
     }
     judged = {"p": evidence[0].p, "q": q, "p_maxt": chances[0].p_maxt, "tested": tested[0]}
     judged |= {"emotion_feature": holds}
-    known = {name: np.concatenate([block.described[name] for block in found]) for name in found[0].described}
+    known = {
+        name: np.concatenate([block.described[name] for block in blocks]) for name in blocks[0].described
+    }
     known |= {"density": density, "mean_activation": size}
     known |= {name: _longer(values, d) for name, values in judged.items()}
-    table = _table(rows.emotions, alive, _joined([block.choice for block in found]), known, (core, n_edge))
+    table = _table(rows.emotions, alive, _joined([block.choice for block in blocks]), known, (core, n_edge))
     return Selected(table, Selection.model_validate(plain(summary)), evidence)
 
 
@@ -318,7 +320,7 @@ def _described(
     own = (emotion, np.arange(len(emotion)))  # indexes a (C, d) array at each feature's own emotion
     judges, held_out = rows.labelled("test"), rows.labelled("held_out")
     rates = test.rates(test.units.labels, rows.n_emotions)
-    found = {
+    described = {
         "auroc": test.auroc(test.units.labels, rows.n_emotions)[own],
         "selectivity": selectivity(rates)[own],
         **{f"rate_{name}": rates[c] for c, name in enumerate(rows.emotions)},
@@ -327,15 +329,15 @@ def _described(
     label = rows.label[held_out]
     if len(np.unique(label)) == rows.n_emotions:
         seen = columns_of(codes, held_out, columns)
-        found["held_out_auroc"] = auroc(seen, label, rows.n_emotions)[own]
-        found["held_out_selectivity"] = selectivity(firing_rates(seen, label, rows.n_emotions))[own]
-    return found
+        described["held_out_auroc"] = auroc(seen, label, rows.n_emotions)[own]
+        described["held_out_selectivity"] = selectivity(firing_rates(seen, label, rows.n_emotions))[own]
+    return described
 
 
 def _joined(choices: list[_Choice]) -> _Choice:
     """The choices of neighbouring blocks as one."""
     names = [field.name for field in fields(_Choice)]
-    return _Choice(*(np.concatenate([getattr(one, name) for one in choices]) for name in names))
+    return _Choice(*(np.concatenate([getattr(choice, name) for choice in choices]) for name in names))
 
 
 def _table(

@@ -83,10 +83,10 @@ def bundle(
 
 def files_of(folder: Path) -> dict[str, SharedFile]:
     """Path in ``folder`` -> size and hash, of every file."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         path.relative_to(folder).as_posix(): SharedFile(size=path.stat().st_size, sha256=file_sha256(path))
-        for path in found
+        for path in files
     }
 
 

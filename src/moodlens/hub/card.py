@@ -73,11 +73,19 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _verdict(verdict: Verdict) -> str:
     rows = []
-    for one in verdict.criteria:
-        controls = "; ".join(f"{safe(c.name)}: {number(c.value)}" for c in one.controls)
-        ci = f" [{number(one.ci[0])}, {number(one.ci[1])}]" if one.ci is not None else ""
-        state = f"**{one.state}**" if one.must else one.state
-        rows.append((safe(one.label), f"{number(one.value)}{ci}", controls, safe(one.threshold), state))
+    for criterion in verdict.criteria:
+        controls = "; ".join(f"{safe(c.name)}: {number(c.value)}" for c in criterion.controls)
+        ci = f" [{number(criterion.ci[0])}, {number(criterion.ci[1])}]" if criterion.ci is not None else ""
+        state = f"**{criterion.state}**" if criterion.must else criterion.state
+        rows.append(
+            (
+                safe(criterion.label),
+                f"{number(criterion.value)}{ci}",
+                controls,
+                safe(criterion.threshold),
+                state,
+            )
+        )
     head = ("criterion", "value", "controls", "threshold", "state (bold: decides)")
     words = (
         "A criterion passes if it meets its threshold, beats every control, and no control meets the threshold, too. "

@@ -156,7 +156,7 @@ def pull(
     at = pinned(place)
     shared = _shared(at, at.revision)
     chosen = {name: f for name, f in shared.files.items() if pages or not name.endswith(".html")}
-    size = sum(one.size for one in chosen.values())
+    size = sum(file.size for file in chosen.values())
     if size > limit * GB:
         raise BadInput(f"{place}: its files have {size / GB:.1f} GB; allow more with --limit {size / GB:.0f}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -201,8 +201,8 @@ def pulled_directions(place: Place) -> tuple[Path, Place]:
 
 def _fetched(at: Place, shared: Shared, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
     for name in names:
-        path, said = _download(at, name, at.revision), shared.files[name]
-        if path.stat().st_size != said.size or file_sha256(path) != said.sha256:
+        path, listed = _download(at, name, at.revision), shared.files[name]
+        if path.stat().st_size != listed.size or file_sha256(path) != listed.sha256:
             raise BadInput(f"{at}: {name}: not the file that its {Shared.file} describes; nothing was kept")
         yield name, path
 

@@ -132,8 +132,8 @@ def _random(judge: Judge, column: str, change: float) -> np.ndarray:
         .agg(pl.col("change").mean(), pl.col(column).mean())
         .drop_nulls()
     )
-    found = [
+    matched = [
         along(group["change"].to_list(), group[column].to_list(), change)
         for _, group in each.group_by("direction", maintain_order=True)
     ]
-    return np.array([value for value in found if value is not None])
+    return np.array([value for value in matched if value is not None])

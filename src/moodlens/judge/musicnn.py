@@ -55,13 +55,13 @@ def tags_of(emotions: Sequence[str]) -> dict[str, tuple[str, ...]]:
     if len(emotions) < 2:
         raise BadInput("musicnn: needs two emotions or more to tell apart")
     known = {tag.lower(): tag for tag in TAGS}
-    found = {e: EMOTIONS.get(e) or ((known[e.lower()],) if e.lower() in known else ()) for e in emotions}
-    missing = [emotion for emotion, tags in found.items() if not tags]
+    by_emotion = {e: EMOTIONS.get(e) or ((known[e.lower()],) if e.lower() in known else ()) for e in emotions}
+    missing = [emotion for emotion, tags in by_emotion.items() if not tags]
     if missing:
         raise BadInput(
             f"musicnn: no tag stands for {', '.join(missing)}; it knows {', '.join((*EMOTIONS, *TAGS))}; judge by CLAP"
         )
-    return found
+    return by_emotion
 
 
 class MusicnnScore:

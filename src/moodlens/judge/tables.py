@@ -231,21 +231,21 @@ class Judge:
                 )
                 cube = cube[np.isfinite(cube).all(axis=(1, 2))]
                 if len(cube):
-                    found = specificity(cube, self.s.n_resamples, self.s.seed)
+                    specific = specificity(cube, self.s.n_resamples, self.s.seed)
                     weight = own_minus_others(len(emotions))
                     drawn = self.drawn(self.chance_of(method, at), at, columns)
-                    random_p = contrast_p(found.difference, [drawn @ w for w in weight], two_sided=False)
+                    random_p = contrast_p(specific.difference, [drawn @ w for w in weight], two_sided=False)
                     out.append(
                         SpecificityRow(
                             readout=readout,
                             method=method,
                             coefficient=at,
                             emotions=emotions,
-                            table=found.table,
-                            difference=found.difference,
-                            ci=found.ci,
-                            p=both(found.p, random_p),
-                            prompt_p=found.p,
+                            table=specific.table,
+                            difference=specific.difference,
+                            ci=specific.ci,
+                            p=both(specific.p, random_p),
+                            prompt_p=specific.p,
                             random_p=random_p,
                             confirmatory=self.is_claim(readout, method, at),
                             n_prompts=len(cube),

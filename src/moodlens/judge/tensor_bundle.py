@@ -51,11 +51,11 @@ def read_bundle(prefix: Path | str) -> dict[str, np.ndarray]:
 
 def _tensor(entry: bytes, data: bytes) -> np.ndarray:
     """A ``BundleEntryProto``: 1 dtype, 2 shape, 4 offset, 5 size."""
-    found = dict(_fields(entry))
-    axes = [axis for field, axis in _fields(_bytes(found.get(2, b""))) if field == 2]
+    fields = dict(_fields(entry))
+    axes = [axis for field, axis in _fields(_bytes(fields.get(2, b""))) if field == 2]
     shape = [_int(dict(_fields(_bytes(axis))).get(1, 0)) for axis in axes]
-    offset, size = _int(found.get(4, 0)), _int(found.get(5, 0))
-    return np.frombuffer(data[offset : offset + size], dtype=_DTYPES[_int(found[1])]).reshape(shape)
+    offset, size = _int(fields.get(4, 0)), _int(fields.get(5, 0))
+    return np.frombuffer(data[offset : offset + size], dtype=_DTYPES[_int(fields[1])]).reshape(shape)
 
 
 def _int(value: int | bytes) -> int:

@@ -127,8 +127,8 @@ class _Read:
         if not (run / SCORES).is_file():
             raise BadInput(f"{run}: has no scores; run: moodlens judge {run}")
         scores = read_table(run / SCORES)
-        found = readouts(scores, self.emotions)
-        columns = [column for by in found.values() for column in by.values()]
+        by_name = readouts(scores, self.emotions)
+        columns = [column for by in by_name.values() for column in by.values()]
         measures = [
             name
             for name, kind in scores.schema.items()
@@ -137,8 +137,8 @@ class _Read:
         shifts = Shifts.of_clips(scores, sorted({*columns, *measures}))
         self.frame = shifts.with_acoustics(scores, self.emotions).frame
         if all(f"{ACOUSTIC}_{e}" in self.frame.columns for e in self.emotions):
-            found[ACOUSTIC] = {e: f"{ACOUSTIC}_{e}" for e in self.emotions}
-        self.readouts, self.plain = found, scores.filter(pl.col("method") == "none")
+            by_name[ACOUSTIC] = {e: f"{ACOUSTIC}_{e}" for e in self.emotions}
+        self.readouts, self.plain = by_name, scores.filter(pl.col("method") == "none")
 
     def effects(self, readout: str, emotions: Sequence[str]) -> dict[tuple[str, str], float]:
         """``(direction, emotion)`` -> mean over prompts of the shift, in standard deviations of the unsteered clips."""

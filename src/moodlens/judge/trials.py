@@ -157,11 +157,11 @@ class _Chooser:
     def _emotions(self) -> tuple[str, ...]:
         if self.settings.emotions:
             return self.settings.emotions
-        found = {clip.emotion for clip in self.steered if clip.emotion is not None}
+        emotions = {clip.emotion for clip in self.steered if clip.emotion is not None}
         if self._head_to_head:
             others = (clip for fits in self.partners.values() for clip in fits if clip.method == self.against)
-            found &= {clip.emotion for clip in others}
-        return tuple(sorted(emotion for emotion in found if emotion is not None))
+            emotions &= {clip.emotion for clip in others}
+        return tuple(sorted(emotion for emotion in emotions if emotion is not None))
 
     def _pairs(self, method: str, emotions: Sequence[str]) -> list[tuple[Facts, Facts, str]]:
         """Clips of a method, their partners, and what is asked of them."""

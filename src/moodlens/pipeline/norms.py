@@ -114,7 +114,7 @@ def study_norms(
     if own.any():
         fitted["difference_in_means"] = "concepts", centred @ plane.T
     positions = {e: POSITIONS[e] for e in emotions} if set(emotions) == set(POSITIONS) else {}
-    found: dict[str, dict[str, dict[str, Correlation]]] = {m: {} for m in readings}
+    correlations: dict[str, dict[str, dict[str, Correlation]]] = {m: {} for m in readings}
     places: dict[str, np.ndarray] = {}
     told: dict[str, np.ndarray] = {}
     for at, scale in enumerate(SCALES):
@@ -123,7 +123,7 @@ def study_norms(
         has = np.isfinite(rated.ratings[scale])
         ratings = Ratings.of(rated.ratings[scale][has], rated.group[has], study.seed)
         for method, values in readings.items():
-            put = found[method]
+            put = correlations[method]
             for c, emotion in enumerate(emotions):
                 put.setdefault(emotion, {})[scale] = ratings.correlation(values[has, c])
             if positions:
@@ -131,7 +131,7 @@ def study_norms(
                 put.setdefault("axis", {})[scale] = ratings.correlation(values[has] @ weights)
             put.setdefault("plane", {})[scale] = ratings.fitted(values[has], study.seed)
         for method, (reading, values) in fitted.items():
-            found[method].setdefault(reading, {})[scale] = ratings.fitted(values[has], study.seed)
+            correlations[method].setdefault(reading, {})[scale] = ratings.fitted(values[has], study.seed)
         fit = Ridge.of(centred[has] @ plane.T, ratings.values[:, None])
         spread = float(ratings.values.std()) or 1.0
         told[scale] = (fit.predict(centred @ plane.T)[:, 0] - ratings.values.mean()) / spread
@@ -145,7 +145,7 @@ def study_norms(
         n_groups=len(np.unique(rated.group)),
         forms=forms_of("WORD"),
         positions=positions,
-        correlations=found,
+        correlations=correlations,
         places=tuple(
             Place(
                 emotion=emotion,
@@ -166,13 +166,13 @@ def _concepts(study: Study) -> tuple[list[tuple[str, str]], np.ndarray]:
     x, rows = np.asarray(study.x[dev], dtype=np.float64), rows[dev]
     neutral = rows.label == NEUTRAL
     base = x[neutral].mean(axis=0) if neutral.any() else x.mean(axis=0)
-    names, found = [], []
+    names, columns = [], []
     for c, emotion in enumerate(rows.emotions):
         own = rows.label == c
         for concept in ("", *sorted(set(rows.concept[own]) - {""})):
             names.append((emotion, concept))
-            found.append(x[own & (rows.concept == concept) if concept else own].mean(axis=0) - base)
-    return names, np.array(found)
+            columns.append(x[own & (rows.concept == concept) if concept else own].mean(axis=0) - base)
+    return names, np.array(columns)
 
 
 def write_norms(study: Study, record: Norms, told: dict[str, np.ndarray]) -> list[str]:

@@ -71,32 +71,32 @@ def run_all(tasks: Sequence[Task], do: Callable[[str, Progress], None], progress
     """
     n_cores = cores()
     if not tasks or n_cores < MOST:
-        crew = _Crew(tasks, do, progress)
-        crew.work()
-        if crew.errors:
-            raise crew.errors[0]
+        scheduler = _Scheduler(tasks, do, progress)
+        scheduler.work()
+        if scheduler.errors:
+            raise scheduler.errors[0]
         return
     with _limits(n_cores):
-        crew = _Crew(tasks, do, progress, n_cores)
+        scheduler = _Scheduler(tasks, do, progress, n_cores)
         # A daemon: Ctrl-C must not wait for it. Files are renamed when they are whole, so none is left half-written.
         helpers = [
-            threading.Thread(target=crew.work, kwargs={"wide": False}, name=f"stages-{i}", daemon=True)
+            threading.Thread(target=scheduler.work, kwargs={"wide": False}, name=f"stages-{i}", daemon=True)
             for i in range(1, min(MOST, sum(not task.wide for task in tasks)))
         ]
         for helper in helpers:
             helper.start()
         try:
-            crew.work()
+            scheduler.work()
             for helper in helpers:
                 helper.join()
         except BaseException as error:  # Ctrl-C comes here while this thread waits
-            crew.stop(error)
+            scheduler.stop(error)
             raise
-    if crew.errors:
-        raise crew.errors[0]
+    if scheduler.errors:
+        raise scheduler.errors[0]
 
 
-class _Crew:
+class _Scheduler:
     """The tasks that are left, those at work, and what went wrong. Without ``n_cores``, one thread does everything."""
 
     def __init__(

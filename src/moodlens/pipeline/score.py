@@ -262,11 +262,11 @@ def study_encoder(study: Study, settings: EncoderSettings) -> "Encoder":
         )
     # As the embeddings were made, not as `auto` would decide on this machine or on these texts.
     encoder = encoder_of(settings, dtype=info.dtype, long_texts=info.long_texts)
-    mine = encoder.info()
-    key = info.differs(mine, "max_length", "long_texts", "dtype", "by_token")
+    info_now = encoder.info()
+    key = info.differs(info_now, "max_length", "long_texts", "dtype", "by_token")
     if key is not None:
         raise BadInput(
             f"{study.path / 'embeddings'}: made with {key} {getattr(info, key)!r}, "
-            f"but {settings.id} now has {getattr(mine, key)!r}"
+            f"but {settings.id} now has {getattr(info_now, key)!r}"
         )
     return encoder

@@ -21,8 +21,8 @@ def parse_share(text: str) -> tuple[int, int]:
     Raises:
         BadInput: it is not of this form, or there is no such job.
     """
-    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
-    number, of = map(int, found.groups()) if found else (0, 0)
+    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text.strip())
+    number, of = map(int, match.groups()) if match else (0, 0)
     if not 1 <= number <= of:
         raise BadInput(f"--shard {text}: write it as I/N, such as 2/8 for the second of eight jobs")
     return number, of
@@ -58,7 +58,7 @@ def run_share(
         return None
     if _nothing_to_share(settings, stage):
         raise BadInput(f"{out}: {stage} has no work that jobs could share; run: moodlens {stage} {out}")
-    each = next(one for one in STAGES if one.name == stage)
+    each = next(candidate for candidate in STAGES if candidate.name == stage)
     engine = Share.model_validate(settings.engine.model_dump() | {"kind": "pool", "number": number, "of": of})
     section = each.section(settings.model_copy(update={"engine": engine}))
     view = Study(out, keys=keys).limited_to({*needed(STAGES, stage), stage})

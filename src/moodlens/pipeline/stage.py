@@ -129,7 +129,7 @@ def plan(
                 stamps[str(path)] = stamp(path, seen)
             elif seen is not None:
                 stamps[str(path)] = seen
-        hashes = [one.sha256 for one in stamps.values()]
+        hashes = [file_stamp.sha256 for file_stamp in stamps.values()]
         keys[each.name] = digest(
             __version__, each.name, key_part(section), [keys[name] for name in each.needs], hashes
         )
@@ -140,20 +140,20 @@ def plan(
 def needed(stages: tuple[Stage, ...], name: str) -> set[str]:
     """The stages whose files ``name`` may read: its needs and all that these need, without itself."""
     by_name = {each.name: each for each in stages}
-    found: set[str] = set()
+    names: set[str] = set()
     todo = list(by_name[name].needs)
     while todo:
         need = todo.pop()
-        if need not in found:
-            found.add(need)
+        if need not in names:
+            names.add(need)
             todo.extend(by_name[need].needs)
-    return found
+    return names
 
 
 def dependents(stages: tuple[Stage, ...], name: str) -> list[str]:
     """``name`` and every stage that reads what it leaves, directly or through others, in order."""
-    found = [name]
+    names = [name]
     for each in stages:
-        if not set(found).isdisjoint(each.needs):
-            found.append(each.name)
-    return found
+        if not set(names).isdisjoint(each.needs):
+            names.append(each.name)
+    return names

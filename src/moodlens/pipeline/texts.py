@@ -88,8 +88,8 @@ def read_texts(
     if reading.wants("whole"):
         x = encoder.encode(texts)
         reading.add("whole", x, np.arange(len(texts)), reading.denied(x))
-    found = words.result(family) if family.how.units == "tokens" else [[] for _ in texts]
-    return ReadTexts(reading.scores(), active.result(), found)
+    token_words = words.result(family) if family.how.units == "tokens" else [[] for _ in texts]
+    return ReadTexts(reading.scores(), active.result(), token_words)
 
 
 def told(own: Words, scores: np.ndarray, emotions: tuple[str, ...]) -> str:
@@ -111,8 +111,8 @@ class _Words:
         for i, (text, sentence) in enumerate(zip(whose, sentences, strict=True)):
             place = block.of(i)
             words, owner = words_of(sentence, block.spans[place])
-            said = [sentence[begin:end].lower() for begin, end in words]
-            self._seen[text].append((values[place], [said[word] if word >= 0 else "" for word in owner]))
+            spoken = [sentence[begin:end].lower() for begin, end in words]
+            self._seen[text].append((values[place], [spoken[word] if word >= 0 else "" for word in owner]))
 
     def result(self, method: Method) -> list[Words]:
         """The words of every text; each has the sum over its tokens, wherever it stands in the text.
@@ -123,9 +123,9 @@ class _Words:
         out = []
         for seen in self._seen:
             values = np.concatenate([part for part, _ in seen])
-            said = np.array([word for _, words in seen for word in words])
+            spoken = np.array([word for _, words in seen for word in words])
             shares = method.against(pool_shares(values, method.how.pool) * values)
-            names, place = np.unique(said, return_inverse=True)
+            names, place = np.unique(spoken, return_inverse=True)
             sums = word_sums(shares, place, len(names))
             real = np.flatnonzero(names != "")
             best = real[np.argsort(-sums[real], axis=0, kind="stable")[:TOLD]]

@@ -65,27 +65,34 @@ def epochs(folder: Path) -> dict[str, list[dict[str, float]]]:
     """Name of an SAE -> its epochs, each the numbers that the history has for it."""
     from moodlens.sae.history import read_history
 
-    found = {}
+    by_name = {}
     for path in sorted(folder.glob("sae/*/history.jsonl")):
         entries = [entry.model_dump(exclude_none=True) for entry in read_history(path)]
-        found[path.parent.name] = [{name: float(value) for name, value in entry.items()} for entry in entries]
-    return found
+        by_name[path.parent.name] = [
+            {name: float(value) for name, value in entry.items()} for entry in entries
+        ]
+    return by_name
 
 
 def numbers(study: Study) -> dict[str, float]:
     """What the finished stages found, flat: reconstruction, every criterion of the verdict, and its strongest control."""
-    states, found = read_states(study.path), {}
+    states, figures = read_states(study.path), {}
     if "train" in states:
         held_out = study.read(Reconstruction).held_out
-        found |= {f"test/{name}": float(value) for name, value in held_out.model_dump().items()}
+        figures |= {f"test/{name}": float(value) for name, value in held_out.model_dump().items()}
     if "verdict" in states:
         verdict = study.read(Verdict)
-        found["verdict/go"] = float(verdict.go)
-        for one in verdict.criteria:
-            control = one.strongest
-            values = {one.id: one.value, f"{one.id}/control": None if control is None else control.value}
-            found |= {f"verdict/{name}": float(value) for name, value in values.items() if value is not None}
-    return found
+        figures["verdict/go"] = float(verdict.go)
+        for criterion in verdict.criteria:
+            control = criterion.strongest
+            values = {
+                criterion.id: criterion.value,
+                f"{criterion.id}/control": None if control is None else control.value,
+            }
+            figures |= {
+                f"verdict/{name}": float(value) for name, value in values.items() if value is not None
+            }
+    return figures
 
 
 Histories = Mapping[str, list[dict[str, float]]]

@@ -70,7 +70,7 @@ def agree(
 
 def _contradictions(parted: "pl.DataFrame", files: Sequence[str], first: int) -> dict[int, list[str]]:
     """Number of a table -> what to say of its texts that another table or the grammar labels differently."""
-    said: dict[int, list[str]] = {}
+    lines: dict[int, list[str]] = {}
     for number in range(len(files)):
         texts = parted.filter(parted["frame"] == first + number)
         if texts.is_empty():
@@ -79,23 +79,23 @@ def _contradictions(parted: "pl.DataFrame", files: Sequence[str], first: int) ->
         others = parted.filter((parted["folded"] == texts["folded"][0]) & (parted["emotion"] != own))
         other, place = others.select("emotion", "frame").row(0)
         whose = SOURCE if place < first else files[place - first]
-        said[number] = [
+        lines[number] = [
             f"{texts.height} texts that another source labels differently count as unlabelled there and here "
             f"({text[:60]!r}: {own} here, {other} in {'the ' if whose == SOURCE else ''}{whose})"
         ]
-    return said
+    return lines
 
 
 def _shared_groups(frames: Sequence["pl.DataFrame"], reports: Sequence[TableReport]) -> list[tuple[int, str]]:
     """Tables whose groups an earlier table names too, with what to say: rows of one name are one group."""
-    said, seen = [], dict[str, str]()
+    lines, seen = [], dict[str, str]()
     for number, (frame, report) in enumerate(zip(frames, reports, strict=True)):
         names = frame["group"].unique(maintain_order=True).to_list()
         both = [name for name in names if name in seen]
         if both:
             some = ", ".join(both[:_SHOWN]) + (", ..." if len(both) > _SHOWN else "")
-            said.append(
+            lines.append(
                 (number, f"{len(both)} groups are also in {seen[both[0]]} and are one with them ({some})")
             )
         seen |= {name: report.file for name in names if name not in seen}
-    return said
+    return lines

@@ -59,25 +59,31 @@ def check_emotions(rows: "pl.DataFrame", place: Place, emotions: Sequence[str], 
     if "emotion" not in place.asked:
         return
     labels = rows["emotion"].drop_nulls()
-    found = in_order(label for label in labels.unique() if label != NEUTRAL or NEUTRAL in emotions)
-    if emotions and (unknown := [label for label in found if label not in emotions]):
+    emotions_of_texts = in_order(
+        label for label in labels.unique() if label != NEUTRAL or NEUTRAL in emotions
+    )
+    if emotions and (unknown := [label for label in emotions_of_texts if label not in emotions]):
         row = rows.filter(rows["emotion"] == unknown[0])["row"][0]
         raise BadInput(
             f"{place.path}: labels not among the study's emotions: {', '.join(unknown[:10])} (row {row}, column "
             f"{place.asked['emotion']!r}); they are {', '.join(emotions)}"
         )
     try:
-        check_labels(found)
+        check_labels(emotions_of_texts)
     except ValueError as error:
         raise place.bad("emotion", f": {error}") from error
-    enough = bool(len(labels)) if emotions else MIN_EMOTIONS <= len(found) <= MAX_EMOTIONS
+    enough = bool(len(labels)) if emotions else MIN_EMOTIONS <= len(emotions_of_texts) <= MAX_EMOTIONS
     if not enough:
-        some = f" ({', '.join(found[:5])}{', ...' if len(found) > 5 else ''})" if found else ""
-        beside = f" beside {NEUTRAL}" if len(labels) > labels.is_in(found).sum() else ""
+        some = (
+            f" ({', '.join(emotions_of_texts[:5])}{', ...' if len(emotions_of_texts) > 5 else ''})"
+            if emotions_of_texts
+            else ""
+        )
+        beside = f" beside {NEUTRAL}" if len(labels) > labels.is_in(emotions_of_texts).sum() else ""
         beside += " that no row of the same text contradicts" if n_contradictory else ""
         raise place.bad(
             "emotion",
-            f" holds {len(found)} different label{'' if len(found) == 1 else 's'}{some}{beside}; "
+            f" holds {len(emotions_of_texts)} different label{'' if len(emotions_of_texts) == 1 else 's'}{some}{beside}; "
             f"{MIN_EMOTIONS} to {MAX_EMOTIONS} are needed",
         )
 
@@ -88,8 +94,8 @@ def refuse_parted(rows: "pl.DataFrame", role: str, several: str, place: Place) -
 
     parted = rows.filter(pl.col(role).is_not_null()).filter(pl.col(role).n_unique().over("key") > 1)
     if parted.height:
-        one = parted.filter(pl.col("key") == parted["key"][0]).unique(role, maintain_order=True)
-        (a, first), (b, second) = one.select("row", role).head(2).rows()
+        example = parted.filter(pl.col("key") == parted["key"][0]).unique(role, maintain_order=True)
+        (a, first), (b, second) = example.select("row", role).head(2).rows()
         n = parted["key"].n_unique()
         raise place.bad(
             role,

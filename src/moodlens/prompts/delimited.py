@@ -81,7 +81,7 @@ def _header(lines: list[str], asked: Collection[str]) -> tuple[str, int, list[st
     Names are the first row that holds everything asked for; above it stand titles, comments and blank lines only.
     """
     wanted = {label_key(column) for column in asked}
-    found: list[tuple[bool, int, int, str, list[str]]] = []
+    candidates: list[tuple[bool, int, int, str, list[str]]] = []
     for delimiter in DELIMITERS:
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         for row in itertools.islice(reader, _HEAD):
@@ -89,11 +89,11 @@ def _header(lines: list[str], asked: Collection[str]) -> tuple[str, int, list[st
             title = sum(map(bool, names)) < 2 or names[0].startswith("#")
             whole = wanted <= set(map(label_key, names))
             if whole or not title:
-                found.append((not whole, reader.line_num, -len(names), delimiter, names))
+                candidates.append((not whole, reader.line_num, -len(names), delimiter, names))
                 break
-    if not found:
+    if not candidates:
         return ",", 1, [" ".join(lines[0].split())]
-    _, begin, _, delimiter, names = min(found)
+    _, begin, _, delimiter, names = min(candidates)
     return delimiter, begin, names
 
 

@@ -84,20 +84,20 @@ def generate(
         parts[owner, True] = n_held_out, twins_held_out
     seen: set[str] = set()
     rows: list[Prompt] = []
-    said: Counter[tuple[str, bool]] = Counter()
+    written: Counter[tuple[str, bool]] = Counter()
     for row in write_special(n_special, emotions, f"{seed}/special", seen):
         rows.append(row)
         if (plain := row.twin) is not None:
             assert plain.emotion is not None
             part = plain.emotion, plain.split == "held_out"
-            if said[part] < parts[part][0] - parts[part][1]:
-                said[part] += 1
+            if written[part] < parts[part][0] - parts[part][1]:
+                written[part] += 1
                 rows.append(plain)
             else:  # the emotion has no room for it
                 row.twin = None
     for (owner, held_out), (size, twins) in parts.items():
         writer = Writer(f"{seed}/{owner}/{held_out}", held_out=held_out, caption_share=caption_share)
-        rows.extend(_write_part(writer, owner, size - said[owner, held_out], twins, scene_share, seen))
+        rows.extend(_write_part(writer, owner, size - written[owner, held_out], twins, scene_share, seen))
 
     random.Random(f"{seed}/order").shuffle(rows)
     for index, row in enumerate(rows):

@@ -42,14 +42,14 @@ def table_file(text: str) -> Path:
 
 def table_files(texts: list[str]) -> list[Path]:
     """The same of several, without those that cannot be had: that is said when they are read."""
-    found = []
+    files = []
     for text in texts:
         try:
-            found.append(table_file(text))
+            files.append(table_file(text))
         except BadInput:
             if not is_hub_table(text):
                 raise
-    return found
+    return files
 
 
 def hub_address(text: str) -> tuple[str, str | None, str]:

@@ -39,7 +39,7 @@ def write_special(n: int, emotions: tuple[str, ...], seed: str, seen: set[str]) 
                 row = _mixed(writers[True], pairs, words)
             else:
                 row = _negation(writers[index % 9 in HELD_OUT_NINTHS], emotions)
-            keys = [one.text.casefold() for one in (row, row.twin) if one is not None]
+            keys = [text.text.casefold() for text in (row, row.twin) if text is not None]
             if seen.isdisjoint(keys):
                 seen.update(keys)
                 yield row
@@ -52,14 +52,14 @@ def _negation(writer: Writer, emotions: tuple[str, ...]) -> Prompt:
     """A denied row; ``twin`` is the row that says it."""
     emotion = writer.decks.deal("denied", emotions)
     template = writer.decks.deal("negation", denials(writer.held_out))
-    said = _lexeme(writer, emotion, "noun" if "noun" in template.slots else "adjective")
-    made = writer.fill_special(template, "negation", {"bare_adj": said.text, "noun": said.text})
+    lexeme = _lexeme(writer, emotion, "noun" if "noun" in template.slots else "adjective")
+    made = writer.fill_special(template, "negation", {"bare_adj": lexeme.text, "noun": lexeme.text})
     assert made.bare is not None
-    row = _row(made, "negation", emotion, said.group)
+    row = _row(made, "negation", emotion, lexeme.group)
     row.split = "held_out" if writer.held_out else ""
     style = "sentence" if template.full.endswith(".") else "prompt"
     row.twin = replace(
-        row, text=made.bare, emotion=emotion, concept=said.concept, kind="plain", about=None, style=style
+        row, text=made.bare, emotion=emotion, concept=lexeme.concept, kind="plain", about=None, style=style
     )
     return row
 

@@ -155,8 +155,10 @@ def read_prompts(
         n_contradictory=contradictory.height,
         n_duplicates=rows.height - len(copies),
         n_merged_groups=int((copies > 1).sum()),
-        n_rated={asked[one.name]: len(one) - one.null_count() for one in ratings},
-        n_averaged=sum(int(((one - averaged[one.name]).abs() > 1e-9).sum()) for one in ratings),
+        n_rated={asked[ratings_of.name]: len(ratings_of) - ratings_of.null_count() for ratings_of in ratings},
+        n_averaged=sum(
+            int(((ratings_of - averaged[ratings_of.name]).abs() > 1e-9).sum()) for ratings_of in ratings
+        ),
         n_numbered=len(copies) - without_numbers(rows["key"]).n_unique(),
         labels_merged=merged_spellings(spellings),
         remarks=tuple(remarks(rows, contradictory, place)),

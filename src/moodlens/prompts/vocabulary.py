@@ -107,7 +107,7 @@ def _entries(owner: str) -> tuple[tuple[str, str, Kind, str, bool], ...]:
     Raises:
         BadInput: a data file is not laid out as it must be, or says a text twice.
     """
-    found: list[tuple[str, str, Kind, str, bool]] = []
+    entries: list[tuple[str, str, Kind, str, bool]] = []
     seen: set[tuple[Kind, str]] = set()
     for concept, parts in _by_concept(owner).items():
         place = f"{owner}.yaml: {concept or owner}"
@@ -122,8 +122,8 @@ def _entries(owner: str) -> tuple[tuple[str, str, Kind, str, bool], ...]:
                     if not isinstance(text, str) or (kind, text) in seen:
                         raise BadInput(f"{place}: {part}: {name}: {text!r} is no text, or there twice")
                     seen.add((kind, text))
-                    found.append((concept, part, kind, text, graded))
-    return tuple(found)
+                    entries.append((concept, part, kind, text, graded))
+    return tuple(entries)
 
 
 @cache
@@ -258,11 +258,11 @@ def special_templates(kind: str) -> tuple[Template, ...]:
 @cache
 def denials(held_out: bool) -> tuple[Template, ...]:
     """Templates that deny a word; ``bare`` says it instead, in otherwise the same words."""
-    found = []
-    for denied, said in _load("special")["negation"][_part(held_out)]:
-        full, bare = Template.parse(denied), Template.parse(said)
-        found.append(replace(full, bare=bare.full, bare_slots=bare.slots))
-    return tuple(found)
+    pairs = []
+    for denied, bare_text in _load("special")["negation"][_part(held_out)]:
+        full, bare = Template.parse(denied), Template.parse(bare_text)
+        pairs.append(replace(full, bare=bare.full, bare_slots=bare.slots))
+    return tuple(pairs)
 
 
 @cache

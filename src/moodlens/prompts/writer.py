@@ -107,8 +107,8 @@ class Writer:
         if extra is not None:
             values |= extra
         if unit is not None:
-            said, factors["intensity"] = self._say(unit, slots)
-            values |= said
+            spoken, factors["intensity"] = self._say(unit, slots)
+            values |= spoken
         made = Text("", style, factors=_used(factors, slots))
         if unit is not None or extra is not None:
             made.text = fill(template.full, values)
@@ -139,10 +139,10 @@ class Writer:
         bare_factors = _used(factors, slots)
         if unit is None or mood is None:
             return Text(bare, CAPTION, factors=bare_factors)
-        said, factors["intensity"] = self._say(unit, every)
+        spoken, factors["intensity"] = self._say(unit, every)
         # The mood sentence stands anywhere but first: it speaks of what the opening has named.
         place = self.decks.random.randint(1, len(sentences))
-        sentences.insert(place, fill(mood.full, values | said))
+        sentences.insert(place, fill(mood.full, values | spoken))
         return Text(" ".join(sentences), CAPTION, bare, _used(factors, every), bare_factors)
 
     def _say(self, unit: Unit, slots: frozenset[str]) -> tuple[dict[str, str], str | None]:
@@ -212,11 +212,11 @@ def _with_twin(choice: tuple[Template, ...]) -> tuple[Template, ...]:
 
 def _used(factors: dict[str, str | None], slots: frozenset[str]) -> dict[str, str | None]:
     """The factors that the slots really name."""
-    found = {}
+    used = {}
     if slots & {"instrument", "an_instrument", "An_instrument", "instrument_tag"}:
-        found["instrument"] = factors.get("instrument")
+        used["instrument"] = factors.get("instrument")
     if any(slot.startswith("genre") for slot in slots):
-        found["genre"] = factors.get("genre")
+        used["genre"] = factors.get("genre")
     if slots & _GRADED:
-        found["intensity"] = factors.get("intensity")
-    return found
+        used["intensity"] = factors.get("intensity")
+    return used

@@ -78,16 +78,16 @@ def consensus(
     parts: list[_Member] = list(each(lambda sae: _comparable(sae, x, b_dec), members))
     pairs = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts))]
     partner: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
-    for (i, j), found in zip(
+    for (i, j), partners in zip(
         pairs, each(lambda pair: _partners(parts[pair[0]], parts[pair[1]], similarity), pairs), strict=True
     ):
-        partner[i, j], partner[j, i] = found
+        partner[i, j], partner[j, i] = partners
     needed, claimed = (max(2, math.ceil(share * len(members) - 1e-9)) for share in (least, claim))
     clusters = _stars([len(part.b_enc) for part in parts], partner, needed)
     sae = _atoms(parts, clusters, b_dec)
-    found = np.array([len(cluster) for cluster in clusters], dtype=np.int64)
-    sae.core_size = int((found >= claimed).sum())
-    return Consensus(sae, found, tuple(len(part.b_enc) for part in parts))
+    found_in = np.array([len(cluster) for cluster in clusters], dtype=np.int64)
+    sae.core_size = int((found_in >= claimed).sum())
+    return Consensus(sae, found_in, tuple(len(part.b_enc) for part in parts))
 
 
 def empty_core(b_dec: np.ndarray) -> SAE:
@@ -194,7 +194,7 @@ def _atoms(parts: list[_Member], clusters: list[dict[int, int]], b_dec: np.ndarr
 
     def mean(of: Callable[[_Member], np.ndarray]) -> np.ndarray:
         arrays = [of(part).astype(np.float64) for part in parts]
-        return np.array([np.mean([arrays[j][f] for j, f in one.items()], axis=0) for one in clusters])
+        return np.array([np.mean([arrays[j][f] for j, f in cluster.items()], axis=0) for cluster in clusters])
 
     return _sae(
         mean(lambda part: part.W_enc),

@@ -139,7 +139,7 @@ def find_cores(
     few = compared_rows(x_train)
     trained = train(x_train, x_val, jobs, progress=progress)
     if control is None:
-        members = [one.sae for one in trained]
+        members = [member.sae for member in trained]
     else:
         active = active_features(trained[0].sae, few)
         members = list(
@@ -149,7 +149,7 @@ def find_cores(
     for name, of_pipeline in seeds.items():
         part = slice(start, start + len(of_pipeline))
         start = part.stop
-        found = consensus(
+        agreed = consensus(
             members[part],
             few,
             similarity=settings.similarity,
@@ -158,7 +158,7 @@ def find_cores(
             each=each,
         )
         first = trained[part.start] if control is None else None
-        cores[name] = Core(found, of_pipeline, tuple(members[part]), first)
+        cores[name] = Core(agreed, of_pipeline, tuple(members[part]), first)
     return cores
 
 
@@ -257,7 +257,7 @@ def describe(
         member_size=plan.d_sae,
         atoms=sae.d_sae,
         claimable=sae.core_size,
-        pipelines={name: one.sae.d_sae for name, one in found.items()},
+        pipelines={name: core_of.sae.d_sae for name, core_of in found.items()},
         effective_rank=effective_rank(x_train),
         rows_a_feature=len(x_train) / plan.d_sae if plan.d_sae else None,
         remark=plan.remark,

@@ -283,9 +283,9 @@ def dense_update(lo, hi, g_enc, g_dec, g_bias, weights, moments, clock, step, ra
     W_enc, W_dec, b_enc, _ = weights
     m_enc, v_enc, m_dec, v_dec, m_bias, v_bias = moments
     for f in range(lo, hi):
-        pace, one = _pace(step - clock.born[f], rate, rule), slice(f, f + 1)
+        pace, place = _pace(step - clock.born[f], rate, rule), slice(f, f + 1)
         _adam(W_enc[f], m_enc[f], v_enc[f], g_enc[f], pace)
-        _adam(b_enc[one], m_bias[one], v_bias[one], g_bias[one], pace)
+        _adam(b_enc[place], m_bias[place], v_bias[place], g_bias[place], pace)
         _move_decoder(W_dec[f], m_dec[f], v_dec[f], g_dec[f], pace, rule.unit_rows)
         clock.last[f] = step
 

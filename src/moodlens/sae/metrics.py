@@ -86,12 +86,12 @@ def baseline_metrics(
         "mean": np.broadcast_to(mean, x.shape),
         "pca": (x - mean) @ basis @ basis.T + mean,
     }
-    found = {
+    baselines = {
         name: {
             "mse": float(np.square(x - x_hat).mean()),
             "explained_variance": explained_variance(x, x_hat, mean),
         }
         for name, x_hat in reconstructions.items()
     }
-    found["pca"]["n_components"] = n
-    return found
+    baselines["pca"]["n_components"] = n
+    return baselines

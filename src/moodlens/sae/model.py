@@ -284,16 +284,16 @@ def _calibrated_by_counting(sae: SAE, data: Rows, count: int) -> float:
         return 0.0
     from_above = np.cumsum(upper[::-1])
     bins = [2**16 - 1 - int(np.searchsorted(from_above, rank)) for rank in (count, count + 1)]
-    lower = {one: np.zeros(2**16, dtype=np.int64) for one in bins}
+    lower = {bin_of: np.zeros(2**16, dtype=np.int64) for bin_of in bins}
     for bits in _positive_bits(sae, data):
-        for one, counts in lower.items():
-            counts += np.bincount(bits[bits >> 16 == one] & 0xFFFF, minlength=2**16)
-    found = []
-    for rank, one in zip((count, count + 1), bins, strict=True):
-        inside = rank - int(upper[one + 1 :].sum())
-        low = 2**16 - 1 - int(np.searchsorted(np.cumsum(lower[one][::-1]), inside))
-        found.append(float(np.array((one << 16) | low, dtype=np.uint32).view(np.float32)))
-    above, below = found
+        for bin_of, counts in lower.items():
+            counts += np.bincount(bits[bits >> 16 == bin_of] & 0xFFFF, minlength=2**16)
+    thresholds = []
+    for rank, bin_of in zip((count, count + 1), bins, strict=True):
+        inside = rank - int(upper[bin_of + 1 :].sum())
+        low = 2**16 - 1 - int(np.searchsorted(np.cumsum(lower[bin_of][::-1]), inside))
+        thresholds.append(float(np.array((bin_of << 16) | low, dtype=np.uint32).view(np.float32)))
+    above, below = thresholds
     middle = np.float32((below + above) / 2)
     return float(middle if middle < above else below)
 

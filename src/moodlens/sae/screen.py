@@ -192,16 +192,16 @@ class Screen:
 
         def of_chunk(chunk: int) -> None:
             lo, hi = self.chunks[chunk]
-            found = tuple(array[chunk] for array in lists)
+            parts = tuple(array[chunk] for array in lists)
             screened = self._product(z, pre, chunk)
             kernels.list_candidates(
-                0, n, screened, self.bias[lo:hi], lo, cut, *found, self.mark, stamp
+                0, n, screened, self.bias[lo:hi], lo, cut, *parts, self.mark, stamp
             )  # fmt: skip
             if catch_up is not None:
                 catch_up(lo, hi, stamp)
             if self.bfloat16 or catch_up is not None:
                 weights = self.exact[lo:hi], self.bias[lo:hi]
-                kernels.recompute(0, n, z.values, *weights, lo, cut, *found, error[chunk])
+                kernels.recompute(0, n, z.values, *weights, lo, cut, *parts, error[chunk])
 
         self.team.each(of_chunk, len(self.chunks))
         return lists, float(error.max()) if self.bfloat16 or catch_up is not None else 0.0

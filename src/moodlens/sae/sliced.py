@@ -52,10 +52,10 @@ class Sliced:
         target = z if given.target is None else torch.from_numpy(given.target[own])
         leaves = {name: p.detach().requires_grad_() for name, p in self.state.parameters.items()}
         loss, unexplained, codes = self._loss(leaves, z, target, n, now, dead)
-        found = torch.autograd.grad(loss, [leaves[name] for name in PARAMETERS])
+        derivatives = torch.autograd.grad(loss, [leaves[name] for name in PARAMETERS])
         on = codes.detach() > 0
         seen = torch.stack([loss.detach(), unexplained.detach(), on.sum().float()])
-        grads, seen, fired = _added(list(found), seen, on.any(0).float())
+        grads, seen, fired = _added(list(derivatives), seen, on.any(0).float())
         gradients = dict(zip(PARAMETERS, grads, strict=True))
         if self.settings.decoder_norm:
             gradients["W_dec"] = project(gradients["W_dec"], self.state.parameters["W_dec"])
@@ -129,6 +129,7 @@ def _added(grads: list[Tensor], seen: Tensor, fired: Tensor) -> tuple[list[Tenso
     flat = torch.cat([part.flatten() for part in parts])
     dist.all_reduce(flat)
     sums = [
-        one.view_as(part) for one, part in zip(flat.split([p.numel() for p in parts]), parts, strict=True)
+        flat_part.view_as(part)
+        for flat_part, part in zip(flat.split([p.numel() for p in parts]), parts, strict=True)
     ]
     return sums[:-2], sums[-2], sums[-1]

@@ -361,10 +361,10 @@ class Trainer:
         for start in range(0, self.val.rows, CHUNK):
             index = np.arange(start, min(start + CHUNK, self.val.rows))
             target = None if self.left is None else self.left.val[index]
-            found = self.stepper.errors(self.val, index, settings.k, target)
-            unexplained += found[0]
-            active += found[1]
-            weighted += found[2]
+            errors = self.stepper.errors(self.val, index, settings.k, target)
+            unexplained += errors[0]
+            active += errors[1]
+            weighted += errors[2]
         n = self.val.rows
         loss = unexplained + (settings.l1_coefficient * weighted if settings.architecture == "l1" else 0.0)
         # Where the one held-out row is the train mean there is nothing to explain.

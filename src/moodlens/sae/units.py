@@ -103,8 +103,8 @@ class Units:
         }
 
         def keep(i: int, trained: Trained) -> None:
-            one = units[i]
-            work(Unit(one.name, one.key, _keep, {"trained": trained}), self._folder)
+            work_unit = units[i]
+            work(Unit(work_unit.name, work_unit.key, _keep, {"trained": trained}), self._folder)
 
         return train_many(x_train, x_val, jobs, kept=kept, keep=keep, progress=progress)
 
@@ -124,7 +124,7 @@ class Units:
 
 def train_units(wanted: Sequence[tuple[Units, Sequence[Job]]], progress: Progress = silent) -> None:
     """Have the SAEs of several sources trained side by side; what is finished is found again by :meth:`Units.train`."""
-    units = [unit for one, jobs in wanted for unit in one._units(jobs)]
+    units = [unit for work_of, jobs in wanted for unit in work_of._units(jobs)]
     first = wanted[0][0]
     progress("saes", 0, len(units))
     for n, _ in enumerate(first._executor.each(units, first._folder), 1):

@@ -156,8 +156,8 @@ def read_yaml(path: Path | str) -> dict[str, object]:
     """
     loaded = parse_yaml(read_text(path, LARGEST), str(path))
     if not isinstance(loaded, dict):
-        found = "nothing" if loaded is None else f"a {_kind_of(loaded)}"
-        raise BadInput(f"{path}: expected settings such as `seed: 0`, found {found}")
+        kind = "nothing" if loaded is None else f"a {_kind_of(loaded)}"
+        raise BadInput(f"{path}: expected settings such as `seed: 0`, found {kind}")
     return loaded
 
 
@@ -312,18 +312,18 @@ def _arms(annotation: Any) -> list[Any]:
 
 def _inside(annotation: Any, part: int | str) -> list[Any]:
     """The types that stand under ``part`` of a value of this type."""
-    found: list[Any] = []
+    arms: list[Any] = []
     for arm in _arms(annotation):
         inner = get_args(arm)
         if isinstance(arm, type) and issubclass(arm, BaseModel):
             if part in arm.model_fields:
-                found += _arms(arm.model_fields[str(part)].annotation)
+                arms += _arms(arm.model_fields[str(part)].annotation)
         elif isinstance(part, int) and inner:
             fixed = get_origin(arm) is tuple and inner[-1] is not ...
-            found += _arms(inner[part]) if fixed and part < len(inner) else _arms(inner[0])
+            arms += _arms(inner[part]) if fixed and part < len(inner) else _arms(inner[0])
         elif get_origin(arm) in (dict, Mapping) and len(inner) == 2:
-            found += _arms(inner[1])
-    return found
+            arms += _arms(inner[1])
+    return arms
 
 
 def _names_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
@@ -331,12 +331,12 @@ def _names_at(model: type[BaseModel], place: Sequence[int | str]) -> list[str]:
     here: list[Any] = [model]
     for part in place:
         # A part that leads nowhere is the tag of a union's arm, which pydantic puts between.
-        here = [arm for one in here for arm in _inside(one, part)] or here
+        here = [arm for branch in here for arm in _inside(branch, part)] or here
     return [
         name
-        for one in here
-        if isinstance(one, type) and issubclass(one, BaseModel)
-        for name in one.model_fields
+        for branch in here
+        if isinstance(branch, type) and issubclass(branch, BaseModel)
+        for name in branch.model_fields
     ]
 
 

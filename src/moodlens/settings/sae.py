@@ -223,7 +223,7 @@ def grid(settings: SAESettings, axes: Mapping[str, Sequence[Any]]) -> list[SAESe
         for name in UNUSED.get(str(given["architecture"]), ()):
             if name not in axes or any(name not in UNUSED.get(str(other), ()) for other in tried):
                 given[name] = SAESettings.model_fields[name].default
-        one = validate(SAESettings, given, "sweep")
-        if one not in made:
-            made.append(one)
+        combination = validate(SAESettings, given, "sweep")
+        if combination not in made:
+            made.append(combination)
     return made

@@ -44,7 +44,7 @@ class RatedSums:
         copies: np.ndarray | None = None,
     ) -> "RatedSums":
         """Sums of ``codes`` (n, d) over the units of ``ratings`` (n,), ``groups`` (n,) or None, ``copies`` (n,) or None."""
-        found, number, count = np.unique(np.asarray(ratings), return_inverse=True, return_counts=True)
+        values, number, count = np.unique(np.asarray(ratings), return_inverse=True, return_counts=True)
         below = np.cumsum(count) - count
         value = (2 * below + count + 1 - (len(ratings) + 1)).astype(np.float64)
         units = exchangeable_units(number.reshape(-1), groups, copies)
@@ -59,7 +59,7 @@ class RatedSums:
         fires[units.of_row[row], feature] = True
         return cls(
             units,
-            value[: len(found)],
+            value[: len(values)],
             ranks.sum_over(units.of_row, n_units),
             fires,
             square + zeros * ranks.zero**2,

@@ -63,14 +63,14 @@ def kind_of(name: str, revision: str | None = None) -> tuple[str, str]:
     source = find_source(f"generator {name}", name, revision=revision)
     index = source.index()
     if index is not None:
-        found, what = OF_PIPELINE.get(str(index.get("_class_name"))), f"a {index.get('_class_name')}"
+        kind_found, what = OF_PIPELINE.get(str(index.get("_class_name"))), f"a {index.get('_class_name')}"
     else:
         model_type = source.config().get("model_type")
-        found, what = OF_TYPE.get(str(model_type)), f"a {model_type} checkpoint"
-    if found is None:
+        kind_found, what = OF_TYPE.get(str(model_type)), f"a {model_type} checkpoint"
+    if kind_found is None:
         known = ", ".join((*OF_TYPE, *OF_PIPELINE, *(f"{kind}:NAME" for kind in _others())))
         raise BadInput(f"generator {name}: is {what}; those that can be steered: {known}")
-    return found, name
+    return kind_found, name
 
 
 def _class(kind: str) -> Any:

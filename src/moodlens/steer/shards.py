@@ -18,10 +18,10 @@ def read_shard(text: str) -> Shard:
     Raises:
         BadInput: it is not that.
     """
-    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text.strip())
-    if not found or int(found[1]) > int(found[2]):
+    match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", text.strip())
+    if not match or int(match[1]) > int(match[2]):
         raise BadInput(f"--shard {text}: give number/of, such as 2/4 for the second of four")
-    return Shard(int(found[1]), int(found[2]))
+    return Shard(int(match[1]), int(match[2]))
 
 
 def merge_shards(out: Path | str, shards: Sequence[Path | str], progress: Progress = silent) -> SteerRun:
@@ -43,9 +43,9 @@ def merge_shards(out: Path | str, shards: Sequence[Path | str], progress: Progre
         raise BadInput("merge: name the folders of the shards")
     for folder in folders:
         check_folder(out, folder)
-    found = [SteerShard.read(folder) for folder in folders]
-    first = found[0]
-    for folder, shard in zip(folders[1:], found[1:], strict=True):
+    records = [SteerShard.read(folder) for folder in folders]
+    first = records[0]
+    for folder, shard in zip(folders[1:], records[1:], strict=True):
         if shard.clips != first.clips:
             raise BadInput(
                 f"{folder}: is a shard of another run than {folders[0]} (settings, directions or checkpoint)"
@@ -56,7 +56,7 @@ def merge_shards(out: Path | str, shards: Sequence[Path | str], progress: Progre
         missing += not _brought(key, out / CLIPS, [folder / CLIPS for folder in folders])
     progress("clips", len(first.clips), len(first.clips))
     if missing:
-        have = ", ".join(f"{shard.shard}/{shard.of}" for shard in found)
+        have = ", ".join(f"{shard.shard}/{shard.of}" for shard in records)
         raise BadInput(
             f"{out}: {missing} of {len(first.clips)} clips are in no shard that was given ({have}); finish the others and "
             "merge again"

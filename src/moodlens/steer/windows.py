@@ -58,8 +58,8 @@ def given_tokens(musicgen: "MusicGen", audio: np.ndarray, rate: int) -> Tensor:
                 f"a sound of {len(samples)} samples is too short for {musicgen.name} to go on from"
             )
         values = torch.as_tensor(samples.copy(), dtype=model.audio_encoder.dtype, device=model.device)
-        said = model.audio_encoder.encode(values[None, None]).audio_codes[0, 0]
-        codes.append(said[: musicgen.n_codebooks // musicgen.channels])
+        tokens = model.audio_encoder.encode(values[None, None]).audio_codes[0, 0]
+        codes.append(tokens[: musicgen.n_codebooks // musicgen.channels])
     return torch.stack(codes, dim=1).flatten(0, 1)  # left and right in turn, as the decoder has them
 
 
@@ -82,11 +82,11 @@ def generate_windows(
     factor = rows.factors(total)
     sampler = RowSampler([job.seed for job in jobs], musicgen.n_codebooks, device)
     given = musicgen.given
-    said = torch.zeros(n, musicgen.n_codebooks, 0, dtype=torch.long, device=device)
-    said = said if given is None else given[None].repeat(n, 1, 1)
-    before = said.shape[2]
-    while (start := said.shape[2] - before) < total:
-        context = said[:, :, -context_frames(window) :]
+    drawn = torch.zeros(n, musicgen.n_codebooks, 0, dtype=torch.long, device=device)
+    drawn = drawn if given is None else given[None].repeat(n, 1, 1)
+    before = drawn.shape[2]
+    while (start := drawn.shape[2] - before) < total:
+        context = drawn[:, :, -context_frames(window) :]
         new = min(total - start, window - context.shape[2])
         how = contextlib.nullcontext()
         if factor is not None:
@@ -105,10 +105,10 @@ def generate_windows(
                 logits_processor=processors(sampling, sampler),
             )
         whole = torch.stack(tokens, dim=2).flatten(1, 2)  # (B, n_codebooks, frames)
-        said = torch.cat([said, whole[:, :, context.shape[2] :]], dim=2)
+        drawn = torch.cat([drawn, whole[:, :, context.shape[2] :]], dim=2)
     cut = round(before * musicgen.sampling_rate / musicgen.frame_rate)
     with one_line(musicgen.name):
-        clips = [_decoded(musicgen, row)[:, cut:].float().cpu().numpy() for row in said]
+        clips = [_decoded(musicgen, row)[:, cut:].float().cpu().numpy() for row in drawn]
     return sound(musicgen, jobs, clips, sampler)
 
 

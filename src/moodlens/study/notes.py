@@ -157,16 +157,16 @@ class Notes:
             connection.execute("BEGIN IMMEDIATE")
             known = set(connection.execute(f"SELECT {_COLUMNS} FROM readings"))
             new = 0
-            for one in readings:
-                values = (one.feature, one.sae, one.name, one.clarity, one.note, one.author, one.time)
+            for note in readings:
+                values = (note.feature, note.sae, note.name, note.clarity, note.note, note.author, note.time)
                 if values in known:
                     continue
                 known.add(values)
                 cursor = connection.execute(
                     f"INSERT INTO readings ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", values
                 )
-                if one.blind is not None:
-                    score = (cursor.lastrowid, *one.blind.model_dump().values())
+                if note.blind is not None:
+                    score = (cursor.lastrowid, *note.blind.model_dump().values())
                     connection.execute("INSERT INTO blind VALUES (?, ?, ?, ?, ?, ?)", score)
                 new += 1
             connection.execute("COMMIT")
@@ -227,8 +227,8 @@ class Notes:
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Refuse a database that holds more than the two tables of notes, or reads as them what are none."""
-        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-        for kind, name, table, sql in found:
+        objects = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        for kind, name, table, sql in objects:
             ours = table in ("readings", "blind", "sqlite_sequence") and (
                 kind == "table" or (kind == "index" and sql is None)
             )

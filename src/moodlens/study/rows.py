@@ -101,7 +101,7 @@ class Rows:
             group=_codes(group, n),
             split=np.broadcast_to(np.asarray(split, dtype=str), (n,)),
             kind=kind,
-            concept=np.array([""] * n if concept is None else [one or "" for one in concept], dtype=object),
+            concept=np.array([""] * n if concept is None else [name or "" for name in concept], dtype=object),
             copy=_codes(copy, n),
             **{
                 scale: np.asarray((ratings or {}).get(scale, np.full(n, np.nan)), dtype=np.float64)

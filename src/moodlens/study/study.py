@@ -123,15 +123,15 @@ class Study:
         states = read_states(self.path)
         for stage in stages:
             for name in (*(states[stage].needs if stage in states else ()), stage):
-                found = standing(self.path, name, states, self._keys)
-                if found.state == "missing":
+                state = standing(self.path, name, states, self._keys)
+                if state.state == "missing":
                     raise BadInput(f"{self.path}: {name} is not there yet; run: moodlens {name} {self.path}")
-                if found.state == "outdated":
+                if state.state == "outdated":
                     raise BadInput(
                         f"{self.path}: {name} was made for other settings or an earlier stage; "
                         f"run: moodlens {stage} {self.path}"
                     )
-                for file, fault in found.faults.items():
+                for file, fault in state.faults.items():
                     raise BadInput(
                         f"{self.path / file}: {fault} since moodlens {name} wrote it; run: moodlens {stage} {self.path}"
                     )

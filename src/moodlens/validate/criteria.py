@@ -89,17 +89,17 @@ def _concepts(m: Measured, s: VerdictSettings) -> Reading | str | None:
         return None
     if not m.concepts.asked:
         return "the texts name no concepts inside their emotions"
-    found = m.concepts.emotions
-    silent = [emotion for emotion in m.emotions if emotion not in found]
+    parts = m.concepts.emotions
+    silent = [emotion for emotion in m.emotions if emotion not in parts]
     if silent:
         return f"of {', '.join(silent)} the texts name fewer than two concepts with enough groups"
-    covered = all(part.n_covered >= min(s.min_concepts, len(part.concepts)) for part in found.values())
-    spread = ", ".join(f"{name} {part.n_covered} of {len(part.concepts)}" for name, part in found.items())
-    chance = {"shuffled concepts, 95th percentile": max(part.shuffled_p95 for part in found.values())}
+    covered = all(part.n_covered >= min(s.min_concepts, len(part.concepts)) for part in parts.values())
+    spread = ", ".join(f"{name} {part.n_covered} of {len(part.concepts)}" for name, part in parts.items())
+    chance = {"shuffled concepts, 95th percentile": max(part.shuffled_p95 for part in parts.values())}
     return fewest(
         m.concepts.per_emotion,
         chance | m.fewest_untrained(lambda claims: claims.concepts_per_emotion),
-        tuple(found),
+        tuple(parts),
         s.min_concept_features,
         also=covered,
         more=f"; concepts covered: {spread}" + m.alone(lambda claims: claims.concepts_per_emotion),

@@ -72,13 +72,13 @@ class Measured:
 
         Where the study has no core, one dictionary stands beside one dictionary.
         """
-        found = {} if self.untrained is None else self.untrained.consensus or self.untrained.alone
-        return {f"{kind.replace('-', ' ')} dictionaries": value(claims) for kind, claims in found.items()}
+        by_kind = {} if self.untrained is None else self.untrained.consensus or self.untrained.alone
+        return {f"{kind.replace('-', ' ')} dictionaries": value(claims) for kind, claims in by_kind.items()}
 
     def alone(self, counts: Callable[[Claims], Mapping[str, int] | None]) -> str:
         """What as many features of one untrained dictionary give, chosen alike but for the consensus: a warning."""
-        found = None if self.untrained is None else self.untrained.alone.get("untrained-rows")
-        per = None if found is None else counts(found)
+        claims = None if self.untrained is None else self.untrained.alone.get("untrained-rows")
+        per = None if claims is None else counts(claims)
         if not per:
             return ""
         listed = ", ".join(f"{emotion} {n}" for emotion, n in per.items())

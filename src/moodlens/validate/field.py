@@ -98,12 +98,12 @@ class Field:
 
     def _k_sparse(self, k: int, scores: np.ndarray) -> KSparse:
         rows = self.coded.rows
-        found = np.diagonal(auroc(scores, rows.label[self.judge], self.n_emotions)).tolist()
-        known = [value for value in found if np.isfinite(value)]
+        aurocs = np.diagonal(auroc(scores, rows.label[self.judge], self.n_emotions)).tolist()
+        known = [value for value in aurocs if np.isfinite(value)]
         return KSparse(
             k=k,
             auroc=float(np.mean(known)) if known else None,
-            per_emotion=dict(zip(rows.emotions, found, strict=True)),
+            per_emotion=dict(zip(rows.emotions, aurocs, strict=True)),
         )
 
     def measure(self, name: str, codes: np.ndarray, W_dec: np.ndarray) -> DictionaryMetrics:

@@ -113,7 +113,7 @@ def stability(
             )
     d, n, bar = len(own.W_dec), len(others), settings.reappearance
     alive = np.flatnonzero((own.codes > 0).any(axis=0))
-    found = _Live.of(own)
+    live = _Live.of(own)
     drawn = null_directions(x_train, seed)
     shares = {name: np.zeros(d) for name in (*sorted(WITH_BAR.values()), "reappears_bootstrap")}
     means = {
@@ -121,7 +121,7 @@ def stability(
     }
 
     def compared(other: Dictionary) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        return _compare(found, _Live.of(other)), best_cosines(drawn, other.W_dec)
+        return _compare(live, _Live.of(other)), best_cosines(drawn, other.W_dec)
 
     null = []
     again = (*others, *beside.bootstraps)
@@ -197,12 +197,12 @@ def random_subsets(first: Dictionary, second: Dictionary, size: int, bar: float,
     cosine = a.directions @ b.directions.T
     both = np.minimum(cosine, a.columns.correlations(b.columns))
     rng = np.random.default_rng([seed, 0x5B])
-    found = []
+    shares = []
     for _ in range(SUBSETS):
         rows, columns = (rng.permutation(count)[:size] for count in both.shape)
-        found.append(np.mean(_matched(both[np.ix_(rows, columns)]) >= bar) if size else 0.0)
+        shares.append(np.mean(_matched(both[np.ix_(rows, columns)]) >= bar) if size else 0.0)
     return Subsets(
-        float(np.mean(found)), float(np.mean(_matched(both) >= bar)), float(np.mean(_matched(cosine)))
+        float(np.mean(shares)), float(np.mean(_matched(both) >= bar)), float(np.mean(_matched(cosine)))
     )
 
 

@@ -18,27 +18,27 @@ def advice(measured: Reconstruction, settings: SAESettings | None) -> list[str]:
     if settings is None:
         return []
     held_out, train = measured.held_out, measured.train
-    said = []
+    hints = []
     l1 = settings.architecture == "l1"
     now = f"l1_coefficient (now {settings.l1_coefficient:g})" if l1 else f"k (now {settings.k})"
     sparser, denser = (f"raise {now}", f"lower {now}") if l1 else (f"lower {now}", f"raise {now}")
     low, high = ACTIVE_BAND
     active = f"{held_out.l0:.0f} features active, {held_out.active_share:.1%} of all"
     if held_out.active_share < low:
-        said.append(f"too sparse: {active}: {denser}")
+        hints.append(f"too sparse: {active}: {denser}")
     elif held_out.active_share > high:
-        said.append(f"not sparse enough: {active}: {sparser}")
+        hints.append(f"not sparse enough: {active}: {sparser}")
     if held_out.explained_variance < MIN_EXPLAINED_VARIANCE or held_out.mse >= MAX_MSE:
         gap = train.explained_variance - held_out.explained_variance
-        found = f"explained variance {held_out.explained_variance:.2f} on held-out rows"
-        said.append(
-            f"overfits: {found}, {gap:.2f} more on training rows: add prompts or lower expansion_factor"
+        quality = f"explained variance {held_out.explained_variance:.2f} on held-out rows"
+        hints.append(
+            f"overfits: {quality}, {gap:.2f} more on training rows: add prompts or lower expansion_factor"
             if gap > OVERFITS
-            else f"poor reconstruction: {found}: {denser}, raise expansion_factor or train for more epochs"
+            else f"poor reconstruction: {quality}: {denser}, raise expansion_factor or train for more epochs"
         )
     if held_out.dead_share > MAX_DEAD:
-        said.append(
+        hints.append(
             f"{held_out.dead_share:.0%} of the features are dead: {'lower l1_coefficient, ' if l1 else ''}"
             "lower dead_feature_threshold or expansion_factor, or add prompts"
         )
-    return said
+    return hints

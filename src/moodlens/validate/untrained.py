@@ -123,13 +123,13 @@ def _judged(coded: Coded, table: "pl.DataFrame", rules: Rules, seed: int) -> dic
     none = dict.fromkeys(rows.emotions, 0)
     table = table.with_columns(feature=pl.int_range(pl.len(), dtype=pl.Int64))
     concepts = concept_features(table, coded.codes, coded.x, rows, rules.features, seed=seed).summary
-    found = {
+    judged = {
         "concepts_per_emotion": concepts.per_emotion if concepts.asked else None,
         "interpretable_per_emotion": none,
         "causal_per_emotion": none,
     }
     if not table["emotion_feature"].any():
-        return found
+        return judged
     beside = rules.rest_table.select(table.columns).with_columns(
         core=pl.lit(False), tested=pl.lit(False), emotion_feature=pl.lit(False)
     )
@@ -144,7 +144,7 @@ def _judged(coded: Coded, table: "pl.DataFrame", rules: Rules, seed: int) -> dic
     causes = causality(
         both, joined, nobody, rules.causal, seed=seed, untrained=rules.other, panel=rules.panel
     )
-    return found | {
+    return judged | {
         "interpretable_per_emotion": named.summary.per_emotion,
         "causal_per_emotion": causes.summary.per_emotion,
     }

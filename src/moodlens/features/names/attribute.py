@@ -94,12 +94,12 @@ def word_shares(
     spoken = attribution.speak(attribution.texts[numbers[sample]].tolist())
     place = {int(word): i for i, word in enumerate(words)}
     # A compound carries its share for each of its parts.
-    said = [
+    scored = [
         (i, place.get(vocabulary.place.get(part, -1), -1))
         for i, word in enumerate(spoken.word)
         for part in stems_of(word)
     ]
-    kept, column = np.array([pair for pair in said if pair[1] >= 0], dtype=int).reshape(-1, 2).T
+    kept, column = np.array([pair for pair in scored if pair[1] >= 0], dtype=int).reshape(-1, 2).T
     row = sample[spoken.text[kept]]
     added = spoken.vector[kept] @ attribution.W_enc[:, features]
     rise = attribution.rise(numbers[row], features)
@@ -188,9 +188,17 @@ def activating_words(
         n_shown = len(strongest[feature])
         best = sorted(total, key=lambda stem: (-round(total[stem], 9), stem))[:n_words]
         for rank, stem in enumerate(best, 1):
-            said = min(wording[stem].items(), key=lambda item: (-item[1], item[0]))[0]
+            spelled = min(wording[stem].items(), key=lambda item: (-item[1], item[0]))[0]
             records.append(
-                (feature, rank, said, total[stem] / n_shown, total[stem] / texts[stem], texts[stem], n_shown)
+                (
+                    feature,
+                    rank,
+                    spelled,
+                    total[stem] / n_shown,
+                    total[stem] / texts[stem],
+                    texts[stem],
+                    n_shown,
+                )
             )
     schema = WORDS.dtypes()
     return pl.DataFrame(records, schema=schema, orient="row") if records else WORDS.empty()

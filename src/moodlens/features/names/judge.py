@@ -149,7 +149,7 @@ def judge_names(
     # Where a feature fires in all texts of its emotion, or in none, nothing can be asked.
     asked = ~np.isnan(within[judged, np.arange(len(judged))])
     trial = Trial(everywhere[:, asked], within[:, asked], name_emotion, judged[asked])
-    found = detect(
+    detected = detect(
         trial,
         n_emotions,
         q=settings.q,
@@ -159,7 +159,7 @@ def judge_names(
     )
     share = (coded.codes[np.ix_(material.numbers, features[asked])] > 0).mean(axis=0)
     place = reading_order(reading[:, trial.own])
-    outcome = _Outcome(texts, active[:, asked], place, share, trial, found)
+    outcome = _Outcome(texts, active[:, asked], place, share, trial, detected)
     return JudgedNames(outcome.table(len(table), named), WORDS.empty(), outcome.summary(named, settings))
 
 
@@ -189,8 +189,8 @@ class _Outcome:
         for j, emotion in enumerate(self.trial.emotion):
             rivals = np.flatnonzero(self.trial.emotion == emotion)
             # Every name predicts as many texts as the feature asks for: one of a feature that fires often gains nothing.
-            said = predicted_texts(self.place[:, rivals], np.full(len(rivals), self.share[j]))
-            cover = decile_coverage(said.T, self.active[:, j])
+            predicted = predicted_texts(self.place[:, rivals], np.full(len(rivals), self.share[j]))
+            cover = decile_coverage(predicted.T, self.active[:, j])
             others = cover[rivals != j]
             mean = others.mean(axis=0) if len(others) else np.full(cover.shape[1], np.nan)
             out.append((cover[rivals == j][0], mean))
@@ -222,7 +222,7 @@ class _Outcome:
         """One row per feature of the SAE; null where a feature has no name, or its name no test."""
         import polars as pl
 
-        trial, found = self.trial, self.found
+        trial, detected = self.trial, self.found
         hits = (self.predicted & (self.active > 0)).sum(axis=0)
         place = {int(i): j for j, i in enumerate(trial.own)}
         control = others_mean(trial.within[trial.own], trial)
@@ -246,8 +246,8 @@ class _Outcome:
                     "name_control": control[j],
                     "name_precision": hits[j] / self.predicted[:, j].sum(),
                     "name_recall": hits[j] / (self.active[:, j] > 0).sum(),
-                    "name_q": found.q[j],
-                    "interpretable": bool(found.holds[j]),
+                    "name_q": detected.q[j],
+                    "interpretable": bool(detected.holds[j]),
                     "monosemanticity": cover[0].mean(),
                     "monosemanticity_control": cover[1].mean(),
                 }
@@ -266,7 +266,7 @@ class _Outcome:
 
     def summary(self, named: Sequence[Named], settings: NameSettings) -> Names:
         """Counts of names that hold, beside their controls; medians are over the judged features."""
-        trial, found, emotions = self.trial, self.found, self.texts.rows.emotions
+        trial, detected, emotions = self.trial, self.found, self.texts.rows.emotions
         column = np.arange(len(trial.own))
         hits = (self.predicted & (self.active > 0)).sum(axis=0)
 
@@ -290,8 +290,8 @@ class _Outcome:
             n_texts=len(self.texts.rows),
             n_named=len(named),
             n_judged=len(trial.own),
-            n_interpretable=int(found.holds.sum()),
-            per_emotion=per_emotion(trial.emotion[found.holds]),
+            n_interpretable=int(detected.holds.sum()),
+            per_emotion=per_emotion(trial.emotion[detected.holds]),
             judged_per_emotion=per_emotion(trial.emotion),
             named_per_emotion=per_emotion(trial.name_emotion),
             with_concept=sum(bool(named[i].name.concept) for i in trial.own),
@@ -305,8 +305,8 @@ class _Outcome:
             recall=_median(hits / np.maximum((self.active > 0).sum(axis=0), 1)),
             monosemanticity=_median(np.array([own.mean() for own, _ in self.covers])),
             monosemanticity_control=_median(np.array([other.mean() for _, other in self.covers])),
-            dealt=dealt(found.dealt),
-            dealt_judged=dealt(found.dealt_judged),
+            dealt=dealt(detected.dealt),
+            dealt_judged=dealt(detected.dealt_judged),
         )
 
 

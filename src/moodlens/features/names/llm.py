@@ -185,12 +185,14 @@ def judge_with_model(
         accuracy=float(np.median(own)) if own else None,
         control=float(np.median(control)) if own else None,
     )
-    found = pl.DataFrame(
+    judged_names = pl.DataFrame(
         {"feature": known["feature"], "name_judged": own},
         schema={"feature": pl.Int64, "name_judged": pl.Float64},
     )
     columns = judged.table.columns
-    frame = judged.table.drop("name_judged").join(found, on="feature", how="left", maintain_order="left")
+    frame = judged.table.drop("name_judged").join(
+        judged_names, on="feature", how="left", maintain_order="left"
+    )
     return replace(
         judged, table=frame.select(columns), summary=judged.summary.model_copy(update={"judge": agreement})
     )
@@ -206,5 +208,5 @@ def _accuracy(
         raise BadInput(
             f"{namer.url}: feature {feature}: the answer holds no list of numbers; try another model"
         )
-    said = np.array([i in answer for i in range(1, len(texts) + 1)])
-    return float((said == truth).mean())
+    picked = np.array([i in answer for i in range(1, len(texts) + 1)])
+    return float((picked == truth).mean())

@@ -53,12 +53,12 @@ class NameReader:
             x: (n, d_in) their embeddings.
             weights: (n,) evidence of each.
         """
-        found = {
+        fitted = {
             (int(label), str(concept))
             for label, concept in zip(texts.rows.label, texts.rows.concept, strict=True)
             if label >= 0 and concept
         }
-        concepts = tuple(sorted(found))
+        concepts = tuple(sorted(fitted))
         member = concept_members(concepts, texts)
         parts = sparse.csr_array(sparse.hstack([held, sparse.csc_array(member)]).multiply(weights[:, None]).T)
         mean = np.average(x, axis=0, weights=weights).astype(np.float64)

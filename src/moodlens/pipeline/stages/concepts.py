@@ -20,12 +20,12 @@ def concepts_summary(study: Study) -> Summary:
     rows = [
         [
             emotion,
-            found.n_features,
-            found.n_judged,
-            found.shuffled_p95,
-            ", ".join(f"{name} {count.n_features}" for name, count in found.concepts.items()),
+            part.n_features,
+            part.n_judged,
+            part.shuffled_p95,
+            ", ".join(f"{name} {count.n_features}" for name, count in part.concepts.items()),
         ]
-        for emotion, found in concepts.emotions.items()
+        for emotion, part in concepts.emotions.items()
     ]
     return value, [
         *table(["emotion", "concept features", "of claimed", "shuffled p95", "by concept"], rows),

@@ -136,8 +136,8 @@ def stability(study: Study, settings: StabilitySettings, progress: Progress) -> 
         return [study.write_table(STABILITY, result.table), study.write(result.summary)]
     saes = [study.sae(name) for name in names]
     with pool() as each:
-        found = each(lambda sae: Dictionary(sae.W_dec.detach().numpy(), encode_rows(sae, x)), saes)
-        others = dict(zip(names, found, strict=True))
+        dictionaries = each(lambda sae: Dictionary(sae.W_dec.detach().numpy(), encode_rows(sae, x)), saes)
+        others = dict(zip(names, dictionaries, strict=True))
         pair = tuple(others[name] for name in narrow)
         result = compare(
             own,
@@ -283,7 +283,7 @@ def names_summary(study: Study) -> Summary:
     record = study.read(Names)
     value = record.model_dump()
     shown = ["feature", "emotion", "name", "name_score", "name_control", "name_q", "interpretable"]
-    rows = [[one[c] for c in shown] for one in frame.head(SHOWN).to_dicts()]
+    rows = [[row[c] for c in shown] for row in frame.head(SHOWN).to_dicts()]
     counts = {
         name: item for name, item in value.items() if name != "version" and not isinstance(item, (list, dict))
     }

@@ -140,14 +140,14 @@ def metrics_summary(study: Study) -> Summary:
     metrics = study.read(Metrics)
     rows = [
         [
-            one.name,
-            one.active,
-            *(sparse.auroc for sparse in one.k_sparse),
-            one.perturbation.score,
-            one.removal.score,
-            one.absorption.absorbed,
+            dictionary.name,
+            dictionary.active,
+            *(sparse.auroc for sparse in dictionary.k_sparse),
+            dictionary.perturbation.score,
+            dictionary.removal.score,
+            dictionary.absorption.absorbed,
         ]
-        for one in metrics.dictionaries
+        for dictionary in metrics.dictionaries
     ]
     ks = [f"k={sparse.k}" for sparse in (metrics.dictionaries[0].k_sparse if metrics.dictionaries else ())]
     lines = [
@@ -179,16 +179,16 @@ def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Itera
     if field is None:
         none = KSparse(k=x.shape[1], auroc=None, per_emotion=dict.fromkeys(study.emotions))
         return [study.write(Metrics(n_fitted=0, n_judged=0, dense=none, dictionaries=()))]
-    found = [field.measure("sae", codes, study.W_dec())]
+    measured = [field.measure("sae", codes, study.W_dec())]
     if 0 < study.core_size < codes.shape[1]:
         core = slice(0, study.core_size)
-        found.append(field.measure("core", codes[:, core], study.W_dec()[core]))
+        measured.append(field.measure("core", codes[:, core], study.W_dec()[core]))
     progress("metrics", 1, 2)
     nothing = untrained_coded(study, "rows")
-    found.append(field.measure("untrained", nothing.codes, nothing.W_dec))
+    measured.append(field.measure("untrained", nothing.codes, nothing.W_dec))
     progress("metrics", 2, 2)
     record = Metrics(
-        n_fitted=len(field.fit), n_judged=len(field.judge), dense=field.dense(), dictionaries=tuple(found)
+        n_fitted=len(field.fit), n_judged=len(field.judge), dense=field.dense(), dictionaries=tuple(measured)
     )
     return [study.write(record)]
 
@@ -196,7 +196,7 @@ def metrics(study: Study, settings: MetricSettings, progress: Progress) -> Itera
 def _tables(section: TransferSection, home: Path) -> list[Path]:
     from moodlens.prompts.hub import table_files
 
-    return table_files([one.path for one in section.tables])
+    return table_files([table.path for table in section.tables])
 
 
 def transfer_summary(study: Study) -> Summary:

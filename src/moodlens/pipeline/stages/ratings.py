@@ -30,8 +30,8 @@ class RatingsSection(Frozen):
 def ratings_line(ratings: Ratings) -> str:
     """Counts of every end of every scale beside their controls, in one line."""
     counts = ", ".join(f"{pole} {count}" for pole, count in ratings.claims.per_pole.items())
-    found = ratings.consensus or ratings.alone
-    nothing = ", ".join(f"{kind.replace('-', ' ')} {claims.n_rated}" for kind, claims in found.items())
+    untrained = ratings.consensus or ratings.alone
+    nothing = ", ".join(f"{kind.replace('-', ' ')} {claims.n_rated}" for kind, claims in untrained.items())
     chance = "" if ratings.shuffled is None else f"; ratings dealt anew {number(ratings.shuffled.p95)} in all"
     return f"features that go with ratings: {counts}{chance} (95th percentile); dictionaries that learned nothing: {nothing}"
 
@@ -92,9 +92,9 @@ def ratings(study: Study, settings: RatingsSection, progress: Progress) -> Itera
     for done, kind in enumerate(KINDS):
         progress("untrained dictionaries", done, len(KINDS))
         name = f"untrained-{kind}"
-        found = untrained_consensus(study, kind, settings.core)
-        if found is not None:
-            consensus[name] = claims(encode_rows(found, study.x)[:, : found.core_size])
+        coded_by_name = untrained_consensus(study, kind, settings.core)
+        if coded_by_name is not None:
+            consensus[name] = claims(encode_rows(coded_by_name, study.x)[:, : coded_by_name.core_size])
         alone[name] = claims(untrained_coded(study, kind).codes)
     progress("untrained dictionaries", len(KINDS), len(KINDS))
     record = Ratings(

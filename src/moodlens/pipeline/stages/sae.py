@@ -94,12 +94,12 @@ def train_summary(study: Study) -> Summary:
         name = f"PCA, {pca.n_components} components"
         rows.append([name, pca.mse, pca.explained_variance, None, None, None])
     names = [MAIN, *study.seed_names, *study.bootstrap_names, *study.narrow_names]
-    said = advice(measured, study.sae().settings)
+    hints = advice(measured, study.sae().settings)
     lines = table(["", "mse", "explained variance", "l0", "active share", "dead share"], rows)
     core = study.read(Core)
     lines += ["", *core.lines, f"SAEs: {', '.join(names)} in {study.path / 'sae'}"]
-    lines += [f"advice: {line}" for line in said]
-    return measured.model_dump() | {"core": core.model_dump(), "saes": names, "advice": said}, lines
+    lines += [f"advice: {line}" for line in hints]
+    return measured.model_dump() | {"core": core.model_dump(), "saes": names, "advice": hints}, lines
 
 
 @stage(
@@ -129,9 +129,9 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
     rows = study.rows
     train, val = study.x[rows.where("train", kinds=None)], study.x[rows.where("val", kinds=None)]
     units = _units(study, "sweep", settings.engine)
-    trained = units.train(train, val, [(one, study.seed) for one in tried], progress=progress)
+    trained = units.train(train, val, [(item, study.seed) for item in tried], progress=progress)
     frame = pl.DataFrame(
-        [_sweep_row(study, f"sweep-{i:02d}", one, settings) for i, one in enumerate(trained)],
+        [_sweep_row(study, f"sweep-{i:02d}", item, settings) for i, item in enumerate(trained)],
         schema_overrides=SWEEP.dtypes(),
         infer_schema_length=None,
     )
@@ -232,7 +232,7 @@ def _alone(
         seeds = {MAIN: study.seed} | other_seeds(study.seed, settings.seeds)
         jobs = [(chosen, seed) for seed in seeds.values()]
         trained = _units(study, "train", settings.engine).train(train, val, jobs, progress=progress)
-        made = {name: (one.sae, one) for name, one in zip(seeds, trained, strict=True)}
+        made = {name: (result.sae, result) for name, result in zip(seeds, trained, strict=True)}
     else:
         names = (MAIN, *other_seeds(0, settings.seeds))
         seeds = {name: cores.derived(study.seed, cores.REST, i) for i, name in enumerate(names)}
@@ -241,18 +241,20 @@ def _alone(
             for name, seed in seeds.items()
         }
     shutil.rmtree(study.path / "sae", ignore_errors=True)
-    files = [file for name, one in made.items() for file in _save(study, name, *one, seeds[name])]
+    files = [file for name, result in made.items() for file in _save(study, name, *result, seeds[name])]
     return [*files, study.write(Core(members=0, atoms=made[MAIN][0].d_sae, claimable=made[MAIN][0].d_sae))]
 
 
 def _imported(study: Study, settings: ImportSettings) -> list[str]:
     """The SAE that others trained, and as many of other seeds as are given."""
-    found = read_imported(study, settings)
+    by_name = read_imported(study, settings)
     shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = [
-        file for name, one in found.items() for file in _save(study, name, one.sae, None, None, facts_of(one))
+        file
+        for name, foreign in by_name.items()
+        for file in _save(study, name, foreign.sae, None, None, facts_of(foreign))
     ]
-    main = found[MAIN]
+    main = by_name[MAIN]
     record = Core(members=0, atoms=main.sae.d_sae, claimable=main.sae.d_sae, imported=told(main))
     return [*files, study.write(record)]
 
@@ -289,12 +291,12 @@ def _with_core(
     if settings.engine.kind != "local":  # all at once: more than one pipeline's may be at work
         jobs = [cores.member_jobs(seeds, core, plan.d_sae, control) for _, seeds in pipelines]
         train_units(list(zip(units, jobs, strict=True)), progress)
-    found: dict[str, cores.Core] = {}
-    for (drawn, seeds), one in zip(pipelines, units, strict=True):
+    by_name: dict[str, cores.Core] = {}
+    for (drawn, seeds), work_units in zip(pipelines, units, strict=True):
         x = train if drawn is None else train[drawn]
-        given = {"control": control, "train": one.train, "each": shared_map, "progress": progress}
-        found |= cores.find_cores(x, val, seeds, core, plan.d_sae, **given)
-    own, trained = found[MAIN].sae, None
+        given = {"control": control, "train": work_units.train, "each": shared_map, "progress": progress}
+        by_name |= cores.find_cores(x, val, seeds, core, plan.d_sae, **given)
+    own, trained = by_name[MAIN].sae, None
     seed = cores.derived(study.seed, cores.REST, 0)
     wide = cores.rest_settings(chosen, train.shape[1]) if own.d_sae else chosen
     if control is None:
@@ -306,11 +308,12 @@ def _with_core(
     main.core_size = own.core_size
     shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = _save(study, MAIN, main, trained, seed)
-    for name, one in found.items():
-        files += _save(study, name, one.sae, None, None) if name != MAIN else []
-    for i, one in enumerate([one for one in found.values() if one.members][:2]):
-        files += _save(study, f"narrow-{i + 1}", one.members[0], one.first, one.seeds[0])
-    facts = cores.describe(found, plan, core, train, test)
+    for name, named in by_name.items():
+        files += _save(study, name, named.sae, None, None) if name != MAIN else []
+    with_members = [named for named in by_name.values() if named.members]
+    for i, named in enumerate(with_members[:2]):
+        files += _save(study, f"narrow-{i + 1}", named.members[0], named.first, named.seeds[0])
+    facts = cores.describe(by_name, plan, core, train, test)
     return [*files, study.write(Core(**vars(facts)))]
 
 

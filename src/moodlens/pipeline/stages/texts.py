@@ -38,7 +38,7 @@ def prompt_files(section: PromptsSection, home: Path) -> list[Path]:
         return [folder / name for name in PRECOMPUTED_FILES]
     from moodlens.prompts.hub import table_files
 
-    return table_files([one.path for one in section.prompts.tables])
+    return table_files([table.path for table in section.prompts.tables])
 
 
 def prompts_summary(study: Study) -> Summary:
@@ -62,7 +62,7 @@ def prompts_summary(study: Study) -> Summary:
             rows.append([name, *shown])
     value = record.model_dump() | {"by_split": by}
     lines = [f"{record.n} prompts; rows (groups) by split:", *table(["emotion", *splits], rows)]
-    read = [*(one.line for one in record.tables), *record.remarks]
+    read = [*(table_read.line for table_read in record.tables), *record.remarks]
     return value, [*lines, *([""] if read else []), *read]
 
 

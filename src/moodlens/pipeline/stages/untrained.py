@@ -124,10 +124,10 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
     for done, kind in enumerate(KINDS):
         progress("untrained dictionaries", 2 * done, 2 * len(KINDS))
         name = f"untrained-{kind}"
-        found = untrained_consensus(study, kind, settings.core)
-        if found is not None:
+        coded_consensus = untrained_consensus(study, kind, settings.core)
+        if coded_consensus is not None:
             consensus[name] = claims_of_core(
-                found,
+                coded_consensus,
                 lambda kind=kind: (
                     [other] if (other := untrained_consensus(study, kind, settings.core, 1)) else []
                 ),

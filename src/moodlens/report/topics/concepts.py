@@ -30,8 +30,7 @@ def by_concept(subject: Subject, concepts: Concepts, _: "pl.DataFrame") -> Block
         )
         return
     chance = ", ".join(
-        f"{plain_text(emotion)} {number(found.shuffled_p95, 1)}"
-        for emotion, found in concepts.emotions.items()
+        f"{plain_text(emotion)} {number(part.shuffled_p95, 1)}" for emotion, part in concepts.emotions.items()
     )
     yield Paragraph(
         f"{concepts.n_concept_features} concept features. {concepts.rule[0].upper()}{concepts.rule[1:]}. With concepts "
@@ -45,8 +44,8 @@ def by_concept(subject: Subject, concepts: Concepts, _: "pl.DataFrame") -> Block
         lambda: concept_bars(concepts, subject.emotions),
     )
     rows = []
-    for emotion, found in concepts.emotions.items():
-        for name, count in found.concepts.items():
+    for emotion, part in concepts.emotions.items():
+        for name, count in part.concepts.items():
             rows.append(
                 (
                     emotion_label(emotion),
@@ -110,8 +109,8 @@ def concept_bars(concepts: Concepts, emotions: tuple[str, ...]) -> "Figure":
     marks = dict(zip(emotions, style.marks(len(emotions)), strict=True))
     entries = [
         (emotion, name, count.n_features)
-        for emotion, found in concepts.emotions.items()
-        for name, count in found.concepts.items()
+        for emotion, part in concepts.emotions.items()
+        for name, count in part.concepts.items()
     ]
     figure, axes = style.canvas(style.WIDTH * 0.8, min(style.PAGE, 0.6 + 0.19 * len(entries)))
     place = np.arange(len(entries))[::-1]

@@ -53,8 +53,8 @@ def tested(_: Subject, selection: Selection, features: "pl.DataFrame") -> Blocks
 def learned_nothing(subject: Subject, selection: Selection, untrained: Untrained) -> Blocks:
     """What dictionaries that learned nothing claim by the same rules, and what one would without a consensus."""
     rows = [_row("this study", _own(subject, selection))]
-    for agreed, found in (("consensus", untrained.consensus), ("one alone", untrained.alone)):
-        rows += [_row(f"{kind.replace('-', ' ')}, {agreed}", claims) for kind, claims in found.items()]
+    for agreed, by_kind in (("consensus", untrained.consensus), ("one alone", untrained.alone)):
+        rows += [_row(f"{kind.replace('-', ' ')}, {agreed}", claims) for kind, claims in by_kind.items()]
     yield Table(
         "Dictionaries that learned nothing, by the same rules",
         (

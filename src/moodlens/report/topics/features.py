@@ -250,13 +250,13 @@ def selectivity_auroc(
     outside = (~others["core"]).sum()
     names = [f"not claimed: core ({others['core'].sum():,}) and its edge and rest ({outside:,})"]
     for emotion, mark in zip(emotions, style.marks(len(emotions)), strict=True):
-        found = alive.filter(pl.col("emotion_feature") & (pl.col("emotion") == emotion))
+        claimed = alive.filter(pl.col("emotion_feature") & (pl.col("emotion") == emotion))
         points = axes.scatter(
-            found["auroc"], found["selectivity"], s=22, color=mark.color, marker=mark.marker, edgecolors=style.PAPER,
+            claimed["auroc"], claimed["selectivity"], s=22, color=mark.color, marker=mark.marker, edgecolors=style.PAPER,
             linewidths=0.4,
         )  # fmt: skip
         handles.append(points)
-        names.append(f"{style.short(emotion)} ({found.height})")
+        names.append(f"{style.short(emotion)} ({claimed.height})")
     axes.axhline(min_selectivity, color=style.WARN, lw=1, ls=(0, (5, 2)))
     axes.axvline(0.5, color=style.GRID, lw=1, zorder=0)
     axes.annotate(

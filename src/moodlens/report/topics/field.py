@@ -27,15 +27,15 @@ def compared(_: Subject, metrics: Metrics) -> Blocks:
     )
     rows = tuple(
         (
-            SAID.get(one.name, one.name),
-            percent(one.active, 1),
-            *(number(sparse.auroc) for sparse in one.k_sparse),
-            number(one.perturbation.score),
-            number(one.removal.score),
-            percent(one.absorption.silent),
-            percent(one.absorption.absorbed),
+            SAID.get(dictionary.name, dictionary.name),
+            percent(dictionary.active, 1),
+            *(number(sparse.auroc) for sparse in dictionary.k_sparse),
+            number(dictionary.perturbation.score),
+            number(dictionary.removal.score),
+            percent(dictionary.absorption.silent),
+            percent(dictionary.absorption.absorbed),
         )
-        for one in metrics.dictionaries
+        for dictionary in metrics.dictionaries
     )
     head = [f"k = {sparse.k}" for sparse in first.k_sparse]
     yield Table(

@@ -39,8 +39,8 @@ def counts(subject: Subject, ratings: Ratings, table: "pl.DataFrame") -> Blocks:
     )
     poles = tuple(ratings.claims.per_pole)
     claimed = {"this study": ratings.claims}
-    for agreed, found in (("consensus", ratings.consensus), ("one alone", ratings.alone)):
-        claimed |= {f"{kind.replace('-', ' ')}, {agreed}": claims for kind, claims in found.items()}
+    for agreed, by_kind in (("consensus", ratings.consensus), ("one alone", ratings.alone)):
+        claimed |= {f"{kind.replace('-', ' ')}, {agreed}": claims for kind, claims in by_kind.items()}
     yield Table(
         "Rated features of each end of each scale, beside dictionaries that learned nothing",
         ("Dictionaries", "Features", *(f"{pole[0].upper()}{pole[1:]}" for pole in poles)),

@@ -49,7 +49,7 @@ class Concepts(Record):
     @property
     def per_emotion(self) -> dict[str, int]:
         """Concept features of every emotion that has concepts."""
-        return {name: found.n_features for name, found in self.emotions.items()}
+        return {name: part.n_features for name, part in self.emotions.items()}
 
 
 CONCEPT_COLUMNS = {
