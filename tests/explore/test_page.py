@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `explore`")
 
-from helpers.browser import find_chromium
+from helpers.browser import chromium
 from helpers.explorer_page import Page, serving
 from moodlens.explore.answers import NoteQuestion
 from moodlens.explore.explored import Explored
@@ -30,10 +30,7 @@ FIRST = "tr[data-place='0'] a"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
-    page = Page(program, tmp_path_factory.mktemp("browser"))
+    page = Page(chromium(), tmp_path_factory.mktemp("browser"))
     yield page
     page.close()
 

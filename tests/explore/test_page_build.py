@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.browser import find_chromium
+from helpers.browser import chromium
 from helpers.explorer_page import Page
 
 EXPLORER = Path(__file__).resolve().parents[2] / "explorer"
@@ -114,10 +114,7 @@ def large(small_study, tmp_path_factory):
 
 def test_a_large_study_is_soon_there_and_searched_at_every_letter(large, tmp_path):
     """Half a second and 30 to 60 ms on an idle machine; of some tries the best counts, as the machine has company."""
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
-    page = Page(program, tmp_path)
+    page = Page(chromium(), tmp_path)
     page.base = large
     try:
         loaded = []

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra `explore`")
 
-from helpers.browser import find_chromium
+from helpers.browser import chromium
 from helpers.clips import wav_samples
 from helpers.explorer_page import Page, serving
 from moodlens.explore import Explored, make_again, write_page
@@ -34,10 +34,7 @@ LISTEN = "section[aria-label=Listen]"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
-    page = Page(program, tmp_path_factory.mktemp("browser"), "--autoplay-policy=no-user-gesture-required")
+    page = Page(chromium(), tmp_path_factory.mktemp("browser"), "--autoplay-policy=no-user-gesture-required")
     yield page
     page.close()
 

@@ -7,6 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--mute-audio",
@@ -18,6 +20,14 @@ FLAGS = (
 def find_chromium() -> str | None:
     """Path of a browser: ``MOODLENS_CHROMIUM``, or the first that is installed."""
     return os.environ.get("MOODLENS_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def chromium() -> str:
+    """Path of a browser; without one the test is skipped."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
+    return program
 
 
 class Browser:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from scipy.io import wavfile
 
-from helpers.browser import Browser, find_chromium
+from helpers.browser import Browser, chromium
 from helpers.clips import put_clip
 from moodlens.core import BadInput, read_json
 from moodlens.judge.answers import analyse_answers
@@ -86,10 +86,7 @@ def test_the_scripts_are_those_of_npm():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
-    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    browser = Browser(chromium(), tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from helpers.browser import Browser, find_chromium
+from helpers.browser import Browser, chromium
 from helpers.clips import put_clip
 from moodlens.core import read_json, write_json
 from moodlens.judge.answers import analyse_answers
@@ -33,10 +33,7 @@ def clip_folder(folder, *, rate=8000):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium found: install it (apt-get install chromium) or set MOODLENS_CHROMIUM")
-    browser = Browser(program, tmp_path_factory.mktemp("profile"))
+    browser = Browser(chromium(), tmp_path_factory.mktemp("profile"))
     yield browser
     browser.close()
 

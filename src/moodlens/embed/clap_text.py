@@ -28,9 +28,9 @@ def load(source: Source, pooling: Pooling | None = None) -> Checkpoint:
         config = transformers.ClapConfig.from_pretrained(place, revision=revision or "main")
     text: Any = config.text_config
     text.projection_dim = config.projection_dim
-    tokenizer, longest_told = load_tokenizer(source)
+    tokenizer, stated_length = load_tokenizer(source)
     # RoBERTa's positions begin behind the padding's.
-    longest = min(longest_told or MAX_LENGTH, text.max_position_embeddings - text.pad_token_id - 1)
+    longest = min(stated_length or MAX_LENGTH, text.max_position_embeddings - text.pad_token_id - 1)
     kind = transformers.ClapTextModelWithProjection
     tower = load_model(source, kind, text, torch.float32)
 

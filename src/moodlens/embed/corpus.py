@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from moodlens.core import BadInput, Progress, digest
-from moodlens.core.progress import silent
+from moodlens.core.progress import shifted, silent
 from moodlens.embed.manifest import FILE, Corpus, StoreDType
 from moodlens.embed.reading import check_texts
 from moodlens.embed.shard import embed_shard, recipe_of
@@ -202,7 +202,7 @@ class _Shards:
         own: dict[str, Any] = {"begin": begin, "dtype": self._dtype}
         name = f"shard {begin // self._shard_rows}"
         if here:
-            own |= {"shards": self, "progress": _shifted(self._report, begin, len(self._texts))}
+            own |= {"shards": self, "progress": shifted(self._report, begin, len(self._texts))}
             return Unit(name, key, _embed_here, own)
         return Unit(name, key, embed_shard, own | {"encoder": recipe_of(self._encoder), "texts": texts})
 
@@ -254,7 +254,3 @@ class _Counts:
             n_without_known_token=self.n_unknown,
             examples=tuple(sorted(self._examples, key=lambda example: (example.what, example.row))),
         )
-
-
-def _shifted(report: Progress, begin: int, total: int) -> Progress:
-    return lambda what, done, _: report(what, begin + done, total)

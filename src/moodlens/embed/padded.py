@@ -80,10 +80,10 @@ def load_general(
     for name, value in changes.items():
         setattr(config, name, value)
     kind = kind or _kind(config)
-    tokenizer, longest_told = load_tokenizer(source)
+    tokenizer, stated_length = load_tokenizer(source)
     text = getattr(config, "encoder", None) or config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
-    longest = min((n for n in (longest_told, positions) if n is not None and n > 0), default=None)
+    longest = min((n for n in (stated_length, positions) if n is not None and n > 0), default=None)
     pad = getattr(text, "pad_token_id", None) or 0
 
     def build(weights: Weights) -> Padded:

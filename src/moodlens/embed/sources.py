@@ -156,10 +156,10 @@ class Source:
                     f"{path}: needs weight_map, which says of each tensor in which file beside it it is"
                 )
             shards = sorted({str(places[key]) for key in places if key.startswith(self.wanted)})
-            places_of_shards = [
+            shard_files = [
                 self._file(shard) if download else self._find(shard, download=False) for shard in shards
             ]
-            return [path, *(shard for shard in places_of_shards if shard is not None)]
+            return [path, *(shard for shard in shard_files if shard is not None)]
         hint = "" if self.folder is not None else f"; {hub_hint()}"
         raise BadInput(
             f"{self.label}: no weights; expected model.safetensors, its index, or pytorch_model.bin{hint}"

@@ -61,9 +61,9 @@ def audio_file(explored: Explored, run: str, key: str) -> Path:
     folder = run_folders(explored).get(run)
     listed = {
         clip.key
-        for folder_of_run in clip_runs(explored).runs
-        if folder_of_run.run == run
-        for clip in folder_of_run.clips
+        for listed_run in clip_runs(explored).runs
+        if listed_run.run == run
+        for clip in listed_run.clips
     }
     if folder is None or key not in listed:
         raise BadInput("no such clip")

@@ -174,8 +174,8 @@ def _judge(
         RatedSums.of(codes[part], rating[part], rows.group[part], rows.copy[part]) for part in (dev, test)
     )
     dev_labels, labels = (
-        np.vstack([sums_of.units.labels, draw_labels(sums_of.units, settings.n_shuffles, rng)])
-        for sums_of in (dev_sums, sums)
+        np.vstack([group_sums.units.labels, draw_labels(group_sums.units, settings.n_shuffles, rng)])
+        for group_sums in (dev_sums, sums)
     )
     chosen = dev_sums.correlations(dev_labels)
     fires = (codes[dev] > 0).sum(axis=0) >= settings.min_firings
@@ -196,7 +196,7 @@ def _judge(
         chosen,
         sums.correlations(labels),
         sign,
-        np.stack([sums_of.p for sums_of in tests]),
+        np.stack([group_sums.p for group_sums in tests]),
         tests[0].p_maxt,
     )
 

@@ -55,6 +55,16 @@ def beyond_p(effect: float, drawn: np.ndarray) -> float | None:
     return float(t.sf((effect - drawn.mean()) / (spread * np.sqrt(1 + 1 / n)), n - 1))
 
 
+def beside_usual(values: np.ndarray, usual: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(values, beyond)``, each without NaN: shifts over prompts, and what they have beyond those of random directions.
+
+    Both of a prompt hold the noise of its unsteered clip, which their difference does not. Where no random direction was
+    made at any of the prompts, ``beyond`` is the values themselves.
+    """
+    beyond = values - usual if np.isfinite(values - usual).any() else values
+    return values[np.isfinite(values)], beyond[np.isfinite(beyond)]
+
+
 def contrast_p(value: float, parts: Sequence[np.ndarray], *, two_sided: bool) -> float | None:
     """p of a sum of one value from each of several groups of draws, if each were one more draw of its group.
 

@@ -16,6 +16,7 @@ import numpy as np
 from moodlens.core import BadInput, Progress, silent
 from moodlens.core.sound import read_mono
 from moodlens.judge.offline import gain_columns, gains
+from moodlens.judge.ranking import with_every_prompt
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -85,14 +86,11 @@ def read_sounds(
     if not 0 < seconds < float("inf"):
         raise BadInput(f"seconds: {seconds:g} is no length of a clip")
     n_samples = model.frames(seconds)
-    out = []
-    for emotion, paths in clips.items():
-        for path in paths:
-            audio = read_mono(path, model.sampling_rate)[:n_samples]
-            out += [Sound(audio, prompt, emotion or None) for prompt in prompts]
-    if not out:
-        raise BadInput("read_sounds: give at least one clip and one prompt")
-    return out
+
+    def hear(path: Path | str) -> np.ndarray:
+        return read_mono(path, model.sampling_rate)[:n_samples]
+
+    return [Sound(*part) for part in with_every_prompt(clips, prompts, hear)]
 
 
 class Denoising:

@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from moodlens.judge.chance import FEWEST
-from moodlens.judge.tables import UNSCALED, Judge
+from moodlens.judge.tables import Judge
+from moodlens.settings.steer import UNSCALED
 from moodlens.study.records.judge import Change, EqualChange, MatchedMethod
 
 

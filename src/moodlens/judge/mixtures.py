@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from moodlens.judge.chance import beyond_p, both
+from moodlens.judge.chance import beside_usual, beyond_p, both
 from moodlens.judge.tables import Judge
 from moodlens.stats.pvalues import sign_flip_p
 from moodlens.study.records.judge import MixtureRow
@@ -49,9 +49,7 @@ def _row(
     values = judge.shifts.of(column, MIXTURE, mixed, c, direction)
     if not np.isfinite(values).any():
         return None
-    usual = judge.shifts.of(column, RANDOM, None, c)
-    beyond = values - usual if np.isfinite(values - usual).any() else values
-    values, beyond = values[np.isfinite(values)], beyond[np.isfinite(beyond)]
+    values, beyond = beside_usual(values, judge.shifts.of(column, RANDOM, None, c))
     sign = np.sign(weights[emotion] * c)
     chance = judge.drawn(RANDOM, c, (column,))[:, 0] if RANDOM in judge.controls else np.zeros(0)
     effect = float(values.mean())

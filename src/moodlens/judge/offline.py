@@ -18,6 +18,7 @@ import numpy as np
 from moodlens.core import BadInput, Progress, silent
 from moodlens.core.sound import read_mono, resample
 from moodlens.judge.clips import Clip, Values
+from moodlens.judge.ranking import with_every_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,17 +61,15 @@ def read_references(
     shortest = model.n_codebooks / model.frame_rate
     if not shortest <= seconds < float("inf"):
         raise BadInput(f"seconds: {seconds:g} is too short; {model.name} needs {shortest:.2g} s of each clip")
-    out = []
-    for emotion, paths in clips.items():
-        for path in paths:
-            audio = read_mono(path, model.sampling_rate)[: round(seconds * model.sampling_rate)]
-            codes = model.codes(audio, model.sampling_rate)
-            if codes.shape[1] < model.n_codebooks:
-                raise BadInput(f"{path}: too short for codes ({codes.shape[1]} frames)")
-            out += [Reference(codes, prompt, emotion or None) for prompt in prompts]
-    if not out:
-        raise BadInput("read_references: give at least one clip and one prompt")
-    return out
+
+    def hear(path: Path | str) -> np.ndarray:
+        audio = read_mono(path, model.sampling_rate)[: round(seconds * model.sampling_rate)]
+        codes = model.codes(audio, model.sampling_rate)
+        if codes.shape[1] < model.n_codebooks:
+            raise BadInput(f"{path}: too short for codes ({codes.shape[1]} frames)")
+        return codes
+
+    return [Reference(*part) for part in with_every_prompt(clips, prompts, hear)]
 
 
 def gains(change: np.ndarray) -> np.ndarray:

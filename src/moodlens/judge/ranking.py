@@ -1,7 +1,8 @@
 """Decoder rows ranked by what they do to a generator, whichever way it is asked."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
@@ -9,6 +10,30 @@ from moodlens.core import BadInput, Progress, silent
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+Heard = TypeVar("Heard")
+
+
+def with_every_prompt(
+    clips: Mapping[str, Sequence[Path | str]],
+    prompts: Sequence[str],
+    hear: Callable[[Path | str], Heard],
+) -> list[tuple[Heard, str, str | None]]:
+    """``(what is heard in a clip, prompt, emotion)`` of every clip with every prompt.
+
+    Args:
+        clips: emotion -> sound files; the key ``""`` holds clips of no emotion.
+        prompts: neutral texts.
+        hear: reads one file; called once each.
+
+    Raises:
+        BadInput: there is no clip or no prompt.
+    """
+    each = [(emotion or None, hear(path)) for emotion, paths in clips.items() for path in paths]
+    if not each or not prompts:
+        raise BadInput("give at least one clip and one prompt")
+    return [(heard, prompt, emotion) for emotion, heard in each for prompt in prompts]
 
 
 class Measured(Protocol):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.judge.chance import beyond_p, both, contrast_p, control_of
+from moodlens.judge.chance import beside_usual, beyond_p, both, contrast_p, control_of
 from moodlens.judge.shifts import Shifts, specificity
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import EDITING, NEUTRAL_EDITING
+from moodlens.settings.steer import EDITING, UNSCALED
 from moodlens.stats.pvalues import benjamini_hochberg, sign_flip_p, two_sided_sign_flip_p
 from moodlens.stats.resample import mean_interval
 from moodlens.study.records.judge import Claimed, ComparisonRow, ControlRow, EffectRow, SpecificityRow
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 BASELINES = ("difference_in_means", EDITING, "linear_probe", "untrained_family")
 MATCHED = "matched_random_feature"
-UNSCALED = (EDITING, NEUTRAL_EDITING)
-"""Methods without a coefficient."""
 PRIMARY = ("clap_logit", "clap", "musicnn", "acoustic")
 """Readouts of the confirmatory table where none is named: the first that is scored."""
 
@@ -177,9 +175,7 @@ class Judge:
         matched: np.ndarray | None,
     ) -> EffectRow:
         sign = -1 if c is not None and c < 0 else 1
-        # Beside what random directions do at the same prompt: the noise of the unsteered clip is in both.
-        beyond = values - usual if np.isfinite(values - usual).any() else values
-        values, beyond = values[np.isfinite(values)], beyond[np.isfinite(beyond)]
+        values, beyond = beside_usual(values, usual)
         effect = float(values.mean())
         prompt_p = sign_flip_p(sign * beyond, self.s.seed)
         random_p = None if chance is None else beyond_p(sign * effect, sign * chance)

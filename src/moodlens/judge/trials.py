@@ -5,23 +5,18 @@ the least heard of all that fit: unsteered clips of any seed, clips of random di
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from moodlens.core import BadInput
+from moodlens.judge.chance import control_of
 from moodlens.judge.clips import Facts
 from moodlens.settings.judge import RANDOM, UNSTEERED, ListenSettings
-from moodlens.settings.steer import LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING
+from moodlens.settings.steer import EDITING, LAYER_METHOD, LAYER_RANDOM, NEUTRAL_EDITING, UNSCALED
 from moodlens.study.records.judge import Trial
-
-EDITING = "prompt_editing"
-UNSCALED = (EDITING, NEUTRAL_EDITING)
-"""Methods without a coefficient, which are always at the matched one."""
-LIKE = {EDITING: NEUTRAL_EDITING, "prompt_difference": "neutral_difference", LAYER_METHOD: LAYER_RANDOM}
-"""Methods with a control of their own, as in the results: random directions of the text say nothing of what they would do."""
 
 
 def choose_trials(clips: Sequence[Facts], settings: ListenSettings, where: str) -> list[Trial]:
@@ -84,10 +79,10 @@ class _Chooser:
         for clip in [*(plain[i] for i in self.rng.permutation(len(plain))), *at]:
             self.partners[clip.prompt].append(clip)
         made = {clip.method for clip in at}
-        self.chance = {method: LIKE[method] for method in LIKE if LIKE[method] in made}
-        # Where there is no such control the results take random directions; in the decoder those would mean nothing.
-        self.chance[LAYER_METHOD] = LAYER_RANDOM
-        self.controls = {RANDOM, *self.chance.values()} if self.against == RANDOM else {self.against}
+        self.chance = {str(method): self._chance(str(method), made) for method in made}
+        self.controls = (
+            {RANDOM, LAYER_RANDOM, *self.chance.values()} if self.against == RANDOM else {self.against}
+        )
         left = {"none", NEUTRAL_EDITING} | self.controls
         self.steered = [clip for clip in at if clip.method not in left]
         if self.against == UNSTEERED and not plain:
@@ -193,6 +188,14 @@ class _Chooser:
                 asked[clip.prompt] += 1
                 self.heard.update({clip.file, partner.file})
         return pairs
+
+    def _chance(self, method: str, made: Collection[str | None]) -> str:
+        """The control that the results compare a method with; random directions where it was not made.
+
+        In the decoder's layers those would mean nothing.
+        """
+        control = control_of(method, paired="neutral_difference" in made)
+        return control if control in made or method == LAYER_METHOD else RANDOM
 
     def _partner(self, clip: Facts, emotion: str) -> Facts:
         """The least heard clip that ``clip`` can be compared with: of its own seed, if that is as fresh as others."""

@@ -1,8 +1,7 @@
 """The results of a steering run in words: claims first, the SAE's losses before its wins, and no claim of the rest."""
 
 from moodlens.judge.chance import FEWEST, KINDS, MORE, control_of
-from moodlens.judge.tables import EDITING, UNSCALED
-from moodlens.settings.steer import NEUTRAL_EDITING
+from moodlens.settings.steer import EDITING, UNSCALED
 from moodlens.study.records.judge import (
     Change,
     ComparisonRow,
@@ -68,16 +67,15 @@ def _untested(row: ComparisonRow, results: Results) -> str:
     """What a comparison lacks to be tested: draws of what each side stands beside, or prompts."""
     lacks = []
     for method in (row.method, row.baseline):
-        control, what = (
-            (NEUTRAL_EDITING, "neutral words") if method == EDITING else ("random", "random directions")
-        )
         at = None if method == EDITING else row.coefficient
+        paired = any((c.method, c.coefficient) == ("neutral_difference", at) for c in results.controls)
+        control = control_of(method, paired=paired)
         made = (
             c for c in results.controls if (c.readout, c.method, c.coefficient) == (row.readout, control, at)
         )
         n = max((c.n_directions for c in made), default=0)
         if n < FEWEST:
-            lacks.append(f"{'too few' if n else 'no'} {what}")
+            lacks.append(f"{'too few' if n else 'no'} {KINDS[control]}")
     if row.random_p is not None:
         return "too few prompts"
     return " and ".join(dict.fromkeys(lacks)) or "what it stands beside does not vary"

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from moodlens.core.errors import BadInput
-from moodlens.core.progress import Progress, silent
+from moodlens.core.progress import Progress, shifted, silent
 from moodlens.pipeline.texts import read_texts, told
 from moodlens.settings.study import EncoderSettings, Table
 from moodlens.settings.validation import ReadingSettings, TransferSettings
@@ -121,7 +121,7 @@ def score_frame(
         read.encoder.settle(frame["text"].to_list())
     for begin, end in texts:
         part, labelled = frame[begin:end], label[begin:end] >= 0
-        scores = read.part(part, take, _shifted(progress, begin, frame.height))
+        scores = read.part(part, take, shifted(progress, begin, frame.height))
         for method, values in scores.items():
             kept[method].append(values[labelled])
         n_seen += count_seen(part["text"].filter(labelled).to_list(), trained)
@@ -185,24 +185,11 @@ def _judged(
     settings: TransferSettings,
 ) -> TransferSet:
     """AUROCs of the labelled texts ``rows``, where they are of two emotions; else only how many there are."""
-    from moodlens.validate.transfer import transfer_set
+    from moodlens.validate.transfer import counted_set, transfer_set
 
     if len(np.unique(rows.label)) > 1:
         return transfer_set(name, scores, readings, rows, settings, seed=study.seed)
-    counts = np.bincount(rows.label, minlength=rows.n_emotions)
-    return TransferSet(
-        name=name,
-        n=len(rows),
-        n_texts=len(rows),
-        n_groups=len(np.unique(rows.group)),
-        n_per_emotion=dict(zip(rows.emotions, counts.tolist(), strict=True)),
-        readings=readings,
-        auroc={},
-    )
-
-
-def _shifted(progress: Progress, begin: int, total: int) -> Progress:
-    return lambda what, done, _: progress(what, begin + done, total)
+    return counted_set(name, readings, rows)
 
 
 def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]":

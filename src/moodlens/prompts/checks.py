@@ -59,31 +59,31 @@ def check_emotions(rows: "pl.DataFrame", place: Place, emotions: Sequence[str], 
     if "emotion" not in place.asked:
         return
     labels = rows["emotion"].drop_nulls()
-    emotions_of_texts = in_order(
+    labelled_emotions = in_order(
         label for label in labels.unique() if label != NEUTRAL or NEUTRAL in emotions
     )
-    if emotions and (unknown := [label for label in emotions_of_texts if label not in emotions]):
+    if emotions and (unknown := [label for label in labelled_emotions if label not in emotions]):
         row = rows.filter(rows["emotion"] == unknown[0])["row"][0]
         raise BadInput(
             f"{place.path}: labels not among the study's emotions: {', '.join(unknown[:10])} (row {row}, column "
             f"{place.asked['emotion']!r}); they are {', '.join(emotions)}"
         )
     try:
-        check_labels(emotions_of_texts)
+        check_labels(labelled_emotions)
     except ValueError as error:
         raise place.bad("emotion", f": {error}") from error
-    enough = bool(len(labels)) if emotions else MIN_EMOTIONS <= len(emotions_of_texts) <= MAX_EMOTIONS
+    enough = bool(len(labels)) if emotions else MIN_EMOTIONS <= len(labelled_emotions) <= MAX_EMOTIONS
     if not enough:
         some = (
-            f" ({', '.join(emotions_of_texts[:5])}{', ...' if len(emotions_of_texts) > 5 else ''})"
-            if emotions_of_texts
+            f" ({', '.join(labelled_emotions[:5])}{', ...' if len(labelled_emotions) > 5 else ''})"
+            if labelled_emotions
             else ""
         )
-        beside = f" beside {NEUTRAL}" if len(labels) > labels.is_in(emotions_of_texts).sum() else ""
+        beside = f" beside {NEUTRAL}" if len(labels) > labels.is_in(labelled_emotions).sum() else ""
         beside += " that no row of the same text contradicts" if n_contradictory else ""
         raise place.bad(
             "emotion",
-            f" holds {len(emotions_of_texts)} different label{'' if len(emotions_of_texts) == 1 else 's'}{some}{beside}; "
+            f" holds {len(labelled_emotions)} different label{'' if len(labelled_emotions) == 1 else 's'}{some}{beside}; "
             f"{MIN_EMOTIONS} to {MAX_EMOTIONS} are needed",
         )
 

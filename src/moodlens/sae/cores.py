@@ -257,7 +257,7 @@ def describe(
         member_size=plan.d_sae,
         atoms=sae.d_sae,
         claimable=sae.core_size,
-        pipelines={name: core_of.sae.d_sae for name, core_of in found.items()},
+        pipelines={name: pipeline_core.sae.d_sae for name, pipeline_core in found.items()},
         effective_rank=effective_rank(x_train),
         rows_a_feature=len(x_train) / plan.d_sae if plan.d_sae else None,
         remark=plan.remark,

@@ -284,15 +284,15 @@ def _calibrated_by_counting(sae: SAE, data: Rows, count: int) -> float:
         return 0.0
     from_above = np.cumsum(upper[::-1])
     bins = [2**16 - 1 - int(np.searchsorted(from_above, rank)) for rank in (count, count + 1)]
-    lower = {bin_of: np.zeros(2**16, dtype=np.int64) for bin_of in bins}
+    lower = {high_bits: np.zeros(2**16, dtype=np.int64) for high_bits in bins}
     for bits in _positive_bits(sae, data):
-        for bin_of, counts in lower.items():
-            counts += np.bincount(bits[bits >> 16 == bin_of] & 0xFFFF, minlength=2**16)
+        for high_bits, counts in lower.items():
+            counts += np.bincount(bits[bits >> 16 == high_bits] & 0xFFFF, minlength=2**16)
     thresholds = []
-    for rank, bin_of in zip((count, count + 1), bins, strict=True):
-        inside = rank - int(upper[bin_of + 1 :].sum())
-        low = 2**16 - 1 - int(np.searchsorted(np.cumsum(lower[bin_of][::-1]), inside))
-        thresholds.append(float(np.array((bin_of << 16) | low, dtype=np.uint32).view(np.float32)))
+    for rank, high_bits in zip((count, count + 1), bins, strict=True):
+        inside = rank - int(upper[high_bits + 1 :].sum())
+        low = 2**16 - 1 - int(np.searchsorted(np.cumsum(lower[high_bits][::-1]), inside))
+        thresholds.append(float(np.array((high_bits << 16) | low, dtype=np.uint32).view(np.float32)))
     above, below = thresholds
     middle = np.float32((below + above) / 2)
     return float(middle if middle < above else below)

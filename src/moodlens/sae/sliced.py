@@ -25,22 +25,13 @@ from moodlens.sae.plain import (
     reconstruction_loss,
     top_k,
 )
-from moodlens.sae.rows import Rows, Standard
-from moodlens.sae.state import PARAMETERS, TrainingState
-from moodlens.settings.sae import SAESettings
+from moodlens.sae.rows import Rows
+from moodlens.sae.state import PARAMETERS
+from moodlens.sae.steps import Plain
 
 
-class Sliced:
+class Sliced(Plain):
     """Steps of a process group, of which this is one process; for :class:`moodlens.sae.training.Trainer`."""
-
-    def __init__(self, state: TrainingState, settings: SAESettings, standard: Standard) -> None:
-        self.state, self.settings, self.standard = state, settings, standard
-
-    def load(self, state: TrainingState) -> None:
-        self.state = state
-
-    def sync(self) -> None:
-        pass
 
     def step(
         self, data: Rows, index: np.ndarray, now: StepPlan, dead: Tensor, given: Given = NOTHING

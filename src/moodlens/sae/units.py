@@ -124,7 +124,7 @@ class Units:
 
 def train_units(wanted: Sequence[tuple[Units, Sequence[Job]]], progress: Progress = silent) -> None:
     """Have the SAEs of several sources trained side by side; what is finished is found again by :meth:`Units.train`."""
-    units = [unit for work_of, jobs in wanted for unit in work_of._units(jobs)]
+    units = [unit for units_of_source, jobs in wanted for unit in units_of_source._units(jobs)]
     first = wanted[0][0]
     progress("saes", 0, len(units))
     for n, _ in enumerate(first._executor.each(units, first._folder), 1):

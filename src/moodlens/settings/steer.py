@@ -66,6 +66,8 @@ EDITING = "prompt_editing"
 """Method of the clips whose prompt has the emotion written into it."""
 NEUTRAL_EDITING = "neutral_editing"
 """Method of the clips whose prompt has a word without an emotion written into it: the control of prompt editing."""
+UNSCALED = (EDITING, NEUTRAL_EDITING)
+"""Methods without a coefficient, which are always at the matched one."""
 JUDGEABLE = (*METHODS, EDITING, LAYER_METHOD)
 """Methods that a confirmatory table can name."""
 NEUTRAL_WORDS = (

@@ -281,10 +281,10 @@ def expand_path(text: str) -> Path:
 
     def value(match: re.Match[str]) -> str:
         name, default = match["name"], match["default"]
-        value_of = os.environ.get(name) or default
-        if value_of is None:
+        expansion = os.environ.get(name) or default
+        if expansion is None:
             raise BadInput(f"{text}: the environment variable {name} is not set")
-        return value_of
+        return expansion
 
     path = re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", value, text)
     # A name such as ~$captions.csv is a name.

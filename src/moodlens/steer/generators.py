@@ -63,14 +63,14 @@ def kind_of(name: str, revision: str | None = None) -> tuple[str, str]:
     source = find_source(f"generator {name}", name, revision=revision)
     index = source.index()
     if index is not None:
-        kind_found, what = OF_PIPELINE.get(str(index.get("_class_name"))), f"a {index.get('_class_name')}"
+        generator_kind, what = OF_PIPELINE.get(str(index.get("_class_name"))), f"a {index.get('_class_name')}"
     else:
         model_type = source.config().get("model_type")
-        kind_found, what = OF_TYPE.get(str(model_type)), f"a {model_type} checkpoint"
-    if kind_found is None:
+        generator_kind, what = OF_TYPE.get(str(model_type)), f"a {model_type} checkpoint"
+    if generator_kind is None:
         known = ", ".join((*OF_TYPE, *OF_PIPELINE, *(f"{kind}:NAME" for kind in _others())))
         raise BadInput(f"generator {name}: is {what}; those that can be steered: {known}")
-    return kind_found, name
+    return generator_kind, name
 
 
 def _class(kind: str) -> Any:

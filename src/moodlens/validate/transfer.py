@@ -56,15 +56,22 @@ def transfer_set(
     labelled = rows[known]
     if len(np.unique(labelled.label)) < 2:
         raise BadInput(f"{name}: texts of at least two emotions must be labelled to measure AUROC")
+    judged = _aurocs({m: values[known] for m, values in scores.items()}, labelled, settings, seed)
+    return counted_set(name, readings, rows).model_copy(update={"auroc": judged})
+
+
+def counted_set(name: str, readings: dict[str, str], rows: Rows) -> TransferSet:
+    """How many labelled texts there are, without an AUROC; arguments as for :func:`transfer_set`."""
+    labelled = rows[np.flatnonzero(rows.label >= 0)]
     counts = np.bincount(labelled.label, minlength=rows.n_emotions)
     return TransferSet(
         name=name,
-        n=len(known),
+        n=len(labelled),
         n_texts=len(rows),
         n_groups=len(np.unique(labelled.group)),
         n_per_emotion=dict(zip(rows.emotions, counts.tolist(), strict=True)),
         readings=readings,
-        auroc=_aurocs({m: values[known] for m, values in scores.items()}, labelled, settings, seed),
+        auroc={},
     )
 
 

@@ -30,11 +30,11 @@ def advice(measured: Reconstruction, settings: SAESettings | None) -> list[str]:
         hints.append(f"not sparse enough: {active}: {sparser}")
     if held_out.explained_variance < MIN_EXPLAINED_VARIANCE or held_out.mse >= MAX_MSE:
         gap = train.explained_variance - held_out.explained_variance
-        quality = f"explained variance {held_out.explained_variance:.2f} on held-out rows"
+        rebuilt = f"explained variance {held_out.explained_variance:.2f} on held-out rows"
         hints.append(
-            f"overfits: {quality}, {gap:.2f} more on training rows: add prompts or lower expansion_factor"
+            f"overfits: {rebuilt}, {gap:.2f} more on training rows: add prompts or lower expansion_factor"
             if gap > OVERFITS
-            else f"poor reconstruction: {quality}: {denser}, raise expansion_factor or train for more epochs"
+            else f"poor reconstruction: {rebuilt}: {denser}, raise expansion_factor or train for more epochs"
         )
     if held_out.dead_share > MAX_DEAD:
         hints.append(

@@ -35,13 +35,13 @@ def read_imported(study: Study, settings: ImportSettings) -> dict[str, Foreign]:
     Raises:
         BadInput: one cannot be read, or takes other rows than the study has.
     """
-    by_name = {}
+    foreign_saes = {}
     for i, text in enumerate((settings.path, *settings.others)):
         place = expand_path(text)
         foreign = read_foreign(place, settings.library, settings.input)
         _check(study, place, foreign)
-        by_name[f"seed-{i}" if i else MAIN] = foreign
-    return by_name
+        foreign_saes[f"seed-{i}" if i else MAIN] = foreign
+    return foreign_saes
 
 
 def facts_of(one: Foreign) -> dict[str, JsonValue]:

@@ -247,14 +247,14 @@ def _alone(
 
 def _imported(study: Study, settings: ImportSettings) -> list[str]:
     """The SAE that others trained, and as many of other seeds as are given."""
-    by_name = read_imported(study, settings)
+    foreign_saes = read_imported(study, settings)
     shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = [
         file
-        for name, foreign in by_name.items()
+        for name, foreign in foreign_saes.items()
         for file in _save(study, name, foreign.sae, None, None, facts_of(foreign))
     ]
-    main = by_name[MAIN]
+    main = foreign_saes[MAIN]
     record = Core(members=0, atoms=main.sae.d_sae, claimable=main.sae.d_sae, imported=told(main))
     return [*files, study.write(record)]
 
@@ -291,12 +291,12 @@ def _with_core(
     if settings.engine.kind != "local":  # all at once: more than one pipeline's may be at work
         jobs = [cores.member_jobs(seeds, core, plan.d_sae, control) for _, seeds in pipelines]
         train_units(list(zip(units, jobs, strict=True)), progress)
-    by_name: dict[str, cores.Core] = {}
+    cores_found: dict[str, cores.Core] = {}
     for (drawn, seeds), work_units in zip(pipelines, units, strict=True):
         x = train if drawn is None else train[drawn]
         given = {"control": control, "train": work_units.train, "each": shared_map, "progress": progress}
-        by_name |= cores.find_cores(x, val, seeds, core, plan.d_sae, **given)
-    own, trained = by_name[MAIN].sae, None
+        cores_found |= cores.find_cores(x, val, seeds, core, plan.d_sae, **given)
+    own, trained = cores_found[MAIN].sae, None
     seed = cores.derived(study.seed, cores.REST, 0)
     wide = cores.rest_settings(chosen, train.shape[1]) if own.d_sae else chosen
     if control is None:
@@ -308,12 +308,14 @@ def _with_core(
     main.core_size = own.core_size
     shutil.rmtree(study.path / "sae", ignore_errors=True)
     files = _save(study, MAIN, main, trained, seed)
-    for name, named in by_name.items():
-        files += _save(study, name, named.sae, None, None) if name != MAIN else []
-    with_members = [named for named in by_name.values() if named.members]
-    for i, named in enumerate(with_members[:2]):
-        files += _save(study, f"narrow-{i + 1}", named.members[0], named.first, named.seeds[0])
-    facts = cores.describe(by_name, plan, core, train, test)
+    for name, pipeline_core in cores_found.items():
+        files += _save(study, name, pipeline_core.sae, None, None) if name != MAIN else []
+    with_members = [pipeline_core for pipeline_core in cores_found.values() if pipeline_core.members]
+    for i, pipeline_core in enumerate(with_members[:2]):
+        files += _save(
+            study, f"narrow-{i + 1}", pipeline_core.members[0], pipeline_core.first, pipeline_core.seeds[0]
+        )
+    facts = cores.describe(cores_found, plan, core, train, test)
     return [*files, study.write(Core(**vars(facts)))]
 
 
