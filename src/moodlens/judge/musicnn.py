@@ -1,7 +1,7 @@
 """musicnn as a judge: a tagger that people's tags of 200,000 songs taught (Pons & Serra 2019, arXiv:1909.06654).
 
 It is independent of CLAP, of text, and of what made the clips. Its weights come with this package (musicnn 0.1.0, ISC;
-:mod:`moodlens.judge.tensor_bundle` converts them) and run in torch, equal to TensorFlow's to 1e-5. ``happy - sad`` agreed with
+:mod:`moodlens.judge.tensor_bundle` converts them) and run in torch, equal to TensorFlow's to 3e-5. ``happy - sad`` agreed with
 43 listeners of 15 steered MusicGen clips at Spearman 0.81 (what acoustics say: 0.50); for calm and energetic there are four
 clips. Tags are of 2008's listeners, and of songs, not of excerpts of 8 s.
 """
