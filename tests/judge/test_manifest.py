@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from typer.testing import CliRunner
@@ -65,3 +66,16 @@ def test_what_is_no_run_or_no_room_is_refused(run, tmp_path):
         write_manifests(run, tmp_path / "full")
     said = CliRunner().invoke(app, ["manifest", str(run), "--out", str(tmp_path / "lists"), "--json"])
     assert json.loads(said.stdout)["lists"]["difference_in_means-sad-0.5.jsonl"] == 2
+
+
+def test_conditions_whose_names_would_be_one_file_are_not_mixed(run, tmp_path):
+    """Labels of one's own may differ in a sign that no file name can have."""
+    shutil.copytree(run, tmp_path / "run")
+    for path in (tmp_path / "run" / "clips").glob("*.json"):
+        facts = json.loads(path.read_text())
+        if facts["emotion"] is not None:
+            facts["emotion"] = {"happy": "rock/pop", "sad": "rock pop"}[facts["emotion"]]
+            path.write_text(json.dumps(facts))
+    with pytest.raises(BadInput, match="two conditions would have one file"):
+        write_manifests(tmp_path / "run", tmp_path / "lists")
+    assert not (tmp_path / "lists").exists()

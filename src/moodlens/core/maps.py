@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from moodlens.core.errors import BadInput
+
 HELD = 3 * 2**29
 """Bytes of mapped files that a process holds, about, before it gives them back."""
 _LOOK = 2**28
@@ -22,16 +24,24 @@ def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
     """``(n, width)`` float32, in memory, or on disk in a file without a name where it has more than ``held`` bytes.
 
     The file lies where temporary files do, and is gone with the array.
+
+    Raises:
+        BadInput: there is no room for the file.
     """
     n_bytes = n * width * 4
     if n_bytes <= held:
         return np.empty((n, width), dtype=np.float32)
-    with tempfile.TemporaryFile() as file:
-        if hasattr(os, "posix_fallocate"):  # a full disk is an error here, and the end of the process later
-            os.posix_fallocate(file.fileno(), 0, n_bytes)
-        return np.memmap(
-            file, dtype=np.float32, mode="r+" if hasattr(os, "posix_fallocate") else "w+", shape=(n, width)
-        )
+    mode = "r+" if hasattr(os, "posix_fallocate") else "w+"
+    try:
+        with tempfile.TemporaryFile() as file:
+            if mode == "r+":  # a full disk is an error here, and the end of the process later
+                os.posix_fallocate(file.fileno(), 0, n_bytes)
+            return np.memmap(file, dtype=np.float32, mode=mode, shape=(n, width))
+    except OSError as error:
+        raise BadInput(
+            f"{tempfile.gettempdir()}: {error.strerror} for {n:,} rows of {width:,} numbers ({n_bytes / 2**30:.1f} GiB), which are "
+            "more than engine.memory holds: raise that, or set TMPDIR to a folder with room"
+        ) from error
 
 
 def blocks(

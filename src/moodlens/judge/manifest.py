@@ -38,10 +38,15 @@ def write_manifests(run: Path | str, out: Path | str) -> dict[str, int]:
     if out.is_dir() and any(out.iterdir()):
         raise BadInput(f"{out}: is not empty; name another folder")
     conditions: dict[str, list[Clip]] = defaultdict(list)
+    told: dict[str, set[tuple[str | None, str | None, float | None]]] = defaultdict(set)
     for clip in clips:
-        conditions[_condition(clip)].append(clip)
-    if len({name.casefold() for name in conditions}) < len(conditions) or "clips" in conditions:
-        raise BadInput(f"{run}: two conditions would have one file; their emotions differ by case alone")
+        name = _condition(clip)
+        conditions[name].append(clip)
+        told[name.casefold()].add((clip.facts.method, clip.facts.emotion, clip.facts.coefficient or None))
+    if any(len(same) > 1 for same in told.values()) or "clips" in told:
+        raise BadInput(
+            f"{run}: two conditions would have one file, for their emotions differ by case or signs alone; rename one"
+        )
     lists = {ALL: clips} | {f"{name}.jsonl": part for name, part in sorted(conditions.items())}
     for name, part in lists.items():
         with atomic_write(out / name) as tmp:

@@ -153,7 +153,8 @@ def _equal_change(results: Results) -> list[str]:
 
 
 def _matched(each: MatchedMethod) -> str:
-    at = "" if each.coefficient is None else f" (coefficient {each.coefficient:.2g})"
+    line = "" if each.between else ", on a line from no steering"
+    at = "" if each.coefficient is None else f" (coefficient {each.coefficient:.2g}{line})"
     return f"{each.method} {each.effect:+.3f}{at}"
 
 

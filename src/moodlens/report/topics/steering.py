@@ -202,8 +202,8 @@ def at_equal_change(_: Subject, judged: Results) -> Blocks:
     note = (
         f"Matched on {words}, measured on the unsteered clips, which is the same for all methods and has no draw in it; not on "
         "coefficients, which have no common unit. The floor is what two unsteered seeds show along a method in the same unit. "
-        "Between measured coefficients effects are read off along the root of the change; nothing is claimed."
-        + missed
+        "Between measured coefficients effects are read off along the root of the change, and below the first (*) on a line from "
+        "no steering, which nothing supports but that; nothing is claimed." + missed
     )
     if not matched:
         yield Paragraph(
@@ -227,7 +227,7 @@ def at_equal_change(_: Subject, judged: Results) -> Blocks:
                 cut(each.method, 40).replace("_", " "),
                 small(row.change),
                 small(each.floor),
-                number(each.coefficient),
+                number(each.coefficient) + ("" if each.between or each.coefficient is None else "*"),
                 number(each.effect),
                 number(row.random_p95),
             )
