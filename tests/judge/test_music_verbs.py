@@ -1,10 +1,7 @@
-"""The music verbs from end to end, on a tiny random MusicGen: steer, judge, listen."""
+"""The music verbs from end to end, on a tiny random MusicGen: steer, judge."""
 
-import json
 import re
 import shutil
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,89 +9,10 @@ import pytest
 from helpers.clips import put_clip
 
 pytest.importorskip("librosa", reason="needs the extra moodlens[audio]")
-
-from moodlens.cli import main as entry
+from helpers.music_verbs import files
 from moodlens.core import BadInput, read_json, read_table
 from moodlens.judge.results import judge_run
 from moodlens.steer.directions import save_directions
-
-
-@pytest.fixture(scope="module")
-def call():
-    """Run a verb -> exit status, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "argv", ["moodlens", *map(str, arguments)])
-            with pytest.raises(SystemExit) as stop:
-                entry()
-        return stop.value.code
-
-    return run
-
-
-@pytest.fixture
-def moodlens(call, capsys):
-    """Run a verb with --json -> its one object."""
-
-    def run(*arguments) -> dict:
-        capsys.readouterr()
-        code = call(*arguments, "--json")
-        streams = capsys.readouterr()
-        assert code == 0, streams.err
-        return json.loads(streams.out)
-
-    return run
-
-
-@pytest.fixture
-def refused(call, capsys):
-    """Run a verb that must fail -> the one line it says."""
-
-    def run(*arguments) -> str:
-        capsys.readouterr()
-        code = call(*arguments)
-        streams = capsys.readouterr()
-        assert (code, streams.out) == (2, ""), streams
-        assert streams.err.count("\n") == 1, streams.err
-        return streams.err
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory):
-    path = tmp_path_factory.mktemp("prompts") / "two.txt"
-    path.write_bytes("\ufeff# neutral\r\ninstrumental music\r\na simple melody\r\n".encode("utf-16-le"))
-    return path
-
-
-@pytest.fixture(scope="module")
-def small(checkpoint, prompts):
-    """Options of a run of some seconds, with all that a judge needs."""
-    return [
-        "--model", checkpoint, "--prompts", prompts, "--seconds", 0.6, "--seed", 0, "--coefficient", 2, "--method",
-        "difference_in_means", "--control", "random", "--n-random", 2, "--emotion", "happy", "--emotion", "sad",
-        "--set", "neutral_words=[audio]",
-    ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def study(study_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("a [study]") / "mine"
-    shutil.copytree(study_folder, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(call, study, small):
-    """Steered and judged into the study's own folder."""
-    assert call("steer", study, *small, "--json") == 0
-    return study / "steer"
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_steer_judge_and_listen(moodlens, run, study, small, tmp_path):
@@ -261,76 +179,6 @@ def test_out_is_no_input_and_no_file(refused, run, study, small, tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_features_are_ranked_beside_random_directions(
-    call, capsys, moodlens, refused, study, checkpoint, tmp_path
-):
-    rng = np.random.default_rng(0)
-    for emotion in ("happy", "sad"):
-        put_clip(tmp_path / emotion, "x [1]", 0.1 * rng.standard_normal(16000), 16000)
-    options = ["--model", checkpoint, "--seconds", 0.3, "--top", 2]
-    ranked = moodlens("rank", study, "--clips", tmp_path / "happy", *options)["features"]
-    assert len(ranked) == 2
-    assert {row["feature"] for row in ranked} <= {0, 1, 50}
-    assert ranked[0]["kl"] >= ranked[1]["kl"] > 0
-    for row in ranked:
-        assert (row["kl"] > row["random_p95"]) == (row["random_p"] <= 2 / 21)  # 20 random directions
-    folders = [f"happy={tmp_path / 'happy'}", f"sad={tmp_path / 'sad'}"]
-    both = moodlens("rank", study, "--clips", folders[0], "--clips", folders[1], *options)["features"]
-    assert both[0]["gain_happy"] == pytest.approx(-both[0]["gain_sad"])
-    for row in both:
-        assert (row["gain_sad"] > row["gain_sad_random_p95"]) == (row["gain_sad_random_p"] <= 2 / 21)
-    capsys.readouterr()
-    alike = [f"happy={tmp_path / 'happy'}", f"sad={tmp_path / 'happy'}"]
-    assert call("rank", study, "--clips", alike[0], "--clips", alike[1], *options) == 0
-    assert (
-        "every gain is 0: to this generator the clips of all emotions are the same" in capsys.readouterr().err
-    )
-    for seconds in (0, -1, 1e-5, "nan", "inf"):
-        assert "seconds: " in refused(
-            "rank", study, "--clips", tmp_path / "sad", *options[:2], "--seconds", seconds
-        )
-    assert "angry not among" in refused("rank", study, "--clips", f"angry={tmp_path / 'sad'}", *options)
-    assert "a second folder of happy" in refused(
-        "rank", study, "--clips", folders[0], "--clips", folders[0], *options
-    )
-    assert "no such folder" in refused("rank", study, "--clips", tmp_path / "nothing", *options)
-
-
-def test_features_are_ranked_with_a_diffusion_model(call, capsys, moodlens, refused, study, tmp_path):
-    """The denoising score in place of the likelihood, beside the same random directions."""
-    pytest.importorskip("diffusers")
-    pytest.importorskip("torchsde")
-    from helpers.tiny_generators import save
-
-    rng = np.random.default_rng(0)
-    for emotion in ("happy", "sad"):
-        put_clip(tmp_path / emotion, "x", 0.1 * rng.standard_normal(8000), 4000)
-    folders = [
-        part for emotion in ("happy", "sad") for part in ("--clips", f"{emotion}={tmp_path / emotion}")
-    ]
-    audio = save("stable-audio", tmp_path / "stable")
-    options = [*folders, "--model", audio, "--seconds", 1]
-    ranked = moodlens("rank", study, *options)["features"]
-    assert {row["feature"] for row in ranked} == {0, 1, 50}
-    assert [row["shift"] for row in ranked] == sorted((row["shift"] for row in ranked), reverse=True)
-    for row in ranked:
-        assert row["shift"] > 0
-        assert (row["shift"] > row["random_p95"]) == (row["random_p"] <= 2 / 21)
-        assert (row["gain_sad"] > row["gain_sad_random_p95"]) == (row["gain_sad_random_p"] <= 2 / 21)
-        assert row["gain_happy"] == pytest.approx(-row["gain_sad"])
-    assert moodlens("rank", study, *options)["features"] == ranked  # nothing is drawn
-    capsys.readouterr()
-    assert call("rank", study, *options) == 0
-    said = capsys.readouterr()
-    assert "random directions of the same length, 95th percentile: shift " in said.out
-    assert "every gain" not in said.err
-    for seconds in (0, "nan", "inf", 99):
-        assert "seconds: " in refused("rank", study, *options[:-1], seconds)
-    other = save("stable-audio-3", tmp_path / "other")  # as wide, and another text encoder
-    line = refused("rank", study, *folders, "--model", other, "--seconds", 1)
-    assert "does not give the embeddings" in line
-
-
 def test_a_folder_of_sounds_is_scored_into_a_table(moodlens, refused, tmp_path):
     sounds = tmp_path / "so[u]nds"
     for name, hz in (("one [1]", 220), ("zwei ü", 880)):
@@ -412,79 +260,3 @@ def test_a_clip_that_is_not_as_it_was_written_is_not_scored(refused, run, tmp_pa
     wav.write_bytes(data)
     wav.with_suffix(".json").write_text("[1, 2]")
     assert str(wav) in refused("judge", out)
-
-
-@pytest.fixture(scope="module")
-def listening(run, call, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("listening")
-    assert call("listen", run, "--out", folder / "test", "--coefficient", 2, "--json") == 0
-    return folder
-
-
-def answers_of(key: dict, listener: str) -> dict:
-    items = [
-        {
-            "trial": t["trial"],
-            "first": t["steered_clip"],
-            "second": t["partner_clip"],
-            "chose": t["steered_clip"],
-        }
-        for t in key["trials"]
-    ]
-    return {
-        "format": key["format"],
-        "version": 1,
-        "test": key["test"],
-        "listener": listener,
-        "answers": items,
-    }
-
-
-def test_answers_as_a_shell_writes_them(moodlens, refused, listening, tmp_path):
-    """``--answers *.json`` is one option and more arguments, wherever the test stands; marks at the start are no harm."""
-    test = listening / "test"
-    key = read_json(test / "key.json")
-    names = []
-    for i, (who, coding) in enumerate((("Ada", "utf-8"), ("Bea", "utf-8-sig"), ("Céa", "utf-16"))):
-        names.append(tmp_path / f"answers-{i}.json")
-        names[-1].write_text(json.dumps(answers_of(key, who), ensure_ascii=False), encoding=coding)
-    for arguments in (
-        [test, "--answers", *names],
-        ["--answers", *names, test],
-        [test, *(part for name in names for part in ("--answers", name))],
-        [test / "key.json", "--answers", *names],
-    ):
-        heard = moodlens("listen", *arguments)
-        assert [row["listener"] for row in heard["listeners"]] == ["Ada", "Bea", "Céa"]
-    assert "name one listening test" in refused("listen", "--answers", *names)
-    assert "answers are given with --answers" in refused("listen", test, names[0])
-    names[1].write_text("{")
-    assert str(names[1]) in refused("listen", test, "--answers", *names)
-
-
-def test_head_to_head_and_for_another_program(moodlens, refused, capsys, call, run, tmp_path):
-    """As a user: two methods against each other, exported, and what jsPsych saves is read as a table on the terminal."""
-    duel = ["--coefficient", 2, "--against", "difference_in_means", "--method", "prompt_editing"]
-    made = moodlens("listen", run, "--out", tmp_path / "test", *duel, "--export", "jspsych")
-    assert made["against"] == ["difference_in_means"]
-    assert made["page"] == str(tmp_path / "test" / "jspsych" / "index.html")
-    key = read_json(tmp_path / "test" / "key.json")
-    rows = [
-        {"moodlens": key["test"], "listener": "Ada", "trial": t["trial"], "asked": asked, "response": response,
-         "first": t["steered_clip"], "second": t["partner_clip"], "trial_type": "html-button-response"}
-        for t in key["trials"] for asked, response in (("chose", 0), ("better", 1))
-    ]  # fmt: skip
-    (tmp_path / "ada.json").write_text(json.dumps([{"trial_type": "preload"}, *rows]))
-    heard = moodlens("listen", tmp_path / "test", "--answers", tmp_path / "ada.json")
-    assert {(c["method"], c["against"], c["share"], c["quality"]["share"]) for c in heard["cells"]} == {
-        ("prompt_editing", "difference_in_means", 1, 0)
-    }
-    capsys.readouterr()
-    assert call("listen", tmp_path / "test", "--answers", tmp_path / "ada.json") == 0
-    assert "better_ci" in capsys.readouterr().out
-    assert call("listen", run, "--out", tmp_path / "many", "--coefficient", 2, "--pairs", 9) == 0
-    assert "the most-heard clip is heard in " in capsys.readouterr().err
-    assert "export" in refused("listen", run, "--out", tmp_path / "x", "--export", "powerpoint")
-    assert "against telepathy: no such clip" in refused(
-        "listen", run, "--out", tmp_path / "x", "--coefficient", 2, "--against", "telepathy"
-    )

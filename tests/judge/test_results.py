@@ -6,63 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from helpers.scored_clips import EMOTIONS, QUICK, made
 from moodlens.core import BadInput, read_json, write_table
-from moodlens.judge.mixtures import mixed_weights
 from moodlens.judge.results import steer_results, write_results
 from moodlens.judge.shifts import Shifts, readouts, specificity, trend
 from moodlens.judge.words import result_lines, statements
 from moodlens.settings.judge import ResultSettings
 from moodlens.study.records.judge import Results
-
-EMOTIONS = ("happy", "sad", "calm")
-QUICK = ResultSettings(n_resamples=400)
-
-
-def clip(prompt, seed, method, emotion, coefficient, rng, strength=0.0, direction=None):
-    """Readout of the emotion rises by ``strength * coefficient``; prompts differ, clips are noisy."""
-    row = {"prompt": f"prompt {prompt}", "seed": seed, "method": method, "emotion": emotion}
-    row |= {"coefficient": coefficient, "direction": direction or (emotion and f"{method}/{emotion}")}
-    dose = 1.0 if coefficient is None else coefficient
-    for e in EMOTIONS:
-        own = strength * dose if e == emotion else 0.0
-        row[f"clap_{e}"] = 0.3 + 0.05 * prompt + own + 0.01 * rng.standard_normal()
-    row["kept"] = 1.0 if method == "none" else 1 - 0.1 * abs(dose)
-    row["clap_embedding"] = (rng.standard_normal(4) + 3 * strength * dose).tolist()
-    for measure in ("mode", "tempo", "centroid", "loudness", "onset_strength"):
-        sign = {"happy": 1, "sad": -1}.get(emotion or "", 0)
-        row[measure] = 10.0 + prompt + sign * strength * dose * 20 + 0.1 * rng.standard_normal()
-    return row
-
-
-def made(
-    strengths,
-    *,
-    n_prompts=8,
-    n_seeds=2,
-    n_random=20,
-    n_words=10,
-    coefficients=(-1.0, 0.5, 1.0, 2.0),
-    random_at=(1.0,),
-    seed=0,
-):
-    rng = np.random.default_rng(seed)
-    rows = []
-    for p in range(n_prompts):
-        for s in range(n_seeds):
-            rows.append(clip(p, s, "none", None, 0.0, rng))
-            for method, strength in strengths.items():
-                for e in EMOTIONS:
-                    for c in (None,) if method == "prompt_editing" else coefficients:
-                        rows.append(clip(p, s, method, e, c, rng, strength))
-            for r in range(n_random):
-                for c in random_at:
-                    rows.append(clip(p, s, "random", None, c, rng, direction=f"random/{r:02d}"))
-            for w in range(n_words if "prompt_editing" in strengths else 0):
-                rows.append(clip(p, s, "neutral_editing", None, None, rng))
-                rows[-1] |= {"direction": None, "text": f"prompt {p}, word{w}"}
-    for row in rows:
-        row.setdefault("text", row["prompt"])
-    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 @pytest.fixture(scope="module")
@@ -377,75 +327,3 @@ def test_tempi_are_compared_without_octaves():
     turns = np.exp(2j * np.pi * np.log2([100, 100, 80, 120]))
     spread = np.sqrt(-2 * np.log(abs(turns.mean()))) / (2 * np.pi)
     assert acoustic[1] == pytest.approx(np.log2(1.1) / spread)
-
-
-# -- mixtures --------------------------------------------------------------------------------------------------------------
-
-
-def with_mixture(scores, name, effects, *, seed=5):
-    """``scores`` with clips of a mixture at 0.5 and 1, which move each readout by ``effects`` times the coefficient."""
-    rng = np.random.default_rng(seed)
-    rows = scores.to_dicts()
-    for plain in [row for row in rows if row["method"] == "none"]:
-        for c in (0.5, 1.0):
-            moved = {
-                f"clap_{e}": plain[f"clap_{e}"] + c * effects.get(e, 0.0) + 0.01 * rng.standard_normal()
-                for e in EMOTIONS
-            }
-            facts = {
-                "method": "mixture",
-                "emotion": name,
-                "coefficient": c,
-                "direction": f"mixture/sae_family/{name}",
-            }
-            rows.append(plain | moved | facts)
-    return pl.DataFrame(rows, infer_schema_length=None)
-
-
-def test_mixtures_are_judged_on_each_of_their_emotions_and_claim_nothing(scores):
-    mixed = with_mixture(scores, "1*happy+-0.5*sad", {"happy": 0.2, "sad": -0.1})
-    found, before = steer_results(mixed, EMOTIONS, QUICK), steer_results(scores, EMOTIONS, QUICK)
-    rows = {(row.coefficient, row.emotion): row for row in found.mixtures if row.readout == "clap"}
-    assert set(rows) == {(c, e) for c in (0.5, 1.0) for e in ("happy", "sad")}  # not calm, which is not in it
-    for (c, emotion), row in rows.items():
-        assert row.weights == {"happy": 1.0, "sad": -0.5}
-        assert row.effect == pytest.approx(c * {"happy": 0.2, "sad": -0.1}[emotion], abs=0.02)
-        assert row.ci is not None
-        assert row.ci[0] < row.effect < row.ci[1]
-        assert row.prompt_p == pytest.approx(1 / 256)  # towards the sign of its weight, so down for sad
-    happy, sad = rows[1.0, "happy"], rows[1.0, "sad"]
-    assert happy.p == happy.prompt_p
-    assert happy.random_p is not None
-    assert sad.random_p is not None
-    assert max(happy.random_p, sad.random_p) < 0.001
-    assert happy.random_p95 is not None
-    assert sad.random_p5 is not None
-    assert sad.effect < sad.random_p5 < happy.random_p95 < happy.effect
-    assert rows[0.5, "happy"].p is None  # no random directions were made there
-    # They change nothing of what is claimed, nor of the matched strength.
-    for name in ("rows", "comparisons", "specificity", "dose", "statements", "coefficient"):
-        assert getattr(found, name) == getattr(before, name)
-    assert before.mixtures == ()
-    lines = result_lines(found)
-    at = lines.index("mixed emotions, each on its own readout, no claims:")
-    assert (
-        "sae_family/1*happy+-0.5*sad  happy" in lines[at + 1] + lines[at + 2] + lines[at + 3] + lines[at + 4]
-    )
-
-
-def test_a_mixture_that_does_as_random_directions_do_shows_nothing(scores):
-    found = steer_results(with_mixture(scores, "1*happy+1*calm", {}), EMOTIONS, QUICK)
-    assert all(row.p is None or row.p > 0.01 for row in found.mixtures)
-    assert {row.emotion for row in found.mixtures if row.readout == "clap"} == {"happy", "calm"}
-
-
-@pytest.mark.parametrize(
-    ("name", "weights"),
-    [
-        ("1*happy+0.5*sad", {"happy": 1.0, "sad": 0.5}),
-        ("-1*a+b+1e-05*c d", {"a+b": -1.0, "c d": 1e-05}),
-        ("2*x*y+-3*z", {"x*y": 2.0, "z": -3.0}),
-    ],
-)
-def test_the_weights_of_a_mixture_are_in_its_name(name, weights):
-    assert mixed_weights(name) == weights
