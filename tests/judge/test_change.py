@@ -26,7 +26,8 @@ from moodlens.settings.steer import LayerSettings, SteerSettings
 from moodlens.steer import Sampling, Steering, run_steer
 from moodlens.steer.batched import RowSampler, generate_rows
 from moodlens.steer.build import labelled_texts
-from moodlens.steer.condition import run_how, run_sampling
+from moodlens.steer.clips import read_clip
+from moodlens.steer.condition import condition_job, run_how, run_sampling
 from moodlens.steer.forcing import answer, own_tokens
 from moodlens.steer.generator import Job
 from moodlens.steer.run import run_directions
@@ -124,6 +125,23 @@ def test_the_ratio_s_mean_over_unsteered_clips_is_minus_a_divergence(musicgen):
     assert abs(ratios.mean() + np.mean(apart)) < 3 * standard_error
 
 
+def test_the_change_is_the_divergence_of_the_steered_from_the_unsteered(musicgen):
+    """Not the other way round, which in a small step is the same; and the ratio is that of the clip's own tokens."""
+    how = run_how(SETTINGS, musicgen)
+    sampling = run_sampling(how)
+    (reference,) = references(musicgen, [Job(PROMPT, 0)], how, sampling, 0.6)
+    job = Job(PROMPT, 0, Steering(unit(musicgen.d_in), 8.0))
+    base, steered = (answer(musicgen, each, reference.codes, sampling) for each in (Job(PROMPT, 0), job))
+    forth = float((steered.exp() * (steered - base)).sum(-1).mean())
+    back = float((base.exp() * (base - steered)).sum(-1).mean())
+    assert abs(forth - back) > 0.02 * forth
+    change, ratio = reference.ask(job)
+    assert change == pytest.approx(forth, rel=1e-6)
+    places = np.indices(reference.codes.shape)
+    likelier = (steered - base).numpy()[*places, reference.codes].mean()
+    assert ratio == pytest.approx(float(likelier), rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A run of the tiny MusicGen, measured."""
@@ -151,6 +169,25 @@ def test_a_run_is_measured_once_and_the_same_again(made, tmp_path):
     again = measure_changes(out, run.model, 2.0)
     assert again.sort("key").equals(table.sort("key"))
     CHANGE.write(out, table)
+
+
+def test_the_floor_is_how_far_two_unsteered_seeds_lie_apart_along_the_condition(made):
+    out, run, table = made
+    rows = {row["key"]: row for row in table.iter_rows(named=True)}
+    clips = [read_clip(out / "clips", key) for key in run.keys]
+    clip = next(c for c in clips if c.method == "sae_family" and c.coefficient == 2.0)
+    row = rows[clip.key]
+    sampling = run_sampling(clip.how)
+    plain = [Job(clip.prompt, seed) for seed in (clip.seed, row["other_seed"])]
+    one, other = references(run.model, plain, clip.how, sampling, 2.0)
+    job = condition_job(clip, run_directions(out), clip.how)
+    (change, ratio), (_, second) = one.ask(job), other.ask(job)
+    assert row["change"] == pytest.approx(change, rel=1e-9)
+    assert row["seed_shift"] == pytest.approx(abs(ratio - second), rel=1e-9)
+    assert abs(ratio - second) != pytest.approx(abs(ratio), rel=1e-3)
+    for c in clips:  # a control stands beside and has none; unsteered clips are moved by nothing
+        assert (rows[c.key]["seed_shift"] is None) == (c.method != "none" and c.emotion is None)
+        assert (rows[c.key]["change"] == 0) == (c.method == "none")
 
 
 def test_a_hundredth_is_below_the_floor_and_two_are_above_it(made):

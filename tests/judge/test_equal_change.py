@@ -127,6 +127,26 @@ def test_a_condition_that_was_not_measured_is_not_matched():
     assert all(row.change is None for row in results.rows if row.method == "sae_family")
 
 
+def test_a_change_below_the_floor_that_a_method_has_there_is_not_matched():
+    """Above it where it was measured is not enough: towards no steering the floor falls with the root, the change faster."""
+    loud = pl.col("method") == "difference_in_means"
+    table = scores((2.0,)).with_columns(pl.when(loud).then(20.0).otherwise(pl.col("seed_shift")).alias("seed_shift"))  # fmt: skip
+    for row in steer_results(table, EMOTIONS, QUICK).equal_change:
+        by = {each.method: each for each in row.methods}
+        assert row.change == pytest.approx(1.05)
+        left = by.pop("difference_in_means")
+        assert left.largest > 20.0
+        assert (left.effect, left.coefficient, left.floor, left.below) == (None, None, None, ())
+        assert all(each.effect is not None for each in by.values())
+
+
+def test_steering_away_is_neither_matched_nor_what_chance_shows():
+    """The same change with the effect turned round: clips at negative coefficients change nothing here."""
+    away, towards = (steer_results(scores(at), EMOTIONS, QUICK).equal_change for at in ((-2.0, -0.5, 1.0, 2.0), (1.0, 2.0)))  # fmt: skip
+    assert away
+    assert away == towards
+
+
 def test_lines_are_along_the_root_of_the_change():
     assert along([4.0], [2.0], 1.0) == pytest.approx(1.0)  # half the step, half the effect
     assert along([4.0, 1.0], [5.0, 1.0], 2.25) == pytest.approx(3.0)

@@ -57,6 +57,17 @@ def test_a_line_is_as_musegauge_has_it(run, tmp_path):
         assert line["method"] != "prompt_editing" or line["text"] != line["prompt"]
 
 
+def test_a_prompt_has_one_number_whatever_was_said_in_its_place(run, tmp_path):
+    """So that edited prompts stand beside the clips that they are compared with."""
+    write_manifests(run, tmp_path / "lists")
+    every = lines(tmp_path / "lists" / "clips.jsonl")
+    edited = [line for line in every if line["method"] == "prompt_editing"]
+    assert edited
+    numbers = {line["prompt"]: line["prompt_id"] for line in every}
+    assert len(numbers) == len(set(numbers.values())) == 2
+    assert all(line["prompt_id"] == numbers[line["prompt"]] for line in every)
+
+
 def test_what_is_no_run_or_no_room_is_refused(run, tmp_path):
     with pytest.raises(BadInput, match="not a finished steering run"):
         write_manifests(tmp_path, tmp_path / "lists")

@@ -8,7 +8,7 @@ from moodlens.judge.chance import beyond_p, both, contrast_p
 from moodlens.judge.reach import Reach
 from moodlens.judge.results import steer_results
 from moodlens.settings.judge import ResultSettings
-from moodlens.settings.steer import SteerSettings
+from moodlens.settings.steer import LayerSettings, SteerSettings
 from moodlens.stats.pvalues import least_sign_flip_p, sign_flip_p
 
 
@@ -69,6 +69,22 @@ def test_every_method_is_counted_beside_its_own_control(directions):
         "random": 0,
         "neutral_editing": 12,
     }
+
+
+def test_the_smallest_control_says_how_far_a_row_must_stand_out(directions):
+    """One method beside 60 directions and one beside 4: what is told holds for either."""
+    from scipy.stats import t
+
+    methods = ("difference_in_means", LAYER)
+    grid = SteerSettings(
+        methods=methods,
+        controls=("random", "layer_random"),
+        judge=ResultSettings(methods=methods),
+        layers=LayerSettings(n_random=4),
+    )
+    reach = Reach.of(grid, directions)
+    assert reach.beside == {"random": 60, "layer_random": 4}
+    assert reach.effect == pytest.approx(t.isf(0.05 / 8, 3) * np.sqrt(1 + 1 / 4))
 
 
 @pytest.mark.parametrize(

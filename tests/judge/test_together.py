@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.stats import spearmanr
 
 from helpers.tiny_generators import MAKERS
 from moodlens.core import BadInput, read_table, write_table
@@ -108,6 +109,27 @@ def test_only_what_both_show_is_claimed(runs, tmp_path):
     assert q["difference_in_means/sad"] > 0.05
     effect = next(row.effects for row in found.rows if row.direction == "difference_in_means/happy")
     assert effect == pytest.approx((3 / 2**0.5, 3 / 2**0.5), abs=0.15)
+
+
+def test_each_model_is_judged_beside_its_own_random_directions(runs, tmp_path):
+    """The same shift in both, which in the second any direction may give."""
+    moved = {"difference_in_means/happy": 3.0}
+    quiet, loud = planted(runs[0], tmp_path / "a", moved), planted(runs[1], tmp_path / "b", moved, noise=10.0)
+    for order in ((quiet, loud), (loud, quiet)):
+        row = next(r for r in compare_runs(order).rows if r.direction == "difference_in_means/happy")
+        p = dict(zip(order, row.p, strict=True))
+        assert p[quiet] < 0.001
+        assert p[loud] > 0.1
+        assert row.p_both == p[loud]
+
+
+def test_agreement_is_that_of_ranks(runs, tmp_path):
+    found = compare_runs([planted(run, tmp_path / run.name, {}, noise=1 + i) for i, run in enumerate(runs)])
+    for emotion, value in found.agreement.items():
+        drawn = np.array([r.effects for r in found.rows if r.method == "random" and r.emotion == emotion])
+        assert value == pytest.approx(spearmanr(*drawn.T).statistic)
+        assert value != pytest.approx(np.corrcoef(drawn.T)[0, 1], abs=1e-3)
+        assert len(drawn) == found.n_random
 
 
 def test_nothing_is_claimed_beside_random_directions_that_all_do_the_same(runs, tmp_path):

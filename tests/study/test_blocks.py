@@ -159,3 +159,30 @@ def test_texts_are_scored_part_by_part_as_at_once(small_study, monkeypatch):
         assert parts["id"].equals(whole["id"])
         for name in (n for n in whole.columns if n.startswith(("family_", "feature_"))):
             np.testing.assert_allclose(parts[name], whole[name], atol=2e-2, equal_nan=True)
+
+
+def test_what_is_said_of_a_whole_table_does_not_depend_on_its_parts(small_study, monkeypatch):
+    """AUROCs of the labelled texts and how many were trained on, where the parts are labelled in different places."""
+    study = OpenStudy.open(small_study)
+    known = study.prompts.filter(study.prompts["split"] == "train")["text"].to_list()
+    texts = [f"a {word} song, take {i}" for i in range(7) for word in ("sad", "happy", "calm")]
+    texts[1], texts[20] = known[0], known[1]  # trained on, in the first and in the last part
+    labels = [None if i % 4 == 3 else ("sad", "happy", "calm")[i % 3] for i in range(len(texts))]
+    number = [str(i) for i in range(len(texts))]
+    frame = pl.DataFrame({"id": number, "text": texts, "emotion": labels, "group": number})
+
+    def said():
+        settings = study.settings
+        return score.score_frame(
+            study, frame, "texts", settings.encoder, settings.validation.transfer, grouped=False
+        )
+
+    whole = said()
+    monkeypatch.setattr(score, "TOGETHER", 5)
+    parts = said()
+    assert (whole.n, whole.n_texts, whole.n_seen) == (16, 21, 2)
+    assert (parts.n, parts.n_texts, parts.n_seen) == (16, 21, 2)
+    assert whole.auroc.keys() == parts.auroc.keys() != set()
+    for method, values in whole.auroc.items():
+        for emotion, one in values.items():
+            assert parts.auroc[method][emotion].value == pytest.approx(one.value, abs=0.02), method
