@@ -150,6 +150,12 @@ def test_silence_and_short_clips():
     assert lufs(np.ones(100), 32000) == -np.inf
 
 
+def test_a_rate_without_the_weighting_has_no_loudness():
+    noise = np.random.default_rng(0).standard_normal((1, 4000))
+    assert measure_loudness(noise, 1000).lufs is None
+    assert measure_loudness(noise, 8000).lufs is not None
+
+
 @pytest.mark.parametrize("value", ["0", "x", "-1", "1.5", ""])
 def test_a_batch_that_is_no_number_of_clips_is_one_line(value):
     assert read_steer_settings(None, ["batch=4"]).batch == 4

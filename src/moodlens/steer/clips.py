@@ -108,10 +108,13 @@ def lufs(audio: np.ndarray, rate: int) -> float:
         rate: Hz.
 
     Returns:
-        LUFS; -inf where every block is below the gate or the clip is too short.
+        LUFS; -inf where every block is below the gate or the clip is too short; nan below 8 kHz, where the weighting
+        does not exist.
     """
     from scipy.signal import lfilter
 
+    if rate < 8000:
+        return np.nan
     x = np.atleast_2d(np.asarray(audio, dtype=np.float64))
     for b, a in k_weighting(rate):
         x = np.asarray(lfilter(b, a, x, axis=-1))

@@ -46,7 +46,7 @@ def verdict_sentence(subject: Subject) -> tuple[str, Tone]:
     """Go or no-go, and why, in one sentence."""
     verdict: Verdict | None = subject.get(Verdict)
     if verdict is None:
-        return "No verdict yet: the study has not been judged.", "warn"
+        return "No verdict: the study as it is now has not been judged.", "warn"
     must = [criterion for criterion in verdict.criteria if criterion.must and criterion.state != "not asked"]
     prefix = f"Control run ({subject.settings.control}). " if subject.is_control else ""
     left_out = (
