@@ -12,9 +12,10 @@ from helpers.tiny_generators import MAKERS
 from helpers.tiny_music import tiny_musicgen
 from moodlens.core import BadInput
 from moodlens.settings.steer import DirectionSettings, SteerSettings
-from moodlens.steer import Sampling, Steering
+from moodlens.steer import Sampling, Steering, layer_differences
 from moodlens.steer.clips import read_clip
 from moodlens.steer.generator import Job
+from moodlens.steer.residual import LayerSteering, blocks
 from moodlens.steer.run import run_steer
 from moodlens.steer.windows import CONTEXT, WINDOW, context_frames
 
@@ -229,6 +230,101 @@ def test_coefficient_zero_and_stereo_of_long_clips():
     )
     np.testing.assert_array_equal(zero, plain)
     assert not np.array_equal(plain[0], plain[1])
+
+
+# -- in the decoder's layers ------------------------------------------------------------------------------------------------
+
+
+class Added:
+    """What steering adds behind a model's last layer, for the first row: one list of steps for each call of ``generate``."""
+
+    def __init__(self, model):
+        self.model, self.calls = model, []
+        self._norm = model.decoder.model.decoder.layer_norm
+        self._generate = model.generate
+
+    def __enter__(self):
+        before = []
+        look = lambda module, args, out: before.append((out[0] if isinstance(out, tuple) else out)[0])  # noqa: E731
+        add = lambda module, args: self.calls[-1].extend(args[0][0] - before.pop())  # noqa: E731
+        self.handles = [
+            blocks(self.model)[-1].register_forward_hook(look),
+            self._norm.register_forward_pre_hook(add),
+        ]
+
+        def generate(**kwargs):
+            self.calls.append([])
+            return self._generate(**kwargs)
+
+        self.model.generate = generate
+        return self
+
+    def __exit__(self, *error):
+        del self.model.generate
+        for handle in self.handles:
+            handle.remove()
+
+    def steps(self, call, n):
+        """``(n, d)``: the last so many steps of a call; transformers may run a first one twice."""
+        return torch.stack(self.calls[call][-n:])
+
+
+def in_layers(musicgen, amount=3.0, **how):
+    vector = unit(musicgen.model.config.decoder.hidden_size)
+    return vector, LayerSteering({1: vector}, amount, **how)
+
+
+def test_every_step_of_the_new_music_is_steered_as_when_it_was_made(short):
+    """Windows of 60, 36 and 24 frames, each but the first behind 24 that were said; 3 more steps for the codebooks' delay."""
+    vector, steering = in_layers(short, decay=0.97)
+    with Added(short.model) as added:
+        short.generate(PROMPT, seconds=2.4, seed=1, steering=steering)
+    assert len(added.calls) == 3
+    for call, (first, n) in enumerate([(0, 63), (60 - 24, 24 + 36 + 3), (96 - 24, 24 + 24 + 3)]):
+        wanted = torch.from_numpy(3.0 * 0.97 ** np.arange(first, first + n)[:, None] * vector).float()
+        torch.testing.assert_close(added.steps(call, n), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_given_sound_is_left_alone(continued):
+    assert continued.given is not None
+    n_given, n_new = continued.given.shape[1], round(SECONDS * 50) + 3
+    vector, steering = in_layers(continued, decay=0.5)
+    with Added(continued.model) as added:
+        continued.generate(PROMPT, seconds=SECONDS, seed=1, steering=steering)
+    moved = added.steps(0, n_given + n_new)
+    assert moved[:n_given].abs().max() == 0
+    wanted = torch.from_numpy(3.0 * 0.5 ** np.arange(n_new)[:, None] * vector).float()
+    torch.testing.assert_close(moved[n_given:], wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seconds", [1.2, 2.4])
+def test_layers_of_long_clips_and_of_batches(short, seconds):
+    """A batch is as each clip alone, nothing is plain, and the first window is the clip that it would be."""
+    _, steering = in_layers(short, halves="both")
+    jobs = [
+        Job(PROMPT, 1, steering),
+        Job("music", 1),
+        Job("music", 2, in_layers(short, -2.0)[1]),
+        Job(PROMPT, 1),
+    ]
+    together = short.batch(jobs, seconds=seconds, sampling=Sampling())
+    for job, clip in zip(jobs, together, strict=True):
+        np.testing.assert_allclose(clip, alone(short, job, seconds), atol=1e-6)
+    first = short.generate(PROMPT, seconds=1.2, seed=1, steering=steering)
+    np.testing.assert_allclose(together[0][:, :RATE], first[:, :RATE], atol=1e-6)
+    assert not np.allclose(together[0][:, :RATE], together[3][:, :RATE], atol=1e-3)
+    zero = short.generate(PROMPT, seconds=seconds, seed=1, steering=in_layers(short, 0.0)[1])
+    np.testing.assert_array_equal(zero, alone(short, jobs[3], seconds))
+
+
+def test_means_are_of_clips_that_go_on_from_nothing(continued, short):
+    texts = {"happy": ("a happy song",), "sad": ("a sad song", "a dark ballad")}
+    given = continued.given
+    means = layer_differences(continued, texts, seconds=0.3).means
+    assert continued.given is given
+    np.testing.assert_array_equal(means, layer_differences(hearing(), texts, seconds=0.3).means)
+    with pytest.raises(BadInput, match=r"layers\.seconds: 1\.5 is longer than a window"):
+        layer_differences(short, texts, seconds=1.5)
 
 
 # -- runs and refusals -----------------------------------------------------------------------------------------------------

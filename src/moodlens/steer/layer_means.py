@@ -42,10 +42,6 @@ def with_layers(
     if not asked:
         return replace(directions, layers=None)
     musicgen = _musicgen(model)
-    if musicgen.given is not None or musicgen.frames(settings.seconds) > musicgen.window:
-        raise BadInput(
-            f"{min(asked)}: steers clips of one window ({musicgen.window / musicgen.frame_rate:g} s) that go on from no sound"
-        )
     if not directions.texts:
         raise BadInput(
             f"{min(asked)}: needs the study's labelled texts, which these directions do not hold; steer from the study itself"
@@ -123,16 +119,20 @@ def measure_layers(
     batch: int | Literal["auto"] = "auto",
     progress: Progress = silent,
 ) -> Layers:
-    """Means by a recipe; raises BadInput as :func:`layer_differences`."""
+    """Means by a recipe, over clips of one window that go on from no sound; raises BadInput as :func:`layer_differences`."""
     if len(recipe.texts) < 2 or not all(recipe.texts.values()):
         raise BadInput("layers: give prompts of two emotions or more")
+    if musicgen.frames(recipe.seconds) > musicgen.window:
+        raise BadInput(
+            f"layers.seconds: {recipe.seconds:g} is longer than a window of {musicgen.name} ({musicgen.window / musicgen.frame_rate:g} s)"
+        )
     jobs = [Job(text, recipe.seed) for texts in recipe.texts.values() for text in texts]
     owner = np.array([emotion for emotion, texts in recipe.texts.items() for _ in texts])
     sampling = Sampling(recipe.guidance, recipe.temperature, recipe.top_k)
     if musicgen.rows_that_fit(recipe.seconds, guided=recipe.guidance > 1) == 1:
         batch = 1  # where clips are made one by one, a batch of several calls would be measured as one
     rows: list[np.ndarray] = []
-    with _measured(musicgen.model) as measured:
+    with _from_nothing(musicgen), _measured(musicgen.model) as measured:
         for now, _ in make_clips(musicgen, jobs, seconds=recipe.seconds, sampling=sampling, batch=batch):
             rows += list(measured.take(len(now)))
             progress("clips for the decoder's layers", now.stop, len(jobs))
@@ -140,6 +140,16 @@ def measure_layers(
     emotions = tuple(recipe.texts)
     each = [means[owner == emotion].mean(axis=0) for emotion in emotions]
     return Layers(emotions, np.stack(each).astype(np.float32), recipe)
+
+
+@contextlib.contextmanager
+def _from_nothing(musicgen: "MusicGen") -> Iterator[None]:
+    """Within, clips go on from no sound: what is learned is of the texts, whatever the run's clips go on from."""
+    given, musicgen.given = musicgen.given, None
+    try:
+        yield
+    finally:
+        musicgen.given = given
 
 
 class _Measured:

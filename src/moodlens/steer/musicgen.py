@@ -253,13 +253,7 @@ class MusicGen:
         return self.given is not None or self.frames(seconds) > self.window
 
     def _rows(self, jobs: Sequence[Job], *, seconds: float, sampling: Sampling) -> list[np.ndarray]:
-        windowed = self._windowed(seconds)
-        if windowed and any(isinstance(job.steering, LayerSteering) for job in jobs):
-            raise BadInput(
-                f"{self.title} {self.name}: is steered in its layers within one window of {self.window / self.frame_rate:g} s, not "
-                "in longer clips or after a given sound"
-            )
-        make = generate_windows if windowed else generate_rows
+        make = generate_windows if self._windowed(seconds) else generate_rows
         return make(self, jobs, seconds=seconds, sampling=sampling)
 
     def rows_that_fit(self, seconds: float, *, guided: bool) -> int:

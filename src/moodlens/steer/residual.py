@@ -50,8 +50,9 @@ class Steps:
         tokens: steps of the music in this call, which stand last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
         self.cached = self.tokens = self._prefix = 0
+        self._first = first
 
     def look(self, module: Any, args: Any, kwargs: Mapping[str, object]) -> None:
         """Hook in front of the decoder."""
@@ -61,29 +62,30 @@ class Steps:
         self.tokens = int(ids.shape[-1])
 
     def of(self, n_positions: int) -> torch.Tensor:
-        """Number of each step of the music among ``n_positions`` positions of a layer, ``(tokens,)`` from 0 on."""
+        """Number of each step of the music among ``n_positions`` positions of a layer, ``(tokens,)`` from ``first`` on."""
         if self.cached == 0:
             self._prefix = n_positions - self.tokens
-        return torch.arange(self.tokens) + max(
-            self.cached - self._prefix, 0
-        )  # on the processor: a few numbers
+        # On the processor: a few numbers.
+        return torch.arange(self.tokens) + self._first + max(self.cached - self._prefix, 0)
 
 
 @contextlib.contextmanager
-def layered(model: Any, steerings: Sequence[object]) -> Iterator[None]:
+def layered(model: Any, steerings: Sequence[object], *, first: int = 0) -> Iterator[None]:
     """Within, row i of every call is steered by ``steerings[i]``, if that is a :class:`LayerSteering`.
 
     Each layer's output becomes ``h + amount * decay ** step * vector`` at every step of the music.
 
     Args:
         steerings: one for each clip of a call; the rows behind them are the null halves.
+        first: step at which a call without a cache begins. Below 0 lies a sound that the music goes on from, which is
+            left alone.
     """
     n = len(steerings)
     steered = [(i, s) for i, s in enumerate(steerings) if isinstance(s, LayerSteering) and not s.nothing]
     if not steered:
         yield
         return
-    steps = Steps()
+    steps = Steps(first)
     handles = [model.decoder.register_forward_pre_hook(steps.look, with_kwargs=True)]
     for layer in sorted({layer for _, s in steered for layer in s.vectors}):
         here = [(i, s) for i, s in steered if layer in s.vectors]
@@ -106,12 +108,14 @@ def _adding(steps: Steps, layer: int, steered: Sequence[tuple[int, LayerSteering
         hidden = out[0] if isinstance(out, tuple) else out
         if hidden.device not in there:  # once, not at every step
             there[hidden.device] = vectors.to(hidden.device)
-        strength = (decay[:, None] ** steps.of(hidden.shape[1])).to(hidden.device)  # (rows, tokens)
+        step = steps.of(hidden.shape[1])
+        strength = decay[:, None] ** step.clamp(min=0) * (step >= 0)  # (rows, tokens)
+        strength = strength.to(hidden.device)
         change = (strength[..., None] * there[hidden.device][:, None]).to(hidden.dtype)
         moved = hidden.clone()
-        for (row, _), step in zip(where, change, strict=True):
+        for (row, _), added in zip(where, change, strict=True):
             if row < len(hidden):
-                moved[row, -steps.tokens :] += step
+                moved[row, -steps.tokens :] += added
         return (moved, *out[1:]) if isinstance(out, tuple) else moved
 
     return add

@@ -6,7 +6,8 @@ its last 12 s, as the codec's tokens. All of it is decoded at once, so that no s
 is the same in all clips, and would only water down what differs between them.
 
 Every row draws from its own generator through all windows, so it says what it says alone. A schedule counts from where the new
-music begins, and a window's context is read under the text states of the window's start.
+music begins, and a window's context is read under the text states of the window's start. In the decoder's layers every step of
+the new music is steered as it was when it was made; a given sound is left alone.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ from moodlens.core.sound import resample
 from moodlens.steer.batched import RowSampler, TextRows, processors, sound
 from moodlens.steer.conditioning import Sampling, following, private_seed
 from moodlens.steer.generator import Job, one_line
+from moodlens.steer.residual import layered
 
 if TYPE_CHECKING:
     from moodlens.steer.musicgen import MusicGen
@@ -93,7 +95,8 @@ def generate_windows(
             now = factor[start : start + new]
             how = following(model, rows.halves, np.concatenate([now[:1].repeat(context.shape[2], 0), now]))
         heard = {"decoder_input_ids": context.flatten(0, 1)} if context.shape[2] else {}
-        with one_line(musicgen.name), how, _tokens(model) as tokens, private_seed(0, device):
+        within = layered(model, [job.steering for job in jobs], first=start - context.shape[2])
+        with one_line(musicgen.name), how, within, _tokens(model) as tokens, private_seed(0, device):
             model.generate(
                 input_ids=torch.zeros(n, rows.length, dtype=torch.long, device=device),  # only counted
                 encoder_outputs=BaseModelOutput(last_hidden_state=states),
