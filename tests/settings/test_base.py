@@ -22,6 +22,7 @@ from moodlens.settings.base import (
     to_yaml,
     validate,
 )
+from moodlens.settings.steer import SteerSettings
 from moodlens.settings.study import Settings
 
 
@@ -259,6 +260,21 @@ def test_the_change_that_is_wrong_is_named():
     wrong(apply_changes({}, changes), "--set inner.k=many: inner.k: ", changes=changes)
     wrong(apply_changes({"inner": {"k": "many"}}, ["name=y"]), "file: inner.k: ", changes=["name=y"])
     wrong(apply_changes({}, ["inner={kk: 1}"]), "--set inner={kk: 1}: ", changes=["inner={kk: 1}"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        (["seconds=8", "judge.methods=[foo]"], "--set judge.methods=[foo]: unknown judge.methods: foo"),
+        (["methods=[foo]"], "--set methods=[foo]: "),  # a name that ends another's is not that one
+        (["judge.n_resamples=1000"], "file: unknown judge.methods: foo"),
+    ],
+)
+def test_the_change_that_several_settings_together_make_wrong_is_named(changes, where):
+    values = {} if "foo" in str(changes) else {"judge": {"methods": ["foo"]}}
+    with pytest.raises(BadInput) as caught:
+        validate(SteerSettings, apply_changes(values, changes), "file", changes)
+    assert str(caught.value).startswith(where)
 
 
 # -- what is wrong -------------------------------------------------------------------------------------------------

@@ -244,7 +244,11 @@ def validate(model: type[M], values: Values, where: str, changes: Sequence[str] 
         for change in changes:
             keys = tuple(_parse_change(change)[0])
             n = min(len(keys), len(place))
-            if n and keys[:n] == place[:n]:
+            # What settings are together has no place of its own; its sentence names them.
+            told = (
+                re.search(rf"(?<![\w.]){re.escape('.'.join(keys))}(?![\w.])", sentence) if not place else None
+            )
+            if told or (n and keys[:n] == place[:n]):
                 where = f"--set {change}"
         raise BadInput(f"{where}: {sentence}") from error
     except RecursionError as error:
