@@ -27,6 +27,19 @@ from moodlens.settings.study import Settings
         (["1", "1.0", "1.00"], "1", ("1.0", "1.00")),
         (["True", "TRUE", "true", "true"], "true", ("TRUE", "True")),
         (["STRASSE", "Straße", "Straße"], "Straße", ("STRASSE",)),
+        (
+            ["\u202ahappy\u202c", "\u2067happy\u2069", "happy", "happy"],
+            "happy",
+            ("\\u202ahappy\\u202c", "\\u2067happy\\u2069"),
+        ),
+        (["\u2764\ufe0f", "\u2764", "\u2764\ufe0f"], "\u2764\ufe0f", ("\u2764",)),
+        (
+            ["می\u200cخواهم", "میخواهم", "میخواهم"],
+            "میخواهم",
+            ("\\u0645\\u06cc\\u200c\\u062e\\u0648\\u0627\\u0647\\u0645",),
+        ),
+        (["İYİ", "iyi", "iyi"], "iyi", ("İYİ",)),
+        (["KIZGIN", "kızgın", "kızgın"], "kızgın", ("KIZGIN",)),
     ],
 )
 def test_a_label_is_one_however_it_is_spelled(tmp_path, spellings, label, named):
@@ -93,6 +106,24 @@ def test_the_spelling_of_the_study_counts(tmp_path):
         "labels not among the study's emotions: HAPPY (row 1, column 'mood'); they are sad, calm",
         emotions=("sad", "calm"),
     )
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (["happy", "happy.", "sad"], "1 label of column 'mood' differs from another in punctuation alone ('happy' and 'happy.'); write"),
+        (["high energy", "high-energy", "high_energy"], "2 labels of column 'mood' differ from another in punctuation alone ('high energy' and 'high-energy')"),
+        (["'happy'", "happy", "sad"], "differs from another in punctuation alone (\"'happy'\" and 'happy')"),
+        (["-1", "1", "+1"], None),
+        (["0.5", "05", "5"], None),
+        (["😀", "😢", "?!"], None),
+        (["so happy", "happy so"], None),
+    ],
+)  # fmt: skip
+def test_labels_that_punctuation_alone_tells_apart_stay_and_are_told(tmp_path, labels, says):
+    frame, report = read(write(tmp_path / "mine.csv", labelled(labels)))
+    assert frame["emotion"].to_list() == labels
+    assert not report.remarks if says is None else says in report.line
 
 
 def test_a_table_of_one_label_is_enough_for_a_study_that_has_others(tmp_path):

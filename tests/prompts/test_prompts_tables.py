@@ -99,7 +99,7 @@ TEXT = "A merry tune, with piano at 120 BPM"
 
 @pytest.mark.parametrize(
     "copy",
-    [TEXT, TEXT.upper(), f"  {TEXT}. ", TEXT.replace(" ", "  "), TEXT.replace(",", ""), f"\ufeff{TEXT}!!!", TEXT.replace("r", "r\u200b"), f"“{TEXT}”",
+    [TEXT, TEXT.upper(), f"  {TEXT}. ", TEXT.replace(" ", "  "), TEXT.replace(",", ""), f"\ufeff{TEXT}!!!", TEXT.replace("r", "r\u200b"), f"“{TEXT}”", f"\u202a{TEXT}\u202c", TEXT.replace("i", "ı"), TEXT.replace("tune", "tu\ufe0fne"),
      TEXT.replace("120", "１２０"), "with piano, a merry tune at 120 BPM", TEXT.replace("merry tune", "merry-tune")],
 )  # fmt: skip
 def test_copies_are_one_group(tmp_path, copy):
@@ -200,6 +200,34 @@ def test_groups_that_are_odd_are_told(tmp_path, groups, says):
     rows = [(f"{word} tune", mood, who) for word, mood, who in zip("klmnop", MOODS * 2, groups, strict=True)]
     _, report = read(write(tmp_path / "mine.csv", rows, ("caption", "mood", "who")), group_column="who")
     assert report.remarks == (() if says is None else (says,))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("Bj\u00f6rk", "Bjo\u0308rk"), ("7", "7.0"), ("-7.00", "-7"), ("a", "\u202aa\u202c"), ("a", " a ")],
+)
+def test_a_group_is_one_whatever_program_wrote_its_name(tmp_path, first, second):
+    """A song in train under one spelling and in test under the other would be judged by its twin."""
+    rows = [("k tune", "happy", first), ("l tune", "sad", second), ("m tune", "calm", "x"), ("n", "sad", "x")]
+    frame, report = read(write(tmp_path / "mine.csv", rows, ("caption", "mood", "who")), group_column="who")
+    assert frame["group"][0] == frame["group"][1] != frame["group"][2]
+    assert not any("alone" in remark for remark in report.remarks)
+    part = write(tmp_path / "a.csv", rows[:1] + rows[2:], ("caption", "mood", "who"))
+    other = write(tmp_path / "b.csv", rows[1:2], ("caption", "mood", "who"))
+    frames, _ = read_tables([table(each, group_column="who") for each in (part, other)], emotions=MOODS)
+    assert frames[0]["group"][0] == frames[1]["group"][0]
+
+
+def test_groups_that_case_alone_tells_apart_stay_and_are_told(tmp_path):
+    """The names of videos differ in case."""
+    rows = [
+        (f"{word} tune", mood, who) for word, mood, who in zip("klmnop", MOODS * 2, "aAbbcc", strict=True)
+    ]
+    frame, report = read(write(tmp_path / "mine.csv", rows, ("caption", "mood", "who")), group_column="who")
+    assert frame["group"].to_list() == list("aAbbcc")
+    assert report.remarks == (
+        "1 group of column 'who' differs from another in case or blanks alone ('A' and 'a'); write them alike if they are one",
+    )
 
 
 # --- splits and ids ---------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from moodlens.core import BadInput
-from moodlens.prompts.labels import in_order
+from moodlens.prompts.labels import in_order, twins
 from moodlens.prompts.splits import SPLITS, split_named
 from moodlens.settings.labels import NEUTRAL, check_labels
 
@@ -105,7 +105,9 @@ def refuse_parted(rows: "pl.DataFrame", role: str, several: str, place: Place) -
 
 
 def remarks(rows: "pl.DataFrame", contradictory: "pl.DataFrame", place: Place) -> Iterator[str]:
-    """What is odd about the labels that were taken away, and about the groups that the table gives."""
+    """What is odd about the labels, those that were taken away and those that are left, and the groups that the table gives."""
+    yield from _twin_names(rows, "emotion", "labels", "punctuation", place)
+    yield from _twin_names(rows, "group", "groups", "case or blanks", place)
     if not contradictory.is_empty():
         same = contradictory.filter(contradictory["folded"] == contradictory["folded"][0])
         (a, first), (b, second) = (
@@ -124,3 +126,15 @@ def remarks(rows: "pl.DataFrame", contradictory: "pl.DataFrame", place: Place) -
         yield f"column {column!r} holds {len(sizes)} different groups, too few to deal to three splits"
     elif sizes["count"][0] > BIG_GROUP * rows.height:
         yield f"group {sizes['group'][0]!r} of column {column!r} holds {sizes['count'][0] / rows.height:.0%} of the rows"
+
+
+def _twin_names(rows: "pl.DataFrame", role: str, several: str, differ: str, place: Place) -> Iterator[str]:
+    """Names of a column that look like one name written in two ways, with an example."""
+    if role not in place.asked:
+        return
+    if pairs := twins(rows[role].drop_nulls().unique(), punctuation=role == "emotion"):
+        (first, second), n = pairs[0], len(pairs)
+        yield (
+            f"{n} {several if n > 1 else several[:-1]} of column {place.asked[role]!r} {'differ' if n > 1 else 'differs'} from "
+            f"another in {differ} alone ({first!r} and {second!r}); write them alike if they are one"
+        )

@@ -8,7 +8,7 @@ differ in numbers alone are counted and reported, but not joined.
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING
 
-from moodlens.settings.labels import INVISIBLE
+from moodlens.settings.labels import DOTLESS, IGNORED
 
 if TYPE_CHECKING:
     import polars as pl
@@ -22,10 +22,8 @@ def folded(texts: "pl.Series") -> "pl.Series":
     """Texts without what a copy changes and no reader minds: case, blanks, what is invisible, quotes and end marks."""
     import polars as pl
 
-    visible = (
-        texts.str.normalize("NFKC").str.replace_all(f"{INVISIBLE}|[\u200c\u200d]", "").str.to_lowercase()
-    )
-    spaced = visible.str.replace_all(r"\s+", " ").alias("spaced")
+    visible = texts.str.normalize("NFKC").str.replace_all(IGNORED, "").str.to_lowercase()
+    spaced = visible.str.replace_all(DOTLESS, "i").str.replace_all(r"\s+", " ").alias("spaced")
     bare = pl.col("spaced").str.strip_chars(_END)
     return (
         spaced.to_frame()

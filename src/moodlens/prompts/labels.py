@@ -5,7 +5,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from moodlens.settings.labels import INVISIBLE, MISSING, NEUTRAL, label_key
+from moodlens.settings.labels import IGNORED, INVISIBLE, MISSING, NEUTRAL, label_key
 
 
 def one_spelling(labels: Iterable[str | None], emotions: Sequence[str] = ()) -> dict[str, str | None]:
@@ -30,8 +30,23 @@ def merged_spellings(spellings: dict[str, str | None]) -> dict[str, tuple[str, .
     for spelled, label in sorted(spellings.items()):
         if label is not None and spelled != label:
             plain = unicodedata.is_normalized("NFC", spelled) and spelled.isprintable()
+            plain = plain and re.search(IGNORED, spelled) is None
             others.setdefault(label, []).append(spelled if plain else ascii(spelled)[1:-1])
     return {label: tuple(spelled) for label, spelled in others.items()}
+
+
+def twins(names: Iterable[str], *, punctuation: bool) -> list[tuple[str, str]]:
+    """Pairs of names that may be meant as one: they differ in case, blanks or, if wanted, ``punctuation`` alone."""
+    first: dict[str, str] = {}
+    pairs = []
+    for name in sorted(set(names)):
+        key = label_key(name)
+        words = " ".join(re.findall(r"\w+", key.replace("_", " ")))
+        # A sign makes another number.
+        key = words if punctuation and words and not re.fullmatch(r"[\W\d]+", key) else key
+        if first.setdefault(key, name) != name:
+            pairs.append((first[key], name))
+    return pairs
 
 
 def in_order(labels: Iterable[str]) -> list[str]:

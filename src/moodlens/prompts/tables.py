@@ -175,5 +175,9 @@ def _tidy(role: str) -> "pl.Expr":
     if role == "emotion":  # what its spellings mean is told, and depends on the labels that the study lists
         return pl.col(role).str.strip_chars()
     cell = pl.col(role).str.replace_all(INVISIBLE, "").str.strip_chars()
+    if (
+        role == "group"
+    ):  # as two programs write one name: composed or not, and a whole number beside empty cells as 7.0
+        cell = cell.str.normalize("NFC").str.replace(r"^([+-]?\d+)\.0*$", "${1}")
     missing = [""] if role == "id" else sorted(MISSING)  # an id may be any word
     return pl.when(~cell.str.to_lowercase().is_in(missing)).then(cell).alias(role)

@@ -4,8 +4,15 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-INVISIBLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u200b\u200e\u200f\u2060-\u2064\ufeff]"
-"""A regular expression: control characters, byte order marks and what else has neither width nor meaning."""
+INVISIBLE = "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+"""A regular expression: control characters, byte order marks, marks of the writing direction (which copying from a dialogue
+of Windows brings along) and what else has neither width nor meaning."""
+IGNORED = (
+    f"{INVISIBLE}|[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+"""Also joiners and variation selectors: a text keeps them, but two spellings of one word may differ in them."""
+DOTLESS = "i\u0307|\u0131"
+"""What lower case makes of a Turkish i is none of its own spellings: it depends on the language, so keys know one i."""
 MISSING = frozenset(
     """
     . .. ... - -- --- – — _ ? ?? ??? # * / \\n <na> <none> <null> (none) (null) [none] #n/a #na #null! #value! #ref!
@@ -24,9 +31,10 @@ RESERVED = {
 
 def label_key(label: str) -> str:
     """What all spellings of a label share: no case, nothing invisible, single spaces, and ``1.0`` is ``1``."""
-    visible = re.sub(f"{INVISIBLE}|[\u200c\u200d]", "", unicodedata.normalize("NFKC", label))
+    visible = re.sub(IGNORED, "", unicodedata.normalize("NFKC", label))
     # Case folding may undo the normal form.
-    key = " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())
+    folded = unicodedata.normalize("NFKC", visible.casefold())
+    key = " ".join(re.sub(DOTLESS, "i", folded).split())
     return re.sub(r"^([+-]?\d+)\.0*$", r"\1", key)
 
 
