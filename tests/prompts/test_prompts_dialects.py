@@ -96,7 +96,10 @@ READ = {
     "packed.tsv.bz2": bz2.compress(separated("\t").encode()),
     "packed.jsonl.xz": lzma.compress(lines(objects()).encode()),
     "packed without saying so.csv": gzip.compress(PLAIN.encode()),
+    "put end to end.csv": PLAIN[: PLAIN.index("a lonely")] + PLAIN.replace("a merry tune,happy\n", ""),
+    "marked and put end to end.csv": "\ufeff" + PLAIN[: PLAIN.index("a lonely")] + "\ufeff" + PLAIN.replace("a merry tune,happy\n", ""),
     "lines.jsonl": lines(objects()),
+    "twice elsewhere.jsonl": lines(objects(x=1)).replace('"x": 1', '"x": 1, "x": 2'),
     "lines.ndjson": lines(objects()) + "\n\n",
     "lines in windows.jsonl": "\ufeff" + lines(objects()).replace("\n", "\r\n"),
     "lines.json": lines(objects()),
@@ -151,6 +154,34 @@ def test_a_quote_that_does_not_close_is_a_character_where_each_line_is_a_row(tmp
     path = tmp_path / "mine.csv"
     path.write_text("\n".join(mark.join(row) for row in [("caption", "mood"), *rows]))
     assert pairs(path) == rows
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_no_value_of_a_database_that_escapes_quotes_is_none(tmp_path, mark):
+    rows = [
+        ('"a \\"big\\" band"', "happy", "\\N"),
+        ('"b"', "\\N", "\\N"),
+        ("\\N", "sad", "1"),
+        ("d", '"sad"', " \\N "),
+    ]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(mark.join(row) for row in [("caption", "mood", "who"), *rows]))
+    frame, report = read(path, group_column="who")
+    assert list(frame.select("text", "emotion").iter_rows()) == [
+        ('a "big" band', "happy"),
+        ("b", None),
+        ("d", "sad"),
+    ]
+    assert frame["group"].n_unique() == 3
+    assert report.n_without_text == 1
+
+
+def test_a_text_that_is_the_name_of_its_column_stays(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("word\nword\nother\n")
+    assert read(path, text_column="word", emotion_column=None)[0]["text"].to_list() == ["word", "other"]
+    path.write_text("caption,mood\ncaption,happy\nother,mood\n")
+    assert pairs(path) == [("caption", "happy"), ("other", "mood")]
 
 
 def test_one_column_is_lines_whatever_they_hold(tmp_path):
@@ -289,6 +320,7 @@ REFUSED = {
     "half a letter.jsonl": ('{"caption": "a", "mood": "x"}\n{"caption": "\\ud83d", "mood": "y"}\n', "row 2: column 'caption' holds half a character"),
     "list as text.jsonl": ('{"caption": ["a"], "mood": "x"}\n{"caption": "b", "mood": "y"}\n', "row 1: column 'caption' holds a list, not text"),
     "object as label.jsonl": ('{"caption": "a", "mood": {"x": 1}}\n{"caption": "b", "mood": "y"}\n', "row 1: column 'mood' holds an object, not one value"),
+    "twice in an object.jsonl": ('{"caption": "a", "mood": "x", "mood": "y"}\n{"caption": "b", "mood": "y"}\n', "row 1: column 'mood' holds two values, not one value"),
     "number as text.jsonl": ('{"caption": "a", "mood": "x"}\n{"caption": 5, "mood": "y"}\n', "row 2: column 'caption' holds a number, not text"),
     "columns of two lengths.json": ('{"caption": ["a", "b"], "mood": ["x"]}', "its columns differ in length"),
     "not parquet.parquet": (PLAIN, "not a readable Parquet file"),

@@ -70,6 +70,7 @@ def test_another_name_stands_for_itself_alone(tmp_path):
         ([*range(N - 1), "high"], "row 30: column 'valence': 'high' is no number"),
         ([*range(N - 1), "inf"], "row 30: column 'valence': 'inf' is no number"),
         ([*range(N - 1), "5,5"], "row 30: column 'valence': '5,5' is no number"),
+        ([*range(N - 1), "4_5"], "row 30: column 'valence': '4_5' is no number"),
         ([*range(N - 1), "1e999"], "row 30: column 'valence': '1e999' is no number"),
         ([5] * N, "column 'valence' is 5 wherever there is a rating; ratings must differ"),
         ([*range(2), *[""] * (N - 2)], "column 'valence': 2 texts have a rating; 20 or more are needed"),

@@ -85,7 +85,7 @@ def _header(lines: list[str], asked: Collection[str]) -> tuple[str, int, list[st
     for delimiter in DELIMITERS:
         reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         for row in itertools.islice(reader, _HEAD):
-            names = [" ".join(name.replace("\ufeff", "").split()) for name in row]
+            names = _names(row)
             title = sum(map(bool, names)) < 2 or names[0].startswith("#")
             whole = wanted <= set(map(label_key, names))
             if whole or not title:
@@ -97,11 +97,23 @@ def _header(lines: list[str], asked: Collection[str]) -> tuple[str, int, list[st
     return delimiter, begin, names
 
 
+def _names(row: Sequence[str]) -> list[str]:
+    return [" ".join(name.replace("\ufeff", "").split()) for name in row]
+
+
 def _rows(
     lines: list[str], begin: int, names: list[str], last: int, delimiter: str, quoting: Quoting
 ) -> Iterator[Row]:
     """Rows that hold anything; all reach to the place ``last`` and none beyond the names."""
-    reader = csv.reader(lines[begin:], delimiter=delimiter, skipinitialspace=True, strict=True, **quoting)
+    below = lines[begin:]
+    if (
+        "escapechar" in quoting
+    ):  # databases that escape quotes so write \\N for no value, which would become an N
+        no_value = re.compile(
+            rf"(^|{re.escape(delimiter)})[ ]*\\N(?=[ ]*(?:{re.escape(delimiter)}|[\r\n]|$))"
+        )
+        below = [no_value.sub(r"\1", line) for line in below]
+    reader = csv.reader(below, delimiter=delimiter, skipinitialspace=True, strict=True, **quoting)
     commented = any(line.startswith("#") for line in lines[: begin - 1])
     end, number = begin, 0
     while True:
@@ -117,6 +129,8 @@ def _rows(
             ) from error
         end = begin + reader.line_num
         if not any(map(str.strip, row)) or (commented and len(row) < len(names) and row[0].startswith("#")):
+            continue
+        if len(names) > 1 and _names(row) == names:  # tables put end to end, each with its header
             continue
         number += 1
         place = f"row {number} (line {start + 1})"

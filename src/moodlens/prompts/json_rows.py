@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ from typing import Any
 from moodlens.core import BadInput
 
 Find = Callable[[Sequence[str], str], int]
+
+
+class _Twice:
+    """What a name holds that an object sets twice."""
 
 
 def read_json_rows(
@@ -57,12 +62,21 @@ def _documents(path: Path, text: str) -> tuple[list[Any], str]:
 
 def _parse(path: Path, text: str, line: int = 1) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         place = f"line {line + error.lineno - 1} is not valid JSON (column {error.colno})"
         raise BadInput(f"{path}: {place}") from error
     except (RecursionError, ValueError) as error:  # a thousand brackets, a number of thousands of digits
         raise BadInput(f"{path}: line {line} holds a value too large to read") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; a name that is set twice holds that it is, so that only a column that is asked for minds."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        values |= {name: _Twice() for name, count in counts.items() if count > 1}
+    return values
 
 
 def _turned(path: Path, document: Mapping[str, object], text_column: str) -> Sequence[Mapping[str, object]]:
@@ -90,6 +104,6 @@ def _scalar(path: Path, number: int, role: str, name: str, value: Any) -> str | 
         return str(value).lower()
     if isinstance(value, (int, float)) and (role != "text" or value != value):
         return None if math.isnan(value) else repr(value)
-    kind = {list: "a list", dict: "an object"}.get(type(value), "a number")
+    kind = {list: "a list", dict: "an object", _Twice: "two values"}.get(type(value), "a number")
     wanted = "text" if role == "text" else "one value"
     raise BadInput(f"{path}: row {number}: column {name!r} holds {kind}, not {wanted}")

@@ -53,7 +53,7 @@ def read_number(path: Path, column: str, row: int, cell: str | None) -> float:
     if label_key(text) in MISSING:
         return math.nan
     try:
-        value = float(text)
+        value = math.inf if "_" in text else float(text)  # Python reads 4_5 as 45
     except ValueError:
         value = math.inf
     if not math.isfinite(value):
