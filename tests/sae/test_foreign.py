@@ -100,6 +100,20 @@ BAD = {
         {"mean": torch.zeros(3)},
         "holds mean, which this SAE cannot have",
     ),
+    "saelens of another": ("saelens-standard", {"d_sae": 41}, {}, "its d_sae is 40, cfg.json says 41"),
+    "saelens tanh": (
+        "saelens-standard",
+        {"activation_fn_str": "tanh-relu"},
+        {},
+        "activation_fn 'tanh-relu' cannot be run here",
+    ),
+    "saelens old topk": (
+        "saelens-standard",
+        {"activation_fn_str": "topk"},
+        {},
+        "k is None; expected a whole",
+    ),
+    "sparsify signed": ("sparsify-topk", {"signed": True}, {}, "signed is set: its codes may be negative"),
     "sparsify transcoder": ("sparsify-topk", {"transcode": True}, {}, "transcode is set"),
     "sparsify groupmax": (
         "sparsify-topk",
@@ -134,6 +148,26 @@ def test_what_cannot_be_run_exactly_is_one_line(case, tmp_path):
         read_foreign(copied(name, tmp_path / "sae", config, tensors))
     assert "\n" not in str(error.value)
     assert str(tmp_path) in str(error.value) or "k = 99" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["activation_fn_str", "activation_fn"])
+@pytest.mark.parametrize("architecture", ["standard", "topk"])
+def test_an_activation_that_older_files_name_apart_is_run(name, architecture, tmp_path):
+    """SAELens 3 to 5 called a top-k SAE standard, with topk for its activation; read as a ReLU its codes are dense."""
+    old = {
+        "architecture": architecture,
+        name: "topk",
+        "activation_fn_kwargs": {"k": 5},
+        "normalize_activations": False,
+    }
+    folder = copied("saelens-topk", tmp_path / "sae", old)
+    config = json.loads((folder / "cfg.json").read_text())
+    del config["k"], config["rescale_acts_by_decoder_norm"]
+    (folder / "cfg.json").write_text(json.dumps(config))
+    expected = load_file(folder / "expected.safetensors")
+    with torch.no_grad():
+        codes = read_foreign(folder).sae.encode(expected["x"])
+    torch.testing.assert_close(codes, expected["codes"], atol=1e-5, rtol=0)
 
 
 def test_nothing_in_a_file_is_run(tmp_path):

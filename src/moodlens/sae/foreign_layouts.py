@@ -17,8 +17,14 @@ from moodlens.sae.foreign_files import Files, Library, Parts, Read
 
 
 def saelens(files: Files) -> Parts:
-    """SAELens 6: ``cfg.json``, ``sae_weights.safetensors``; standard, topk, jumprelu, gated."""
+    """SAELens 6, and 3 to 5 as it reads them: ``cfg.json``, ``sae_weights.safetensors``; standard, topk, jumprelu, gated."""
+    files = _of_now(files)
     config, (W_enc, d_in, d_sae) = files.config, files.matrix("W_enc")
+    for name, side in (("d_in", d_in), ("d_sae", d_sae)):
+        if config.get(name, side) != side:
+            raise BadInput(
+                f"{files.place}: its {name} is {side}, cfg.json says {config[name]!r}: another SAE's"
+            )
     W_dec, b_dec = files.tensor("W_dec", d_sae, d_in), files.tensor("b_dec", d_in)
     architecture, common = config.get("architecture"), ("W_enc", "W_dec", "b_dec")
     if architecture == "gated":
@@ -46,6 +52,23 @@ def saelens(files: Files) -> Parts:
         return parts
     # Here it is always taken off the input: the encoder's bias makes up for it.
     return replace(parts, b_enc=parts.b_enc + parts.b_dec @ parts.W_enc)
+
+
+def _of_now(files: Files) -> Files:
+    """Before version 6 the activation stood beside the architecture: a standard SAE could be a top-k one."""
+    config = dict(files.config)
+    activation = config.get("activation_fn_str", config.get("activation_fn", "relu"))
+    given = config.get("activation_fn_kwargs")
+    if activation == "topk" and config.get("architecture") in ("standard", "topk"):
+        k = given.get("k") if isinstance(given, dict) else None
+        config |= {"architecture": "topk", "k": config.get("k", k)}
+    elif activation != "relu":
+        raise BadInput(
+            f"{files.place}: activation_fn {activation!r} cannot be run here; expected relu or topk"
+        )
+    if config.get("normalize_activations") is False:
+        config["normalize_activations"] = "none"
+    return replace(files, config=config)
 
 
 def _of_norm(files: Files, parts: Parts) -> Parts:
@@ -171,6 +194,8 @@ def sparsify(files: Files) -> Parts:
     for name in ("transcode", "skip_connection"):
         if config.get(name):
             raise BadInput(f"{files.place}: {name} is set: it rebuilds something else than its input")
+    if config.get("signed"):  # of its first versions
+        raise BadInput(f"{files.place}: signed is set: its codes may be negative, which cannot be run here")
     if config.get("activation", "topk") != "topk":
         raise BadInput(
             f"{files.place}: activation {config['activation']!r} cannot be run here; expected topk"
