@@ -207,6 +207,27 @@ def test_wrong_tables(refused, small_study, tmp_path, content, say):
     assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.parametrize("name", ["features.parquet", "prompts.parquet"])
+def test_a_file_of_the_study_is_not_written_over(refused, copy, texts, name):
+    before = (copy / name).read_bytes()
+    say = (name, "is a file of the study; it would be overwritten")
+    refused("score", copy, texts, "--text-column", "caption", "--out", copy / name, say=say)
+    assert (copy / name).read_bytes() == before
+
+
+def test_a_table_that_the_study_reads_is_not_written_over(cli, refused, copy, texts, tmp_path):
+    """What a later run trains on or judges by; a link to it, too."""
+    columns = ("--text-column", "caption")
+    judged = tmp_path / "judged.csv"
+    judged.write_bytes(texts.read_bytes())
+    assert cli("transfer", copy, judged, *columns, "--label-column", "mood")[0] == 0
+    (tmp_path / "link.csv").symlink_to(judged)
+    for out in (judged, tmp_path / "link.csv"):
+        say = (out.name, "is a table that the study reads; it would be overwritten")
+        refused("score", copy, texts, *columns, "--out", out, say=say)
+    assert judged.read_bytes() == texts.read_bytes()
+
+
 def test_an_sae_that_was_swapped(refused, copy, texts):
     path = copy / "sae" / "main" / "cfg.json"
     config = json.loads(path.read_text())

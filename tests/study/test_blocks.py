@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from scipy import sparse
 
-from moodlens.core import maps
+from moodlens.core import BadInput, maps
 from moodlens.core.maps import blocks, columns_of, room
 from moodlens.embed import EmbeddingStore
 from moodlens.embed.manifest import EncoderInfo
@@ -159,6 +159,23 @@ def test_texts_are_scored_part_by_part_as_at_once(small_study, monkeypatch):
         assert parts["id"].equals(whole["id"])
         for name in (n for n in whole.columns if n.startswith(("family_", "feature_"))):
             np.testing.assert_allclose(parts[name], whole[name], atol=2e-2, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels", "says"),
+    [
+        ("melancholy", None, "expected a list of texts, got one string"),
+        (["a", None], None, "row 1 is None, not a string"),
+        ([b"a"], None, "row 0 is b'a', not a string"),
+        ([], None, "none are given"),
+        (["a", "b"], ["sad"], "one for each of 2 texts, in a list; got 1 labels"),
+        (["a", "b", "c"], "sad", "in a list; got one string"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_not_scored(small_study, texts, labels, says):
+    """A string is a sequence of its letters, each of which has scores."""
+    with pytest.raises(BadInput, match=says):
+        OpenStudy.open(small_study).score(texts, labels)
 
 
 def test_what_is_said_of_a_whole_table_does_not_depend_on_its_parts(small_study, monkeypatch):

@@ -70,11 +70,13 @@ def score(
     from moodlens.cli.target import text_table
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.score import Part, score_table
-    from moodlens.pipeline.target import appended, check_target
+    from moodlens.pipeline.target import appended, check_kept, check_target
 
     if out is not None:
         check_target(out, texts)
     opened = OpenStudy.open(study)
+    if out is not None:
+        check_kept(out, opened)
     opened.require("features")
     table, settings = text_table(texts, text_column, label_column, group_column), opened.settings
     shown = Shown(None if as_json and out is None else SHOWN)
@@ -130,11 +132,13 @@ def norms(
         written_lines,
     )
     from moodlens.pipeline.opened import OpenStudy
-    from moodlens.pipeline.target import check_target, write_frame
+    from moodlens.pipeline.target import check_kept, check_target, write_frame
 
     if out is not None:
         check_target(out, ratings)
     opened = OpenStudy.open(study)
+    if out is not None:
+        check_kept(out, opened)
     opened.require("features")
     asked = {
         "text": text_column,

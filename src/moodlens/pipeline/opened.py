@@ -87,19 +87,27 @@ class OpenStudy(Study):
         """Family scores and activations of the emotion features for any texts, one row each.
 
         Args:
-            texts: any length; families read them as `validation.transfer.reading` says (token by token unless told otherwise),
+            texts: one or more, of any length; families read them as `validation.transfer.reading` says (token by token unless told otherwise),
                 activations are the largest of a text's sentences.
             labels: the emotion of each, shown beside it.
 
         Raises:
-            BadInput: the features are not there or outdated, or the study's encoder cannot be loaded.
+            BadInput: the features are not there or outdated, the study's encoder cannot be loaded, a text is none or blank,
+                or there is not one label a text.
         """
         import polars as pl
 
+        from moodlens.embed.reading import check_texts
         from moodlens.pipeline.score import score_frame
 
         self.require("features")
+        check_texts(texts)  # one string is a sequence of strings, too
         n = len(texts)
+        if not n:
+            raise BadInput("texts: none are given")
+        if labels is not None and (isinstance(labels, str) or len(labels) != n):
+            got = "one string" if isinstance(labels, str) else f"{len(labels)} labels"
+            raise BadInput(f"labels: expected one for each of {n} texts, in a list; got {got}")
         frame = pl.DataFrame(
             {
                 "id": [str(i) for i in range(n)],

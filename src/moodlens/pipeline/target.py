@@ -10,6 +10,9 @@ import polars as pl
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import atomic_write
+from moodlens.settings.study import expand_path, is_hub_table
+from moodlens.study.state import read_states
+from moodlens.study.study import Study
 
 
 def check_target(out: Path, source: Path) -> None:
@@ -24,6 +27,24 @@ def check_target(out: Path, source: Path) -> None:
         raise BadInput(f"{out}: is a folder; name a file")
     if out.exists() and source.exists() and out.samefile(source):
         raise BadInput(f"{out}: is the table that is read; it would be overwritten: name another file")
+
+
+def check_kept(out: Path, study: Study) -> None:
+    """Refuse a file that a study reads or is made of, before it is written over.
+
+    Raises:
+        BadInput: it is one of the study's own files, or a table of its texts.
+    """
+    settings = study.settings
+    paths = [table.path for table in (*settings.prompts.tables, *settings.transfer)]
+    tables = [expand_path(path) for path in paths if not is_hub_table(path)]
+    own = [study.path / name for record in read_states(study.path).values() for name in record.files]
+    for kept, what in (
+        *((path, "a table that the study reads") for path in tables),
+        *((path, "a file of the study") for path in own),
+    ):
+        if out.exists() and kept.exists() and out.samefile(kept):
+            raise BadInput(f"{out}: is {what}; it would be overwritten: name another file")
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
