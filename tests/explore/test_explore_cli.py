@@ -76,6 +76,9 @@ def test_a_file_is_as_small_as_asked_and_says_what_it_leaves_out(refused, small_
     assert told["bytes"] < 4e6
     size = told["bytes"]
     refused(small_study, "--export", tmp_path, say=("is a folder",))
+    kept = (small_study / "report.html").read_bytes()
+    refused(small_study, "--export", small_study / "report.html", say=("is a file of the study",))
+    assert (small_study / "report.html").read_bytes() == kept
     assert whole.stat().st_size == size
     explored, less = Explored(small_study), tmp_path / "less.html"
     done = write_page(explored, less, built_page(), limit=size / 1e6 - 0.005)

@@ -8,6 +8,7 @@ from helpers.tables import write
 from moodlens.core import BadInput
 from moodlens.pipeline.stages.texts import shuffle_labels, shuffle_ratings
 from moodlens.prompts import COLUMNS, read_prompts
+from moodlens.prompts.ratings import rating_column
 from moodlens.settings.base import validate
 from moodlens.settings.study import Settings, Table
 from moodlens.study.rows import Rows
@@ -56,6 +57,18 @@ def test_a_text_rated_by_several_people_has_one_rating(tmp_path):
 def test_the_name_of_the_scale_stands_for_those_of_published_norms(tmp_path, name):
     path = write(tmp_path / "mine.csv", _rows(), ("caption", name))
     assert _read(path)[1].n_rated == {name if name != "Valence" else "valence": N}
+
+
+def test_of_several_names_of_published_norms_the_own_one_is_meant_or_none(tmp_path):
+    rows = [(text, value, 9 - i) for i, (text, value) in enumerate(_rows())]
+    path = write(tmp_path / "mine.csv", rows, ("caption", "valence", "VAL"))
+    assert rating_column(path, "valence", "valence") == "valence"
+    path = write(tmp_path / "two.csv", rows, ("caption", "V.Mean.Sum", "VAL"))
+    with pytest.raises(
+        BadInput, match=r"'VAL' and 'V.Mean.Sum' may each hold valence; name one by valence_column"
+    ):
+        rating_column(path, "valence", "Valence")
+    assert rating_column(path, "valence", "VAL") == "VAL"
 
 
 def test_another_name_stands_for_itself_alone(tmp_path):

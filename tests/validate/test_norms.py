@@ -91,6 +91,14 @@ def test_columns_of_published_norms_are_known(tmp_path, names):
     assert rated.n_left_out == 0
 
 
+def test_of_several_known_columns_the_one_that_is_named_is_read(tmp_path):
+    path = tmp_path / "norms.csv"
+    path.write_text("\n".join(["word,V.Mean.Sum,valence,A", *(f"w{i},{i},{30 - i},{i}" for i in range(30))]))
+    rated = read_rated(path, {"valence": "V.Mean.Sum"})
+    assert rated.ratings["valence"].tolist() == [float(i) for i in range(30)]
+    assert rated.columns == {"text": "word", "valence": "V.Mean.Sum", "arousal": "A"}
+
+
 def test_rows_without_a_rating_are_left_out_and_counted(tmp_path):
     path = tmp_path / "norms.csv"
     rows = [[f"w{i}", "" if i < 3 else "5"] for i in range(30)]
@@ -106,6 +114,18 @@ def test_rows_without_a_rating_are_left_out_and_counted(tmp_path):
         ("word,joy", "5", {}, "no column of valence or arousal; name one by --valence-column"),
         ("token,valence", "5", {}, "no column of words or texts; name it by --text-column"),
         ("word,valence", "high", {}, "row 1: column 'valence': 'high' is no number"),
+        (
+            "word,V.Mean.Sum,valence",
+            "5,4",
+            {},
+            "columns 'valence' and 'V.Mean.Sum' may each hold valence; name one by --valence-column",
+        ),
+        (
+            "word,caption,VAL",
+            "a,5",
+            {},
+            "columns 'word' and 'caption' may each hold text; name one by --text-column",
+        ),
         ("word,valence", "5", {"arousal": "calmness"}, "has no column 'calmness'"),
         ("word,valence", "", {}, "0 texts have a rating; 20 or more are needed"),
     ],

@@ -20,6 +20,7 @@ from moodlens.explore.page import packed, with_data
 from moodlens.explore.records import Can, FeatureTable, Overview, Prompts
 from moodlens.explore.spans import spoken
 from moodlens.explore.table import feature_table
+from moodlens.pipeline.target import check_kept
 from moodlens.study.record import Part
 
 MB = 1_000_000
@@ -101,10 +102,11 @@ def write_page(
         progress: counts claimed features.
 
     Raises:
-        BadInput: the claimed features alone are more than ``limit``, or the file cannot be written.
+        BadInput: the claimed features alone are more than ``limit``, or the file is the study's own or cannot be written.
     """
     if path.is_dir():
         raise BadInput(f"{path}: is a folder; name a file")
+    check_kept(path, explored.study)
     claimed = _claimed_pages(explored, progress)
     briefs = Briefs(explored)
     beside = None if other is None else compare(explored, other)

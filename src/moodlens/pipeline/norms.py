@@ -12,7 +12,7 @@ from moodlens.core.progress import Progress, silent
 from moodlens.pipeline.score import study_encoder
 from moodlens.pipeline.transaction import locked
 from moodlens.prompts.cells import read_cells
-from moodlens.prompts.ratings import LEAST, SCALES, known_column, read_number
+from moodlens.prompts.ratings import LEAST, SCALES, known_columns, read_number, the_column
 from moodlens.stats.ridge import Ridge
 from moodlens.study.records.norms import Correlation, Norms, Place
 from moodlens.study.rows import DEV, NEUTRAL
@@ -42,7 +42,8 @@ def read_rated(path: Path, asked: dict[str, str | None]) -> Rated:
         asked: role (text, valence, arousal, group) -> its column, or None.
 
     Raises:
-        BadInput: no text or no rating is there, a cell is no number, or too few rows are left.
+        BadInput: no text or no rating is there, several columns may be one role, a cell is no number, or too few rows are
+            left.
     """
     columns = {
         role: name for role in ("text", *SCALES, "group") if (name := _column(path, role, asked.get(role)))
@@ -77,7 +78,7 @@ def _column(path: Path, role: str, asked: str | None) -> str | None:
     if asked is not None:
         read_cells(path, {role: asked})
         return asked
-    return known_column(path, role)
+    return the_column(path, role, known_columns(path, role), f"--{role}-column")
 
 
 def study_norms(
@@ -210,7 +211,11 @@ def norms_lines(record: Norms) -> list[str]:
         for method, readings in record.correlations.items()
         for reading, of in readings.items()
     ]
-    head = f"{record.table}: {record.n} rated texts in {record.n_groups} groups; rank correlation with people's ratings"
+    columns = ", ".join(f"{role} {column!r}" for role, column in record.columns.items())
+    head = (
+        f"{record.table}: {record.n} rated texts in {record.n_groups} groups ({columns}); rank correlation with people's "
+        "ratings"
+    )
     return [head, *lines_table(["method", "reading", *SCALES], rows)]
 
 

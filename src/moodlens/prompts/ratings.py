@@ -1,7 +1,7 @@
 """Ratings of texts on continuous scales: which columns hold them, and which cells are numbers."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from moodlens.core.errors import BadInput
@@ -19,12 +19,13 @@ LEAST = 20
 """Rated texts that a table must have; fewer say nothing of any feature."""
 
 
-def known_column(path: Path, role: str) -> str | None:
-    """The column of ``path`` that published norms have for ``role``; None where it has none of them.
+def known_columns(path: Path, role: str) -> list[str]:
+    """The columns of ``path`` that published norms have for ``role``.
 
     Raises:
         BadInput: the file cannot be read.
     """
+    names = []
     for name in KNOWN.get(role, ()):
         try:
             read_cells(path, {role: name})
@@ -32,15 +33,34 @@ def known_column(path: Path, role: str) -> str | None:
             if "has no column" not in str(error):
                 raise
         else:
-            return name
-    return None
+            names.append(name)
+    return names
+
+
+def the_column(path: Path, role: str, names: Sequence[str], setting: str) -> str | None:
+    """The one of :func:`known_columns`; None where there is none.
+
+    Raises:
+        BadInput: there are several, whose values may be opposite; ``setting`` names one.
+    """
+    if len(names) > 1:
+        listed = " and ".join(map(repr, names))
+        raise BadInput(f"{path}: columns {listed} may each hold {role}; name one by {setting}")
+    return names[0] if names else None
 
 
 def rating_column(path: Path, scale: str, asked: str) -> str:
-    """The column that ``asked`` names; the scale's own name also stands for those that published norms have for it."""
+    """The column that ``asked`` names; the scale's own name also stands for those that published norms have for it.
+
+    Raises:
+        BadInput: the file cannot be read, or several of those are there and none has the scale's own name.
+    """
     if label_key(asked) != scale:
         return asked
-    return known_column(path, scale) or asked
+    names = known_columns(path, scale)
+    if scale in names:
+        return scale
+    return the_column(path, scale, names, f"{scale}_column") or asked
 
 
 def read_number(path: Path, column: str, row: int, cell: str | None) -> float:
