@@ -9,6 +9,8 @@ import pytest
 from moodlens.core.files import read_json
 from moodlens.pipeline.score_lines import auroc_lines
 from moodlens.pipeline.stages import discovery
+from moodlens.study.records.sae import Core
+from moodlens.study.records.selection import Selection
 from moodlens.study.records.transfer import TransferSet
 
 
@@ -43,6 +45,31 @@ def test_a_table_that_is_cut_says_so_and_where_all_of_it_is(cli, small_study, mo
 def test_a_share_of_a_feature_is_not_rounded_to_another(cli, small_study):
     mean = read_json(small_study / "selection.json")["shuffled"]["mean"]
     assert f"under shuffled labels {mean:.4g} on average" in cli("features", small_study)[1]
+
+
+def test_no_feature_found_says_what_kept_any_from_being_found(cli, small_study):
+    found = Selection.read(small_study)
+    core = Core.read(small_study)
+    assert discovery.why_none(found, core) == []
+    none = found.model_copy(update={"n_emotion_features": 0, "n_tested": 64, "q": 0.05})
+    assert discovery.why_none(none.model_copy(update={"n_permutations": 9_999}), core) == []
+    for n, says in (
+        (99, "no fewer than 13 of the 64 features that were tested could hold at q < 0.05"),
+        (10, "none of the 64"),
+    ):
+        (line,) = discovery.why_none(none.model_copy(update={"n_permutations": n}), core)
+        assert line.startswith(f"{n} permutations give no p below")
+        assert says in line
+        assert line.endswith("raise features.n_permutations")
+    absent = core.model_copy(update={"remark": "too few"})
+    assert discovery.why_none(none.model_copy(update={"core_size": 0, "n_tested": 0}), absent) == ["too few"]
+
+
+def test_few_rows_say_why_nothing_may_be_claimed(cli, small_settings, tmp_path):
+    change = ["--set", "prompts.generate=300", "--set", "core.d_sae=null"]
+    status, out, _ = cli("features", small_settings, "--out", tmp_path / "few", *change)
+    assert status == 0
+    assert "training rows are too few for a stable core" in out
 
 
 def test_scores_mark_what_is_cut_and_say_once_how_texts_are_read(cli, small_study, tmp_path):

@@ -8,6 +8,7 @@ from scipy.stats import false_discovery_control, permutation_test
 
 from moodlens.stats.pvalues import (
     benjamini_hochberg,
+    fewest_below,
     rank_p,
     sign_flip_p,
     two_sided_sign_flip_p,
@@ -85,3 +86,17 @@ def test_sign_flips_are_scipys_and_exact_for_few_values(seed):
 def test_a_value_is_ranked_among_its_pool_with_ties_against_it():
     pool = np.array([0.5, 0.1 + 0.2, 0.3, -np.inf])
     np.testing.assert_allclose(rank_p(np.array([0.5, 0.3, 0.1 + 0.2, -np.inf]), pool), [0.25, 0.75, 0.75, 1])
+
+
+@given(st.integers(1, 400), st.integers(1, 2000), st.sampled_from([0.01, 0.05, 0.1, 0.2]))
+def test_fewer_effects_than_the_draws_can_show_are_lost_and_as_many_are_found(n_tested, n_draws, q):
+    least = 1 / (1 + n_draws)
+    fewest = fewest_below(q, least, n_tested)
+
+    def below(n: int) -> bool:
+        p = np.r_[np.full(n, least), np.ones(n_tested - n)]
+        return bool((benjamini_hochberg(p)[:n] < q).all())
+
+    assert fewest >= 1
+    assert fewest > n_tested or below(fewest)
+    assert not any(below(n) for n in range(1, min(fewest, n_tested + 1)))

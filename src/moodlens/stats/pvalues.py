@@ -97,3 +97,12 @@ def benjamini_hochberg(p: np.ndarray) -> np.ndarray:
     if tested.any():
         q[tested] = false_discovery_control(p[tested], method="bh")
     return q
+
+
+def fewest_below(q: float, p: float, n_tested: int) -> int:
+    """How many of ``n_tested`` p-values must be as small as ``p`` for Benjamini-Hochberg to put them below ``q``.
+
+    With the least p that draws can give, fewer effects than this are lost however strong they are; more than
+    ``n_tested``: none can be found.
+    """
+    return int(n_tested * p / q * (1 + TIES)) + 1

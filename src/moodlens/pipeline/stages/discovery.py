@@ -17,6 +17,7 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.study import EncoderSettings
 from moodlens.settings.validation import StabilitySettings
+from moodlens.stats.pvalues import fewest_below
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import NAMES, WORDS, Names
 from moodlens.study.records.ratings import RATINGS
@@ -171,11 +172,29 @@ def features_summary(study: Study) -> Summary:
         f"{number(shuffled.mean)} on average, 95th percentile {number(shuffled.p95)}",
         f"the threshold alone (selectivity > {alone.min_selectivity:g}) passes {alone.count}; "
         f"shuffled {alone.shuffled_mean:.0f}",
+        *why_none(counts, study.read(Core)),
         "",
         *table(shown, [[record[c] for c in shown] for record in best.to_dicts()]),
         *cut(best.height, frame.height, "selection.parquet, column emotion_feature"),
     ]
     return counts.model_dump() | {"features": frame.to_dicts()}, lines
+
+
+def why_none(counts: Selection, core: Core) -> list[str]:
+    """Where no feature was found: what kept any from being found, whatever the texts hold."""
+    if counts.n_emotion_features:
+        return []
+    if not counts.core_size and core.remark:
+        return [core.remark]
+    n, tested = counts.n_permutations, counts.n_tested
+    fewest = fewest_below(counts.q, 1 / (1 + n), tested)
+    if not tested or fewest < 2:
+        return []
+    none = f"no fewer than {fewest}" if fewest <= tested else "none"
+    return [
+        f"{n} permutations give no p below {1 / (1 + n):.2g}: {none} of the {tested} features that were tested could hold at "
+        f"q < {counts.q:g}; raise features.n_permutations"
+    ]
 
 
 @stage(
