@@ -13,16 +13,20 @@ from helpers.planted_study import THREE
 from moodlens.core import BadInput
 from moodlens.core.labels import UNKNOWN
 from moodlens.features import gather_families
+from moodlens.pipeline.score_lines import auroc_lines
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import ReadingSettings
 from moodlens.stats.resample import GroupResamples
 from moodlens.study.coded import Coded
 from moodlens.study.families import Families, Family
+from moodlens.study.records.transfer import without_family
 from moodlens.study.rows import Rows
 from moodlens.validate import transfer as room
 from moodlens.validate.methods import all_methods
 from moodlens.validate.readouts import DenseBaselines
 from moodlens.validate.transfer import Prompted, generalization, special_rows, transfer_set
+
+DENSE = ("difference_in_means", "linear_probe")
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -113,6 +117,29 @@ def test_an_emotion_without_family_or_texts_stays_out_of_the_mean(planted, trans
     assert out["family"]["fear"].value is None
     assert out["family"]["mean"].value == out["family"]["joy"].value
     assert out["linear_probe"]["calm"].value is not None
+    assert without_family(out) == ["calm"]
+
+
+def test_means_of_methods_are_of_the_same_emotions(planted, transfer_settings):
+    """A study without a family of its hardest emotion would lie level with baselines that read all of them."""
+    families = Families(families=(Family(emotion="joy"), *planted.families.families[1:]))
+    rows, scores = _scores(planted, _methods(planted, families))
+    scores["difference_in_means"] = scores["difference_in_means"].copy()
+    scores["difference_in_means"][:, 0] = np.random.default_rng(0).normal(size=len(rows))
+    out = transfer_set("t", scores, {}, rows, transfer_settings, seed=0).auroc
+    for method, areas in out.items():
+        wanted = np.mean([areas[emotion].value for emotion in ("fear", "calm")])
+        assert areas["mean"].value == pytest.approx(wanted), method
+    assert out["difference_in_means"]["joy"].value + 0.1 < out["difference_in_means"]["mean"].value
+    lines = auroc_lines("t", transfer_set("t", scores, {}, rows, transfer_settings, seed=0), THREE)
+    assert "mean: without joy, of which there is no family" in lines
+    none = {name: np.where(name in DENSE, values, np.nan) for name, values in scores.items()}
+    out = transfer_set("t", none, {}, rows, transfer_settings, seed=0).auroc
+    assert out["family"]["mean"].value is None
+    assert out["linear_probe"]["mean"].value == pytest.approx(
+        np.mean([out["linear_probe"][emotion].value for emotion in THREE])
+    )
+    assert without_family(out) == []
 
 
 def test_transfer_needs_two_labels(transfer_settings):

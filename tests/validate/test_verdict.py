@@ -263,6 +263,21 @@ def test_rows_without_groups_are_said_to_judge_as_if_independent():
     assert "no groups are known" in judged(selection=selected(n_groups_test=300))[1]["selectivity"].note
 
 
+def test_an_emotion_without_a_family_is_told_beside_the_mean_that_lacks_it():
+    transfer = transferred()
+    (texts,) = transfer.sets
+    area = {"value": 0.9, "ci": None}
+    auroc = {
+        "family": {"a": area, "b": {"value": None, "ci": None}},
+        "difference_in_means": {"a": area, "b": area},
+    }
+    auroc = {method: texts.model_dump()["auroc"][method] | areas for method, areas in auroc.items()}
+    partial = type(texts).model_validate(texts.model_dump() | {"auroc": auroc})
+    note = judged(transfer=transfer.model_copy(update={"sets": (partial,)}))[1]["transfer"].note
+    assert note.endswith("captions; without a family, and in neither mean: b")
+    assert "without a family" not in judged(transfer=transfer)[1]["transfer"].note
+
+
 def test_families_beside_those_of_other_seeds_are_noted_with_the_stability():
     cell = FamilyAgreement(
         direction=0.83, direction_min=0.7, direction_control=0.13, reading=0.79, reading_min=0.6, reading_control=0.24

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from moodlens.settings.verdict import VerdictSettings
+from moodlens.study.records.transfer import without_family
 from moodlens.validate.criterion import (
     NO_FEATURE,
     Criterion,
@@ -64,11 +65,13 @@ def _transfer(m: Measured, s: VerdictSettings) -> Reading | str | None:
     family, dense = mean("family"), mean("difference_in_means")
     if family is None or dense is None:
         return NO_FEATURE
+    missing = {emotion for texts in judged for emotion in without_family(texts.auroc)}
     return at_least(
         dense - s.max_behind_dense,
         family,
         {"chance": 0.5},
-        note=f"difference-in-means {dense:.3f}; {', '.join(texts.name for texts in judged)}",
+        note=f"difference-in-means {dense:.3f}; {', '.join(texts.name for texts in judged)}"
+        + (f"; without a family, and in neither mean: {', '.join(sorted(missing))}" if missing else ""),
     )
 
 

@@ -47,7 +47,7 @@ def transfer_set(
         seed: of the resamples.
 
     Returns:
-        An emotion with no labelled text, or without a family, has no AUROC and stays out of the mean.
+        An emotion with no labelled text, or without a family, has no AUROC, and stays out of the mean of every method.
 
     Raises:
         BadInput: fewer than two labels occur.
@@ -76,21 +76,30 @@ def counted_set(name: str, readings: dict[str, str], rows: Rows) -> TransferSet:
 
 
 def _aurocs(scores: dict[str, np.ndarray], rows: Rows, settings: TransferSettings, seed: int) -> Aurocs:
-    """AUROC of every method for every emotion, and their mean."""
+    """AUROC of every method for every emotion, and their mean over the emotions that all methods read, lest one method be
+    spared the emotion that another finds hard."""
     if MEAN in rows.emotions:
         raise BadInput(
             f"labels: an emotion cannot be called {MEAN!r}, as the mean over emotions is; rename it"
         )
     resamples = GroupResamples(rows.group, settings.n_bootstrap, seed)
-    out: Aurocs = {}
+    measured: dict[str, dict[str, Resampled]] = {}
     for method, values in scores.items():
-        areas = {}
+        areas = measured[method] = {}
         for c, emotion in enumerate(rows.emotions):
             known = np.isfinite(values[:, c]).all()
             areas[emotion] = resamples.auroc(values[:, c], rows.label == c) if known else Resampled.nothing()
-        areas[MEAN] = mean_of(list(areas.values()))
-        out[method] = {name: Estimate(value=area.estimate, ci=area.ci) for name, area in areas.items()}
-    return out
+    valued = [{e for e, area in areas.items() if area.estimate is not None} for areas in measured.values()]
+    shared = set(rows.emotions).intersection(*filter(None, valued))
+    return {
+        method: {
+            name: Estimate(value=area.estimate, ci=area.ci)
+            for name, area in (
+                areas | {MEAN: mean_of([areas[e] for e in rows.emotions if e in shared])}
+            ).items()
+        }
+        for method, areas in measured.items()
+    }
 
 
 def generalization(

@@ -137,7 +137,7 @@ def _areas(subject: Subject, caption: str, texts: HeldOut | TransferSet) -> Tabl
         ),
         tuple(rows),
         numeric=frozenset(range(1, len(emotions) + 2)),
-        note="0.5 is chance. Families and single features are read along the directions that steer, the decoder's; the "
+        note="0.5 is chance, and the mean is over emotions that have a family. Families and single features are read along the directions that steer, the decoder's; the "
         "rows named active count what passes the SAE's threshold. Every method is read in the way that was best for it "
         "on development texts. Everything was fitted on the study's train and validation "
         f"texts, {judged}. In brackets: 95 % interval, bootstrap over groups." + table,

@@ -8,10 +8,19 @@ from moodlens.study.record import Part, Record
 from moodlens.study.records.estimates import Aurocs, Ci
 
 _AUROC = (
-    "method -> emotion, or `mean` over those that have a value -> `{value, ci}`; methods: `family` and `top_feature` "
+    "method -> emotion, or `mean` over those that every method with families reads -> `{value, ci}`; methods: `family` and `top_feature` "
     "(read along decoder directions), `family_active` and `top_feature_active` (from activations), "
     "`difference_in_means`, `linear_probe`; `family_gated` where the study has denied prompts to learn from"
 )
+
+
+def without_family(auroc: Aurocs) -> list[str]:
+    """Emotions that difference-in-means reads in these texts and no family does: no mean has them."""
+    families = {name for name, area in auroc.get("family", {}).items() if area.value is not None}
+    dense = auroc.get("difference_in_means", {})
+    return [
+        name for name, area in dense.items() if families and area.value is not None and name not in families
+    ]
 
 
 class HeldOut(Part):
