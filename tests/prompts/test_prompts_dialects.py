@@ -1,17 +1,22 @@
 """Tables as the programs of this world write them: each is read right, or one line names the place and the cure."""
 
 import bz2
+import csv
 import gzip
 import io
 import json
 import lzma
 import re
+from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moodlens.core import BadInput
 from moodlens.prompts import read_prompts
+from moodlens.prompts.delimited import read_delimited
 from moodlens.settings.study import Table
 
 TEXTS = ["a merry tune", "a lonely cello", "a serene harp"]
@@ -145,6 +150,51 @@ def test_quotes(tmp_path, line, text):
     path = tmp_path / "mine.csv"
     path.write_text(f"caption,mood\n{line}\na lonely cello,sad\n", encoding="utf-8")
     assert pairs(path) == [(text, "happy"), ("a lonely cello", "sad")]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('"a 12\\"\nsingle, merry"', 'a 12"\nsingle, merry'),
+        ('"he said \\"\nb,sad"', 'he said "\nb,sad'),
+        ('"one \\", two"', 'one ", two'),
+        ('"C:\\music\\"', "C:\\music\\"),
+        ('"a \\\\"', "a \\\\"),
+    ],
+)
+def test_a_quote_after_a_backslash_at_an_end_is_read_as_the_rest_of_the_file_allows(tmp_path, line, text):
+    """By the RFC an escaped quote at the end of a line ends its cell, and the next line of the text is a row with a label."""
+    path = tmp_path / "mine.csv"
+    path.write_text(f"mood,caption\nhappy,{line}\nsad,a lonely cello\n", encoding="utf-8")
+    assert pairs(path) == [(text, "happy"), ("a lonely cello", "sad")]
+
+
+ROUND_TRIPS = st.lists(
+    st.sampled_from(["a tune", '"', '""', ",", ";", "\n", "|", "\\", '\\"', "'", "#", " ", '12"', "sad", ",happy", "\nb,sad", "\\N", "mood"]),
+    min_size=1,
+    max_size=6,
+).map("".join)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(ROUND_TRIPS, st.sampled_from(["happy", "sad"])), min_size=1, max_size=5),
+    st.sampled_from(",;|"),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_what_a_program_wrote_by_the_rfc_is_read_as_it_was_or_refused(rows, mark, quoting, end):
+    written = io.StringIO()
+    writer = csv.writer(written, delimiter=mark, quoting=quoting, lineterminator=end)
+    writer.writerows([("mood", "caption"), *((label, text) for text, label in rows)])
+    find = lambda names, column: names.index(column)  # noqa: E731
+    try:
+        columns, _ = read_delimited(
+            Path("mine.csv"), written.getvalue(), {"text": "caption", "emotion": "mood"}, find
+        )
+    except BadInput:
+        return
+    assert columns["emotion"] == [label for _, label in rows]
+    assert columns["text"] == [text.strip() for text, _ in rows]
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])

@@ -18,8 +18,9 @@ from moodlens.settings.labels import label_key
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 Quoting = Mapping[Literal["escapechar", "quoting"], Any]
 """Arguments of ``csv.reader``."""
-_QUOTING: tuple[Quoting, ...] = ({}, {"escapechar": "\\"}, {"quoting": csv.QUOTE_NONE})
-"""RFC 4180; quotes escaped by a backslash; quotes that are characters like any other."""
+_RFC: Quoting = {}
+_ESCAPED: Quoting = {"escapechar": "\\"}
+_LITERAL: Quoting = {"quoting": csv.QUOTE_NONE}
 _HEAD = 20
 """Lines of titles and comments that may stand above the names of the columns."""
 _BROKEN = re.compile(r'"(?:[^"]|"")*"\s*[^"\s]')
@@ -54,9 +55,7 @@ def read_delimited(
     places = {role: find(names, column) for role, column in asked.items()}
     doubts: list[_Doubt] = []
     # R's write.table gives its row numbers no name, so that every row is one cell longer than the header.
-    for numbered, quoting in itertools.product((False, True), _QUOTING):
-        if "escapechar" in quoting and '\\"' not in text:
-            continue
+    for numbered, quoting in itertools.product((False, True), _quotings(text, delimiter)):
         known = ["", *names] if numbered else names
         moved = {role: place + numbered for role, place in places.items()}
         try:
@@ -73,6 +72,15 @@ def read_delimited(
         }
         return columns, f"text separated by {DELIMITERS[delimiter]}" if len(names) > 1 else "lines"
     raise BadInput(f"{path}: {doubts[0]}")
+
+
+def _quotings(text: str, delimiter: str) -> tuple[Quoting, ...]:
+    """What quotes may mean: RFC 4180, escapes by a backslash, or characters like any other; what is likelier comes first."""
+    if '\\"' not in text:
+        return _RFC, _LITERAL
+    # By the RFC such a quote would end its cell, and what stands in the next line of a text would be a row.
+    at_an_end = re.search(rf'(?<!\\)(?:\\\\)*\\"[ ]*(?:{re.escape(delimiter)}|[\r\n])', text)
+    return (_ESCAPED, _RFC, _LITERAL) if at_an_end else (_RFC, _ESCAPED, _LITERAL)
 
 
 def _header(lines: list[str], asked: Collection[str]) -> tuple[str, int, list[str]]:
