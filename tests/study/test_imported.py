@@ -124,6 +124,18 @@ def test_the_files_of_the_sae_decide_whether_a_study_stands(rows, tmp_path):
     assert (second.codes() > 0).sum(1).max() == 2
 
 
+def test_a_study_stands_without_its_sae_and_not_with_the_name_of_none(rows, tmp_path):
+    sae = shutil.copytree(there("saelens-topk"), tmp_path / "sae")
+    settings = settings_of(sae, rows, tmp_path / "out")
+    run(settings, tmp_path / "out", until="train")
+    shutil.rmtree(sae)
+    assert OpenStudy.open(tmp_path / "out").require("train").sae().d_sae == 40
+    named = ImportSettings(path=str(tmp_path / "typed"))
+    with pytest.raises(BadInput, match="typed: no such file"):
+        run(settings.model_copy(update={"imported": named}), tmp_path / "out", until="train")
+    assert OpenStudy.open(tmp_path / "out").require("train").settings.imported == settings.imported
+
+
 def test_an_sae_of_other_rows_is_refused(rows, tmp_path):
     given = {"imported": {"path": str(DATA / "latentsae-topk")}, "emotions": list(EMOTIONS)}
     given |= {"prompts": {"generate": 0, "precomputed": str(rows)}, "encoder": {"id": "precomputed"}}

@@ -12,10 +12,11 @@ import pytest
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json
+from moodlens.embed import write_precomputed
 from moodlens.pipeline import transaction
 from moodlens.pipeline.opened import OpenStudy, stage_states
 from moodlens.pipeline.run import run
-from moodlens.settings.study import read_study
+from moodlens.settings.study import Table, read_study
 from moodlens.study.state import read_states
 
 
@@ -225,6 +226,31 @@ def test_a_study_may_be_used_from_anywhere_and_when_its_table_is_gone(tmp_path, 
     (tmp_path / "here" / "own.csv").unlink()
     again = run(OpenStudy.open(tmp_path / "out").settings, tmp_path / "out", until="prompts")
     assert content(again.path) == before
+
+
+@pytest.mark.parametrize("kind", ["table", "precomputed", "transfer"])
+def test_a_name_under_which_nothing_lies_is_not_taken_for_what_was_read_before(tmp_path, kind):
+    """Else the numbers of the old file are shown as those of the new name."""
+    folder = tmp_path / "embeddings"
+    rows = np.random.default_rng(0).normal(size=(120, 8))
+    write_precomputed(folder, rows, np.arange(120) % 2, ("up", "down"))
+    made = ["prompts.generate=0", f"prompts.precomputed={folder}", "encoder.id=precomputed", *SMALL]
+    path = own(tmp_path / "own.csv", 160)
+    settings = read_study(None, made) if kind == "precomputed" else table_study(path)
+    if kind == "transfer":
+        judged = Table(path=str(path), text_column="text", emotion_column="mood")
+        settings = settings.model_copy(update={"transfer": (judged,)})
+    study = run(settings, tmp_path / "out", until="transfer" if kind == "transfer" else "prompts")
+    before = content(study.path)
+    name = {
+        "table": "prompts.tables.0.path",
+        "precomputed": "prompts.precomputed",
+        "transfer": "transfer.0.path",
+    }[kind]
+    typed = read_study(tmp_path / "out" / "study.yaml", [f"{name}={tmp_path / 'typed'}.csv"])
+    with pytest.raises(BadInput, match=r"typed\.csv: no such f"):
+        run(typed, tmp_path / "out", until="transfer" if kind == "transfer" else "prompts")
+    assert content(study.path) == before
 
 
 def test_a_study_folder_whose_name_is_a_pattern(tmp_path):

@@ -113,8 +113,9 @@ def plan(
 ) -> Plan:
     """The key of every stage: a hash of its section, its outside files and the keys of its needs.
 
-    An outside file that is gone counts as it was when the stage read it, and so do all of them where none is left: a
-    finished study does not fall when a table or an encoder is moved away.
+    An outside file that is gone counts as it was when the stage read it, and so do all of them where none can be named: a
+    finished study does not fall when a table or an encoder is moved away. One that the stage never read counts for
+    nothing, so that a mistyped name is not taken for the file that was read before.
     """
     keys: dict[str, str] = {}
     inputs: dict[str, dict[str, Stamp]] = {}
@@ -122,7 +123,8 @@ def plan(
         section = each.section(settings)
         known = states[each.name].inputs if each.name in states else {}
         paths = each.inputs(section, home)
-        stamps: dict[str, Stamp] = {} if any(map(Path.is_file, paths)) else dict(known)
+        gone = all(str(path) in known and not path.is_file() for path in paths)
+        stamps: dict[str, Stamp] = dict(known) if gone else {}
         for path in paths:
             seen = known.get(str(path))
             if path.is_file():

@@ -17,7 +17,7 @@ _OFF = 1e-3
 
 
 def imported_files(settings: ImportSettings | None) -> list[Path]:
-    """The files that hold the SAEs."""
+    """The files that may hold the SAEs, whether or not they are there."""
     if settings is None:
         return []
     names = {name for _, names in LAYOUTS.values() for name in names}
@@ -25,7 +25,7 @@ def imported_files(settings: ImportSettings | None) -> list[Path]:
     return [
         file
         for place in places
-        for file in ([place / name for name in sorted(names)] if place.is_dir() else [place])
+        for file in ([place] if place.is_file() else [place / name for name in sorted(names)] + [place])
     ]
 
 
