@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from helpers.naming_study import FEATURES, GENRES, study
+from moodlens.core import maps
 from moodlens.features.names.attribute import Attribution, Spoken, speaker
 from moodlens.features.names.judge import name_features
 from moodlens.settings.names import NameSettings
@@ -66,12 +67,15 @@ def attributed():
         return Spoken(text, said, np.array(vector, np.float32), place, whole)
 
     attribution = Attribution(speak, coded.rows.texts, coded.x, np.zeros(coded.x.shape[1]), W_enc)
-    names = name_features(table, coded, frame, SETTINGS, seed=0, attribution=attribution)
-    return frame, names, asked
+
+    def name():
+        return name_features(table, coded, frame, SETTINGS, seed=0, attribution=attribution)
+
+    return frame, name(), list(asked), name
 
 
 def test_the_words_shown_carry_the_score_in_unseen_texts(attributed):
-    frame, names, _ = attributed
+    frame, names, *_ = attributed
     assert list(names.words.columns) == list(WORDS.columns)
     of_play = names.words.filter(names.words["feature"] == FEATURES.index("play"))
     unseen = " ".join(frame.filter(frame["split"] == "test")["text"])
@@ -86,10 +90,20 @@ def test_the_words_shown_carry_the_score_in_unseen_texts(attributed):
 
 
 def test_only_some_texts_are_read_word_by_word(attributed):
-    frame, _, asked = attributed
+    frame, _, asked, _ = attributed
     held_out = set(frame.filter(frame["emotion"].is_null())["text"])
     assert len(set(asked)) < 0.8 * len(frame)
     assert not held_out.issubset(asked)
+
+
+def test_names_do_not_depend_on_how_much_is_looked_at_together(attributed, monkeypatch):
+    _, names, _, name = attributed
+    monkeypatch.setattr(maps, "BLOCK", 1)  # a feature, a word, a name at a time
+    alone = name()
+    # Of the words beside a name, those that differ by rounding alone may stand in another order.
+    assert alone.table.drop("name_evidence").equals(names.table.drop("name_evidence"))
+    assert alone.words.equals(names.words)
+    assert alone.summary == names.summary
 
 
 def test_names_are_the_same_whatever_else_the_encoder_is_asked(attributed):

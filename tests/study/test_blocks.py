@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 from moodlens.core import BadInput, maps
-from moodlens.core.maps import blocks, columns_of, room
+from moodlens.core.maps import beside, blocks, columns_of, room, spans
 from moodlens.embed import EmbeddingStore
 from moodlens.embed.manifest import EncoderInfo
 from moodlens.features import select_features
@@ -18,7 +18,7 @@ from moodlens.sae import encode_rows
 from moodlens.sae.untrained import untrained
 from moodlens.settings.features import FeatureSettings
 from moodlens.stats.permute import _together
-from moodlens.stats.ranks import activity
+from moodlens.stats.ranks import activity, firing, firings
 from moodlens.stats.resample import GroupResamples, bootstrap_weights
 from moodlens.study.rows import Rows
 
@@ -72,6 +72,14 @@ def test_activity_is_that_of_all_rows_at_once(monkeypatch):
         np.testing.assert_array_equal(mean, total / fires)
 
 
+@pytest.mark.parametrize(("n", "d"), [(10, 7), (0, 3), (5, 0), (1000, 4)])
+def test_spans_are_all_columns_once(monkeypatch, n, d):
+    monkeypatch.setattr(maps, "BLOCK", 8 * 10 * 3)
+    parts = list(spans(n, d))
+    assert [i for part in parts for i in range(d)[part]] == list(range(d))
+    assert all(1 <= part.stop - part.start <= max(1, 30 // max(n, 1)) for part in parts)
+
+
 def test_families_are_drawn_by_the_same_target_whatever_is_read_together(monkeypatch):
     rows = _rows(2500, 4, True)
     x = (3 + np.random.default_rng(5).standard_normal((2500, 6))).astype(np.float32)
@@ -104,6 +112,15 @@ def test_arrays_beyond_the_budget_lie_on_disk_and_hold_the_same(tmp_path, monkey
     monkeypatch.setattr(maps, "BLOCK", 999)
     np.testing.assert_array_equal(columns_of(codes, some, slice(3, 8)), codes[some, 3:8])
     np.testing.assert_array_equal(np.concatenate(list(blocks(codes))), codes)
+    few = np.array([7, 0, 19])
+    np.testing.assert_array_equal(np.concatenate(list(blocks(codes, some, few))), codes[np.ix_(some, few)])
+    np.testing.assert_array_equal(np.concatenate(list(blocks(codes, columns=few))), codes[:, few])
+    np.testing.assert_array_equal(firing(codes, some, few), codes[np.ix_(some, few)] > 0)
+    np.testing.assert_array_equal(firings(codes, some), (codes[some] > 0).sum(axis=0))
+    for memory in (np.inf, 0):
+        both = beside([(codes, few), (x, np.arange(12))], memory)
+        assert isinstance(both, np.memmap) == (memory == 0)
+        np.testing.assert_array_equal(both, np.concatenate([codes[:, few], x], axis=1))
     assert isinstance(room(2, 3, 23), np.memmap)
     assert not isinstance(room(2, 3, 24), np.memmap)
 

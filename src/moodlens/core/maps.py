@@ -3,7 +3,7 @@
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +47,11 @@ def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
 def blocks(
     array: np.ndarray,
     rows: np.ndarray | None = None,
-    columns: slice | None = None,
+    columns: slice | np.ndarray | None = None,
     *,
     size: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """The rows ``rows`` (int, rising; None: all) of ``array (n, d)``, a few at a time, of ``columns`` alone.
+    """The rows ``rows`` (int, rising; None: all) of ``array (n, d)``, a few at a time, of ``columns`` (int or a slice) alone.
 
     Of an array on disk, the pages that were read are given back on the way. ``size``: rows at a time; None: as many as
     :data:`BLOCK` holds.
@@ -62,8 +62,11 @@ def blocks(
     columns = slice(None) if columns is None else columns
     for begin in range(0, n, size):
         part = slice(begin, begin + size) if rows is None else rows[begin : begin + size]
-        block = array[part][:, columns] if rows is None else array[part, columns]
-        yield np.asarray(block)
+        if isinstance(part, slice) or isinstance(columns, slice):
+            block = np.asarray(array[part, columns])
+        else:
+            block = np.asarray(array[part[:, None], columns])
+        yield block
         pages.count(len(block), row_bytes, [array], apart=False)
 
 
@@ -75,6 +78,36 @@ def columns_of(array: np.ndarray, rows: np.ndarray, columns: slice) -> np.ndarra
         out[begin : begin + len(block)] = block
         begin += len(block)
     return out
+
+
+def beside(parts: Sequence[tuple[np.ndarray, np.ndarray]], memory: float) -> np.ndarray:
+    """Columns of several arrays of as many rows, side by side, ``(n, m)`` float32: where :func:`room` puts them.
+
+    Args:
+        parts: arrays ``(n, d)``, each with the numbers of its columns.
+        memory: GiB that they may take in memory.
+
+    Raises:
+        BadInput: there is no room for the file.
+    """
+    n, pages = len(parts[0][0]), Pages()
+    out = room(n, sum(len(columns) for _, columns in parts), memory * 2**30)
+    first = 0
+    for array, columns in parts:
+        begin = 0
+        for block in blocks(array, columns=columns):
+            out[begin : begin + len(block), first : first + len(columns)] = block
+            begin += len(block)
+            pages.count(len(block), out[:1].nbytes, [out], apart=False)
+        first += len(columns)
+    return out
+
+
+def spans(n_rows: int, n_columns: int) -> Iterator[slice]:
+    """Neighbouring columns, so many at a time as :data:`BLOCK` holds of ``n_rows`` float64, at least one."""
+    width = max(1, BLOCK // (8 * max(n_rows, 1)))
+    for begin in range(0, n_columns, width):
+        yield slice(begin, min(begin + width, n_columns))
 
 
 class Pages:

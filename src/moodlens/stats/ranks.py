@@ -182,6 +182,23 @@ def selectivity(rates: np.ndarray) -> np.ndarray:
     return rates / others
 
 
+def firing(codes: np.ndarray, rows: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Where ``features`` fire, ``(n, f)`` bool, on the ``rows`` (int, rising) of ``codes``, read a block at a time."""
+    out, begin = np.empty((len(rows), len(features)), dtype=bool), 0
+    for block in blocks(codes, rows, features):
+        np.greater(block, 0, out=out[begin : begin + len(block)])
+        begin += len(block)
+    return out
+
+
+def firings(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """In how many of the ``rows`` (int, rising) of ``codes`` each feature fires, ``(d_sae,)`` int64."""
+    total = np.zeros(codes.shape[1], dtype=np.int64)
+    for block in blocks(codes, rows):
+        total += (block > 0).sum(axis=0)
+    return total
+
+
 def activity(codes: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Density (share of rows in which it fires) and size (mean activation where it fires), ``(d_sae,)`` each.
 

@@ -122,8 +122,11 @@ def _untrained(study: Study) -> "tuple[Families, np.ndarray]":
 
     def make() -> "tuple[Families, np.ndarray]":
         own = Coded(study.rows, study.x, study.codes(), study.W_dec())
-        coded = untrained_coded(own, "rows", seed=study.seed)
-        return untrained_families(coded, study.settings.features, seed=study.seed), coded.W_dec
+        coded = untrained_coded(own, "rows", seed=study.seed, memory=study.memory / 4)
+        families = untrained_families(
+            coded, study.settings.features, seed=study.seed, memory=study.memory / 4
+        )
+        return families, coded.W_dec
 
     return study.cached("untrained families", "features", make)
 

@@ -241,9 +241,9 @@ class Experiment:
     ) -> "Experiment":
         """Densities and sizes on plain and neutral train + val rows; random directions of ``rng``."""
         dev = coded.rows.where(*DEV)
-        density, size = activity(coded.codes[dev])
+        density, size = activity(coded.codes, dev)
         if untrained is not None:
-            other_density, other_size = activity(untrained.codes[dev])
+            other_density, other_size = activity(untrained.codes, dev)
             density = np.concatenate([density, other_density])
             size = np.concatenate([size, like_sizes(other_size, size)])
         return cls(

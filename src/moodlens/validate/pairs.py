@@ -66,7 +66,7 @@ def compositionality(
     rng = np.random.default_rng([seed, 0xC035])
     means = GroupMeans.of(rows.group, settings.n_bootstrap, seed)
     dev = rows.where(*DEV)
-    density, size = activity(codes[dev])
+    density, size = activity(codes, dev)
     added = {
         c: added_by(families.families[c], W_dec, codes[dev[rows.label[dev] == c]])
         for c in sorted({c for pair in pairs for c in pair})

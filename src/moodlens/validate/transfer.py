@@ -12,7 +12,7 @@ from moodlens.core import BadInput
 from moodlens.features.families import Target
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import TransferSettings
-from moodlens.stats.ranks import auroc
+from moodlens.stats.ranks import auroc, firings
 from moodlens.stats.resample import GroupResamples, Resampled, mean_of
 from moodlens.study.coded import Coded
 from moodlens.study.families import Families
@@ -162,7 +162,7 @@ def _random_families(
     rng = np.random.default_rng([seed, 0x6E0])
     rows = coded.rows
     dev, judged = rows.where(*DEV), rows.labelled("held_out")
-    live = np.flatnonzero((coded.codes[dev, :n_claimable] > 0).any(axis=0))
+    live = np.flatnonzero(firings(coded.codes, dev)[:n_claimable])
     target = Target.of(coded.x, rows)
     drawn = {}
     for family in families.families:

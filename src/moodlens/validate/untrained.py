@@ -6,12 +6,14 @@ dictionaries too; what they cannot do is agree with each other. So the control o
 included, on untrained members; what a single untrained dictionary would claim stands beside it as a warning.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from moodlens.core.maps import beside
 from moodlens.features.concepts import concept_features
 from moodlens.features.families import gather_families
 from moodlens.features.names.judge import name_features
@@ -21,7 +23,7 @@ from moodlens.sae.untrained import Untrained, untrained
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NameSettings
 from moodlens.settings.validation import CausalSettings, StabilitySettings
-from moodlens.stats.ranks import auroc
+from moodlens.stats.ranks import auroc, firings
 from moodlens.study.coded import Coded
 from moodlens.study.families import Families, Family
 from moodlens.study.records.untrained import Claims
@@ -52,25 +54,34 @@ class Rules:
     """their rows of the study's selection"""
     other: Coded
     """another untrained dictionary: the other matched controls of causes"""
+    memory: float = math.inf
+    """GiB that the activations of a dictionary may take; more of them lie on disk"""
 
 
-def untrained_coded(coded: Coded, kind: Untrained, *, seed: int) -> Coded:
-    """One dictionary that learned nothing, of the size and sparsity of the one in ``coded``, on the same rows."""
+def untrained_coded(coded: Coded, kind: Untrained, *, seed: int, memory: float = math.inf) -> Coded:
+    """One dictionary that learned nothing, of the size and sparsity of the one in ``coded``, on the same rows.
+
+    ``memory``: GiB that its activations may take; more of them lie on disk.
+    """
     train = coded.rows.where("train", kinds=None)
-    active = float((coded.codes[train] > 0).sum(axis=1).mean())
+    active = float(firings(coded.codes, train).sum() / len(train))
     sae = untrained(kind, coded.x[train], d_sae=coded.codes.shape[1], active=active, seed=seed)
-    return Coded(coded.rows, coded.x, encode_rows(sae, coded.x), sae.W_dec.detach().numpy())
+    codes = encode_rows(sae, coded.x, memory=memory)
+    return Coded(coded.rows, coded.x, codes, sae.W_dec.detach().numpy())
 
 
-def untrained_families(coded: Coded, settings: FeatureSettings, *, seed: int) -> Families:
+def untrained_families(
+    coded: Coded, settings: FeatureSettings, *, seed: int, memory: float = math.inf
+) -> Families:
     """The families that the study's own rule finds in one untrained dictionary, where no agreement is asked for.
 
     Args:
         coded: the dictionary on the study's rows, of :func:`untrained_coded`.
         settings: the study's own.
         seed: of the permutations.
+        memory: GiB that choosing may take, about.
     """
-    return gather_families(_selected(coded, settings, seed)[1], coded, settings)
+    return gather_families(_selected(coded, settings, seed, memory)[1], coded, settings)
 
 
 def claims_of_core(
@@ -87,8 +98,9 @@ def claims_of_core(
     """
     rows = rules.rest.rows
     claimable = slice(sae.core_size)
-    coded = Coded(rows, x, encode_rows(sae, x)[:, claimable], sae.W_dec.detach().numpy()[claimable])
-    claims, table = _selected(coded, rules.features, seed)
+    codes = encode_rows(sae, x, memory=rules.memory)[:, claimable]
+    coded = Coded(rows, x, codes, sae.W_dec.detach().numpy()[claimable])
+    claims, table = _selected(coded, rules.features, seed, rules.memory)
     stable = (
         _stable(coded.W_dec, others(), x, coded.codes, rows, table, rules, seed) if claims.n_claimed else 0.0
     )
@@ -107,7 +119,7 @@ def claims_alone(coded: Coded, per_emotion: Mapping[str, int], rules: Rules, *, 
     """
     import polars as pl
 
-    claims, table = _selected(coded, rules.features, seed)
+    claims, table = _selected(coded, rules.features, seed, rules.memory)
     best = table.filter("emotion_feature").sort("auroc_dev", "feature", descending=[True, False])
     few = pl.concat([best.filter(pl.col("emotion") == e).head(n) for e, n in per_emotion.items()])
     picks = few["feature"].to_numpy()
@@ -130,13 +142,15 @@ def _judged(coded: Coded, table: "pl.DataFrame", rules: Rules, seed: int) -> dic
     }
     if not table["emotion_feature"].any():
         return judged
-    beside = rules.rest_table.select(table.columns).with_columns(
+    rest = rules.rest_table.select(table.columns).with_columns(
         core=pl.lit(False), tested=pl.lit(False), emotion_feature=pl.lit(False)
     )
-    joined = pl.concat([table, beside]).with_columns(feature=pl.int_range(pl.len(), dtype=pl.Int64))
+    joined = pl.concat([table, rest]).with_columns(feature=pl.int_range(pl.len(), dtype=pl.Int64))
     both = replace(
         coded,
-        codes=np.concatenate([coded.codes, rules.rest.codes], axis=1),
+        codes=beside(
+            [(part.codes, np.arange(part.codes.shape[1])) for part in (coded, rules.rest)], rules.memory
+        ),
         W_dec=np.concatenate([coded.W_dec, rules.rest.W_dec]),
     )
     named = name_features(joined, both, rules.prompts, rules.names, seed=seed)
@@ -150,15 +164,18 @@ def _judged(coded: Coded, table: "pl.DataFrame", rules: Rules, seed: int) -> dic
     }
 
 
-def _selected(coded: Coded, features: FeatureSettings, seed: int) -> "tuple[Claims, pl.DataFrame]":
+def _selected(
+    coded: Coded, features: FeatureSettings, seed: int, memory: float
+) -> "tuple[Claims, pl.DataFrame]":
     # Shuffled labels stand beside the study's own features; one repeat is the least.
     features = features.model_copy(update={"n_shuffles": 1})
     codes, rows = coded.codes, coded.rows
-    selected = select_features(codes, rows, features, seed=seed)
+    test = rows.where("test", kinds=None)
+    selected = select_features(codes, rows, features, seed=seed, memory=memory)
     families = gather_families(selected.table, coded, features)
     claims = Claims(
         n_features=codes.shape[1],
-        active_share=float((codes[rows.where("test", kinds=None)] > 0).mean()) if codes.size else 0.0,
+        active_share=float(firings(codes, test).sum() / (len(test) * codes.shape[1])) if codes.size else 0.0,
         n_claimed=selected.summary.n_emotion_features,
         per_emotion=selected.summary.per_emotion,
         held_out_auroc=_held_out(coded, families),

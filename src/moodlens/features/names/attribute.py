@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import sparse
 
+from moodlens.core.maps import spans
 from moodlens.features.names.words import Vocabulary, stems_of
 from moodlens.prompts.stems import WEAK
 from moodlens.study.coded import Coded
@@ -100,16 +101,19 @@ def word_shares(
         for part in stems_of(word)
     ]
     kept, column = np.array([pair for pair in scored if pair[1] >= 0], dtype=int).reshape(-1, 2).T
-    row = sample[spoken.text[kept]]
-    added = spoken.vector[kept] @ attribution.W_enc[:, features]
-    rise = attribution.rise(numbers[row], features)
-    firing = fires[row] & (rise > 0)
-    share = np.where(firing, np.clip(added / np.where(firing, rise, 1), 0, 1), 0)
+    row, vector = sample[spoken.text[kept]], spoken.vector[kept]
     member = sparse.csr_array(
         (np.ones(len(kept)), (column, np.arange(len(kept)))), shape=(len(words), len(kept))
     )
-    total, count = member @ share.astype(np.float64), member @ firing.astype(np.float64)
-    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)
+    out = np.zeros((len(words), len(features)))
+    for part in spans(len(kept), len(features)):
+        added = vector @ attribution.W_enc[:, features[part]]
+        rise = attribution.rise(numbers[sample], features[part])[spoken.text[kept]]
+        firing = fires[row, part] & (rise > 0)
+        share = np.where(firing, np.clip(added / np.where(firing, rise, 1), 0, 1), 0)
+        total, count = member @ share.astype(np.float64), member @ firing.astype(np.float64)
+        np.divide(total, count, out=out[:, part], where=count > 0)
+    return out
 
 
 def _sample(held: sparse.csc_array) -> np.ndarray:

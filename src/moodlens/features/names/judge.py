@@ -34,6 +34,7 @@ from moodlens.features.names.detect import (
 from moodlens.features.names.make import Material, Named, check_shapes, make_names
 from moodlens.features.names.words import Texts
 from moodlens.settings.names import NameSettings
+from moodlens.stats.ranks import firing
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import NAME_COLUMNS, WORDS, DealtNames, NameEvidence, Names, TestedName
 
@@ -157,7 +158,7 @@ def judge_names(
         n_shuffles=settings.n_shuffles,
         rng=np.random.default_rng(seed),
     )
-    share = (coded.codes[np.ix_(material.numbers, features[asked])] > 0).mean(axis=0)
+    share = firing(coded.codes, material.numbers, features[asked]).mean(axis=0)
     place = reading_order(reading[:, trial.own])
     outcome = _Outcome(texts, active[:, asked], place, share, trial, detected)
     return JudgedNames(outcome.table(len(table), named), WORDS.empty(), outcome.summary(named, settings))

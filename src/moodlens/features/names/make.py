@@ -20,10 +20,12 @@ import numpy as np
 from scipy import sparse
 
 from moodlens.core import BadInput, Progress, silent
+from moodlens.core.maps import spans
 from moodlens.features.names.attribute import Attribution, word_shares
 from moodlens.features.names.reading import NameReader, concept_members
 from moodlens.features.names.words import Name, Texts, Vocabulary, lift, log_odds_z, read_words
 from moodlens.settings.names import NameSettings
+from moodlens.stats.ranks import firing, firings
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import Learned, LearnedTerm
 from moodlens.study.rows import DEV
@@ -116,17 +118,18 @@ def make_names(
     """
     progress = progress or silent
     emotions = material.texts.rows.emotions
-    fires = codes[material.numbers] > 0
-    features = _drawn(table, fires.sum(axis=0) >= settings.min_firings, settings.n_controls, seed)
+    active = firings(codes, material.numbers) >= settings.min_firings
+    features = np.array(_drawn(table, active, settings.n_controls, seed), dtype=int)
     emotion_of = dict(table.select("feature", "emotion").iter_rows())
     lifted = material.lifted(settings.min_lift)
     free = np.array([term not in material.texts.factors for term in material.vocabulary.terms], dtype=bool)
     named: list[Named] = []
     for c in range(len(emotions)):
-        own = np.array([f for f in features if emotion_of[f] == emotions[c]], dtype=int)
+        own = features[[emotion_of[f] == emotions[c] for f in features.tolist()]]
         words = np.flatnonzero(lifted[:, c] & free)
         if len(own):
-            maker = _Maker.of(material, c, words, own, fires[:, own], settings, attribution)
+            fires = firing(codes, material.numbers, own)
+            maker = _Maker.of(material, c, words, own, fires, settings, attribution)
             named += [maker.name(place) for place in range(len(own))]
         progress("names", len(named), len(features))
     return sorted(named, key=lambda item: item.feature)
@@ -192,9 +195,11 @@ class _Maker:
                 attribution, material.vocabulary, material.numbers, held, words, features, fires
             )
             worth = worth * np.maximum(share, _LEAST)
-        weighted = fires * weights[:, None]
-        hits, predicted = np.asarray(held.T @ weighted), np.asarray(held.T @ weights)
-        coverage = 2 * hits / np.maximum(predicted[:, None] + weighted.sum(axis=0), 1e-12)
+        predicted, coverage = np.asarray(held.T @ weights)[:, None], np.empty((len(words), len(features)))
+        for part in spans(len(fires), len(features)):
+            weighted = fires[:, part] * weights[:, None]
+            hits = np.asarray(held.T @ weighted)
+            coverage[:, part] = 2 * hits / np.maximum(predicted + weighted.sum(axis=0), 1e-12)
         own = material.texts.rows.label == emotion
         known = [pair for pair in material.reader.concepts if pair[0] == emotion]
         members = sparse.csc_array(concept_members(known, material.texts)[own])
@@ -280,16 +285,16 @@ class _Maker:
 def _carry(material: Material, emotion: int, words: np.ndarray, fires: np.ndarray) -> np.ndarray:
     """(w, f): correlation of "reads like the word" with "fires" among texts of the emotion that do not hold the word."""
     own = material.texts.rows.label == emotion
-    absent = (material.weights[own][:, None] * (material.held[:, words][own].toarray() == 0)).astype(
-        np.float32
-    )
-    score = ((material.x[own] - material.reader.mean) @ material.reader.directions[words].T).astype(
-        np.float32
-    )
-    firing = fires[own].astype(np.float32)
-    n = np.maximum(absent.sum(axis=0), 1e-12)[:, None]
-    mean, rate = (absent * score).sum(axis=0)[:, None] / n, absent.T @ firing / n
-    covariance = (absent * score).T @ firing / n - mean * rate
-    variance = (absent * score**2).sum(axis=0)[:, None] / n - mean**2
-    scale = np.sqrt(np.maximum(variance, 0) * np.maximum(rate * (1 - rate), 0))
-    return np.divide(covariance, scale, out=np.zeros_like(covariance), where=scale > 1e-6)
+    centred = material.x[own] - material.reader.mean
+    held, fired = material.held[:, words][own], fires[own].astype(np.float32)
+    out = np.zeros((len(words), fires.shape[1]), dtype=np.float32)
+    for part in spans(len(fired), len(words)):
+        absent = (material.weights[own][:, None] * (held[:, part].toarray() == 0)).astype(np.float32)
+        score = (centred @ material.reader.directions[words[part]].T).astype(np.float32)
+        n = np.maximum(absent.sum(axis=0), 1e-12)[:, None]
+        mean, rate = (absent * score).sum(axis=0)[:, None] / n, absent.T @ fired / n
+        covariance = (absent * score).T @ fired / n - mean * rate
+        variance = (absent * score**2).sum(axis=0)[:, None] / n - mean**2
+        scale = np.sqrt(np.maximum(variance, 0) * np.maximum(rate * (1 - rate), 0))
+        np.divide(covariance, scale, out=out[part], where=scale > 1e-6)
+    return out

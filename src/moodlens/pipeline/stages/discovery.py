@@ -265,22 +265,19 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
     from moodlens.features.select import choose_features
     from moodlens.sae.model import encode_rows
     from moodlens.stats.ranks import activity
-    from moodlens.study.families import Families
     from moodlens.validate.agreement import SeedFamilies, family_agreement
 
     dev = study.rows.where(*DEV)
     rows = study.rows[dev]
 
-    def of_seed(name: str, known: Families | None = None) -> SeedFamilies:
-        codes = study.codes()[dev] if name == MAIN else encode_rows(study.sae(name), study.x[dev])
-        W_dec = study.W_dec(name)
-        if known is None:
-            claimable = slice(study.sae(name).core_size)
-            codes, W_dec = codes[:, claimable], W_dec[claimable]
-            frame = choose_features(codes, rows, settings.features)
-            frame = frame.rename({"tested": "emotion_feature"})
-            known = gather_families(frame, Coded(rows, study.x[dev], codes, W_dec), settings.features)
-        return SeedFamilies(known, W_dec, activity(codes)[1])
+    def of_seed(name: str) -> SeedFamilies:
+        claimable = slice(study.sae(name).core_size)
+        codes = encode_rows(study.sae(name), study.x[dev], memory=study.memory / 4)[:, claimable]
+        W_dec = study.W_dec(name)[claimable]
+        frame = choose_features(codes, rows, settings.features)
+        frame = frame.rename({"tested": "emotion_feature"})
+        families = gather_families(frame, Coded(rows, study.x[dev], codes, W_dec), settings.features)
+        return SeedFamilies(families, W_dec, activity(codes)[1])
 
     if not study.seed_names:
         return [study.write(Agreement(n_seeds=0, emotions={}, mean=None))]
@@ -288,9 +285,8 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
     for done, name in enumerate(study.seed_names):
         progress("families of other pipelines", done, len(study.seed_names))
         others.append(of_seed(name))
-    result = family_agreement(
-        of_seed(MAIN, study.families), others, study.x[judging_rows(study)], seed=study.seed
-    )
+    own = SeedFamilies(study.families, study.W_dec(), activity(study.codes(), dev)[1])
+    result = family_agreement(own, others, study.x[judging_rows(study)], seed=study.seed)
     progress("families of other pipelines", len(others), len(others))
     return [study.write(result)]
 

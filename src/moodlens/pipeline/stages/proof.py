@@ -54,9 +54,11 @@ def untrained_coded(study: Study, kind: "Kind", seed: int | None = None) -> Code
     from moodlens.validate.untrained import untrained_coded as untrained_like
 
     seed = study.seed if seed is None else seed
-    return study.cached(
-        f"untrained {kind} {seed}", "train", lambda: untrained_like(coded(study), kind, seed=seed)
-    )
+
+    def make() -> Coded:
+        return untrained_like(coded(study), kind, seed=seed, memory=study.memory / 4)
+
+    return study.cached(f"untrained {kind} {seed}", "train", make)
 
 
 def causal_summary(study: Study) -> Summary:

@@ -94,7 +94,9 @@ def ratings(study: Study, settings: RatingsSection, progress: Progress) -> Itera
         name = f"untrained-{kind}"
         coded_by_name = untrained_consensus(study, kind, settings.core)
         if coded_by_name is not None:
-            consensus[name] = claims(encode_rows(coded_by_name, study.x)[:, : coded_by_name.core_size])
+            consensus[name] = claims(
+                encode_rows(coded_by_name, study.x, memory=study.memory / 4)[:, : coded_by_name.core_size]
+            )
         alone[name] = claims(untrained_coded(study, kind).codes)
     progress("untrained dictionaries", len(KINDS), len(KINDS))
     record = Ratings(

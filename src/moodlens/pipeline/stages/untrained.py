@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from moodlens.core.lines import table
+from moodlens.core.maps import beside
 from moodlens.core.progress import Progress
 from moodlens.pipeline.stage import Summary, stage
 from moodlens.pipeline.stages.proof import panel, untrained_coded
@@ -116,9 +117,10 @@ def untrained(study: Study, settings: UntrainedSection, progress: Progress) -> I
         settings.stability,
         study.prompts,
         panel(study),
-        Coded(rows, x, codes[:, numbers], study.W_dec()[numbers]),
+        Coded(rows, x, beside([(codes, numbers)], study.memory / 4), study.W_dec()[numbers]),
         free,
         untrained_coded(study, "rows", derived(study.seed, UNTRAINED, ALONE)),
+        study.memory / 4,
     )
     consensus, alone = {}, {}
     for done, kind in enumerate(KINDS):
