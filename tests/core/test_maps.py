@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from moodlens.core import maps
 from moodlens.core.maps import blocks, columns_of, room
 
 FULL = """
@@ -37,3 +38,18 @@ def test_a_disk_without_room_is_one_line_that_says_what_to_do():
     assert "10,000 rows of 100 numbers" in done.stdout
     assert "TMPDIR" in done.stdout
     assert not done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts mapped pages as Linux does")
+def test_pages_of_all_arrays_on_disk_are_given_back_by_whoever_reads(monkeypatch):
+    large = room(2**20, 16, held=1)  # 64 MiB
+    large[:] = 1
+    before = maps._mapped()
+    monkeypatch.setattr(maps, "HELD", 0)
+    monkeypatch.setattr(maps, "_LOOK", 1)
+    assert sum(1 for _ in blocks(np.zeros((10, 3)), size=4)) == 3
+    assert before - maps._mapped() > 2**25
+    assert large[::1000].min() == large.max() == 1
+    n = len(maps._rooms)
+    del large
+    assert len(maps._rooms) == n - 1

@@ -3,6 +3,7 @@
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ _AROUND = 2**16
 """Bytes that the system maps with a row that is read alone."""
 BLOCK = 2**26
 """Bytes of rows that are looked at together."""
+_rooms: "weakref.WeakValueDictionary[int, np.memmap]" = weakref.WeakValueDictionary()
+"""Every file without a name that is in use: its pages can be given back whoever reads."""
 
 
 def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
@@ -36,7 +39,9 @@ def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
         with tempfile.TemporaryFile() as file:
             if mode == "r+":  # a full disk is an error here, and the end of the process later
                 os.posix_fallocate(file.fileno(), 0, n_bytes)
-            return np.memmap(file, dtype=np.float32, mode=mode, shape=(n, width))
+            array = np.memmap(file, dtype=np.float32, mode=mode, shape=(n, width))
+            _rooms[id(array)] = array
+            return array
     except OSError as error:
         raise BadInput(
             f"{tempfile.gettempdir()}: {error.strerror} for {n:,} rows of {width:,} numbers ({n_bytes / 2**30:.1f} GiB), which are "
@@ -121,14 +126,17 @@ class Pages:
         self._read = 0
 
     def count(self, rows: int, row_bytes: int, maps: Iterable[np.ndarray], *, apart: bool) -> None:
-        """Note that so many rows were read or written through some of the ``maps``; ``apart``: here and there."""
+        """Note that so many rows were read or written through some of the ``maps``; ``apart``: here and there.
+
+        What is given back is of all of these, and of what :func:`room` put on disk.
+        """
         self._read += rows * max(_AROUND if apart else 0, row_bytes)
         if self._read < _LOOK:
             return
         self._read = 0
         if _mapped() < HELD or not hasattr(mmap, "MADV_DONTNEED"):
             return
-        for mapped in maps:
+        for mapped in [*maps, *(known() for known in _rooms.valuerefs())]:
             pages = getattr(mapped, "_mmap", None)
             if pages is not None:
                 pages.madvise(mmap.MADV_DONTNEED)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moodlens.core.maps import spans
 from moodlens.stats.pvalues import benjamini_hochberg, rank_p
 
 N_DECILES = 10
@@ -29,12 +28,17 @@ def auroc_of_readings(reading: np.ndarray, fires: np.ndarray) -> np.ndarray:
 
     n_fires = fires.sum(axis=0).astype(np.float64)
     pairs = n_fires * (len(fires) - n_fires)
-    fired, out = fires.astype(np.float64), np.full((reading.shape[1], fires.shape[1]), np.nan)
-    for part in spans(*reading.shape):
-        # Readings deviate by about 1: texts whose embeddings are equal but for rounding share a rank.
-        ranks = rankdata(np.round(reading[:, part], TIED), axis=0) - (len(fires) + 1) / 2
-        np.divide(ranks.T @ fired, pairs, out=out[part], where=pairs > 0)
-    return out + 0.5
+    # Readings deviate by about 1: texts whose embeddings are equal but for rounding share a rank.
+    ranks = rankdata(np.round(reading, TIED), axis=0) - (len(fires) + 1) / 2
+    return (
+        np.divide(
+            ranks.T @ fires.astype(np.float64),
+            pairs,
+            out=np.full((reading.shape[1], fires.shape[1]), np.nan),
+            where=pairs > 0,
+        )
+        + 0.5
+    )
 
 
 @dataclass(frozen=True)

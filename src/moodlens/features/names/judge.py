@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from moodlens.core import Progress, plain
+from moodlens.core.maps import spans
 from moodlens.features.names.attribute import Attribution, activating_words
 from moodlens.features.names.detect import (
     Detection,
@@ -135,18 +136,11 @@ def judge_names(
     texts, numbers = Texts.of(coded.rows, None, settings.splits)
     label, n_emotions = texts.rows.label, texts.rows.n_emotions
     name_emotion = np.array([item.emotion for item in named], dtype=int)
-    reading = material.reader.read([item.name for item in named], name_emotion.tolist(), coded.x[numbers])
     strong = table["emotion_feature"].to_numpy().astype(bool)
     judged = np.array([i for i, item in enumerate(named) if strong[item.feature]], dtype=int)
     features = np.array([named[i].feature for i in judged], dtype=int)
     active = coded.codes[np.ix_(numbers, features)]
-    everywhere = auroc_of_readings(reading, active > 0)
-    within = np.full(everywhere.shape, np.nan)
-    for c in range(n_emotions):
-        own, names, of_emotion = name_emotion[judged] == c, name_emotion == c, label == c
-        if own.any():
-            inner = auroc_of_readings(reading[np.ix_(of_emotion, names)], active[of_emotion][:, own] > 0)
-            within[np.ix_(names, own)] = inner
+    everywhere, within, own = _readings(named, judged, active > 0, coded.x[numbers], label, material)
     # Where a feature fires in all texts of its emotion, or in none, nothing can be asked.
     asked = ~np.isnan(within[judged, np.arange(len(judged))])
     trial = Trial(everywhere[:, asked], within[:, asked], name_emotion, judged[asked])
@@ -159,9 +153,39 @@ def judge_names(
         rng=np.random.default_rng(seed),
     )
     share = firing(coded.codes, material.numbers, features[asked]).mean(axis=0)
-    place = reading_order(reading[:, trial.own])
+    place = reading_order(own[:, asked])
     outcome = _Outcome(texts, active[:, asked], place, share, trial, detected)
     return JudgedNames(outcome.table(len(table), named), WORDS.empty(), outcome.summary(named, settings))
+
+
+def _readings(
+    named: Sequence[Named],
+    judged: np.ndarray,
+    fires: np.ndarray,
+    x: np.ndarray,
+    label: np.ndarray,
+    material: Material,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What n texts (embeddings ``x``) say of m names and j judged features, some names at a time.
+
+    Returns:
+        AUROC of each name for each feature's firing, over all texts and among those of the feature's emotion (NaN for
+        another emotion's names), ``(m, j)`` both; and how much each text reads like each judged feature's own name, ``(n, j)``.
+    """
+    emotion = np.array([item.emotion for item in named], dtype=int)
+    everywhere, within = (np.full((len(named), len(judged)), np.nan) for _ in range(2))
+    own = np.empty(fires.shape)
+    for part in spans(len(x), len(named)):
+        reading = material.reader.read([item.name for item in named[part]], emotion[part].tolist(), x)
+        everywhere[part] = auroc_of_readings(reading, fires)
+        for c in np.unique(emotion[part]):
+            rivals, names, texts = emotion[judged] == c, np.flatnonzero(emotion[part] == c), label == c
+            if rivals.any():
+                inner = auroc_of_readings(reading[np.ix_(texts, names)], fires[texts][:, rivals])
+                within[np.ix_(part.start + names, rivals)] = inner
+        here = (part.start <= judged) & (judged < part.stop)
+        own[:, here] = reading[:, judged[here] - part.start]
+    return everywhere, within, own
 
 
 @dataclass(frozen=True)
