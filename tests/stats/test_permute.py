@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, permutation_test
 
 from moodlens.core import BadInput
-from moodlens.stats.permute import Labelling, permutation_p
+from moodlens.stats.permute import Labelling, Permutations
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.ranks import auroc
 from moodlens.stats.units import UnitSums, draw_labels, exchangeable_units
@@ -20,7 +20,9 @@ def group_permutation_p(codes, labels, groups, emotion, n_emotions, *, n_permuta
     known = labels >= 0
     sums = UnitSums.of(codes[known], labels[known], None if groups is None else groups[known])
     labelling, rng = Labelling(sums.units.labels, emotion), np.random.default_rng(seed)
-    return permutation_p(sums, [labelling], n_emotions, n_permutations=n_permutations, rng=rng)[0]
+    judge = Permutations(1, n_emotions, n_permutations=n_permutations, rng=rng)
+    judge.add(sums, [labelling])
+    return judge.results()[0]
 
 
 def _grouped(rng, n_groups=24, size=(1, 6), d=4, n_emotions=4):

@@ -149,21 +149,6 @@ class Permutations:
         return out
 
 
-def permutation_p(
-    sums: UnitSums,
-    labellings: list[Labelling],
-    n_emotions: int,
-    *,
-    n_permutations: int,
-    rng: np.random.Generator,
-    progress: Progress | None = None,
-) -> list[PermutationP]:
-    """:class:`Permutations` of all features at once."""
-    judge = Permutations(len(labellings), n_emotions, n_permutations=n_permutations, rng=rng)
-    judge.add(sums, labellings, progress or silent)
-    return judge.results()
-
-
 def _together(n_units: int) -> int:
     """Permutations that are drawn together: fewer of many units, so that they take no more memory."""
     return min(_CHUNK, max(1, _CHUNK_ENTRIES // max(1, n_units)))
