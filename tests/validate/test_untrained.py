@@ -16,8 +16,10 @@ from moodlens.settings.names import NameSettings
 from moodlens.settings.validation import CausalSettings, StabilitySettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.study.coded import Coded
+from moodlens.study.families import Families, Family
+from moodlens.study.rows import Rows
 from moodlens.validate.readouts import make_panel
-from moodlens.validate.untrained import Rules, claims_alone, claims_of_core
+from moodlens.validate.untrained import Rules, _held_out, claims_alone, claims_of_core
 
 PICKED = {"happy": 3, "sad": 2}
 RULES = FeatureSettings(n_permutations=400, n_shuffles=1)
@@ -144,3 +146,18 @@ def test_a_core_that_claims_is_looked_for_in_others_and_found_in_itself(made):
     assert found.stable_share == 1
     other = untrained("random", rules.rest.x, d_sae=60, active=3, seed=6)
     assert claims_of_core(core, lambda: [other], rules.rest.x, rules, seed=0).stable_share == 0
+
+
+def test_an_emotion_without_a_family_is_no_coin_flip_in_the_mean():
+    """It is left out of the study's own mean as well."""
+    label = np.repeat([0, 1, 2], 20)
+    rows = Rows.of(label, emotions=("happy", "sad", "calm"), split=np.repeat("held_out", 60))
+    x = np.eye(3, dtype=np.float32)[label]
+    members = ((0,), (), (2,))
+    families = Families(
+        families=tuple(
+            Family(emotion=emotion, features=few, weights=(1.0,) * len(few))
+            for emotion, few in zip(rows.emotions, members, strict=True)
+        )
+    )
+    assert _held_out(Coded(rows, x, x, np.eye(3, dtype=np.float32)), families) == 1.0

@@ -184,15 +184,15 @@ def _selected(
 
 
 def _held_out(coded: Coded, families: Families) -> float | None:
-    """Mean AUROC of the families on held-out words and scenes; an emotion without a family reads nothing, 0.5."""
+    """Mean AUROC of the families on held-out words and scenes; an emotion without a family is left out, as of the study's."""
     rows = coded.rows
     held_out = rows.labelled("held_out")
     label = rows.label[held_out]
     if len(np.unique(label)) < rows.n_emotions or not any(family.features for family in families.families):
         return None
     scores = coded.x[held_out] @ families.directions(coded.W_dec).T
-    area = [auroc(scores[:, [c]], np.where(label == c, 0, 1), 2)[0, 0] for c in range(rows.n_emotions)]
-    return float(np.mean(area))
+    known = [c for c, family in enumerate(families.families) if family.features]
+    return float(np.mean([auroc(scores[:, [c]], np.where(label == c, 0, 1), 2)[0, 0] for c in known]))
 
 
 def _stable(

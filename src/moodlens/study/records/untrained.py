@@ -15,7 +15,7 @@ class Claims(Part):
     n_claimed: int = Field(description="emotion features (count)")
     per_emotion: dict[str, int] = Field(description="emotion features of every emotion (count)")
     held_out_auroc: float | None = Field(
-        description="mean AUROC of its families on held-out words and scenes; null without families or such texts"
+        description="mean AUROC of its families on held-out words and scenes, over emotions with a family; null without families or such texts"
     )
     concepts_per_emotion: dict[str, int] | None = Field(
         default=None, description="concept features of every emotion with concepts (count)"
