@@ -19,7 +19,7 @@ def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> n
     """
     labels = np.asarray(labels)
     known = labels >= NEUTRAL
-    x, labels = np.asarray(x, dtype=np.float64)[known], labels[known]
+    x, labels = np.asarray(x)[known].astype(np.float64), labels[known]
     out = np.empty((n_emotions, x.shape[1]))
     for c in range(n_emotions):
         own = labels == c

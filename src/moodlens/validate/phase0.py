@@ -52,7 +52,7 @@ def phase0(x: np.ndarray, rows: Rows, settings: Phase0Settings, *, seed: int) ->
     if len(x) != len(rows):
         raise BadInput(f"{len(x)} embeddings do not fit {len(rows)} texts")
     numbers = rows.labelled()
-    x, rows = np.asarray(x, dtype=np.float64)[numbers], rows[numbers]
+    x, rows = np.asarray(x)[numbers].astype(np.float64), rows[numbers]
     if not np.isfinite(x).all():
         bad = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
         raise BadInput(

@@ -71,7 +71,7 @@ class DenseBaselines:
             raise BadInput(f"{len(x)} embeddings do not fit {len(rows)} texts")
         known = rows.where()
         known = known[rows.label[known] >= NEUTRAL]
-        x, label = np.asarray(x, dtype=np.float64)[known], rows.label[known]
+        x, label = np.asarray(x)[known].astype(np.float64), rows.label[known]
         for c, name in enumerate(rows.emotions):
             if not (label == c).any() or (label == c).all():
                 raise BadInput(f"labels: the baselines need rows with and without emotion {name!r}")
