@@ -43,7 +43,7 @@ class FakeStudy:
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         self.path = self.home = Path("nowhere")
-        self.seed, self.rows = 3, _rows()
+        self.seed, self.rows, self.memory = 3, _rows(), 2.0
         self.x = rng.standard_normal((N, D_IN)).astype(np.float32)
         self._codes = np.maximum(rng.standard_normal((N, 40)) - 1, 0).astype(np.float32)
         self.prompts, self.written = pl.DataFrame(), []
