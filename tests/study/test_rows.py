@@ -1,11 +1,15 @@
 """Rows cut every column alike, know neutral from unknown, and have one filter."""
 
+import tracemalloc
+
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.study.rows import DEV, NEUTRAL, UNKNOWN, Rows
+from moodlens.study.rows import DEV, NEUTRAL, UNKNOWN, Rows, text_codes
 
 EMOTIONS = ("happy", "sad")
 
@@ -82,3 +86,28 @@ def test_copies_of_a_text_share_a_code_whatever_its_case_and_order():
     assert rows.copy[2] == rows.copy[4]
     assert len(np.unique(rows.copy)) == 4
     assert len(np.unique(Rows.of([0, 1], emotions=EMOTIONS).copy)) == 2
+
+
+@given(st.lists(st.text(max_size=4), max_size=30))
+def test_texts_have_numbers_in_the_order_of_the_alphabet(texts):
+    codes = text_codes(texts)
+    assert codes.dtype == np.int64
+    assert [sorted(set(texts))[code] for code in codes] == texts
+
+
+def test_one_long_text_takes_its_own_room_alone():
+    """An array of texts has room for the longest in each row: 1 GB here."""
+    n = 800
+    frame = _frame(
+        kind=["plain"] * n,
+        emotion=["happy", "sad"] * (n // 2),
+        group=["g" * 10**5, *(f"g{i}" for i in range(1, n))],
+        split=["train"] * n,
+        text=["la " * 10**5, *(f"song {i}" for i in range(1, n))],
+    )
+    tracemalloc.start()
+    rows = Rows.from_frame(frame, ("happy", "sad"))
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(rows.copy)) == len(set(rows.group)) == n
+    assert most < 2**28

@@ -269,7 +269,10 @@ def anchor_rows(rows: Rows) -> np.ndarray:
             "directions: this study has embeddings without texts, so MusicGen's text encoder cannot be checked against "
             "it; add the prompts"
         )
-    first = written[np.sort(np.unique(rows.texts[written].astype(str), return_index=True)[1])]
+    firsts: dict[str, int] = {}
+    for i in written.tolist():
+        firsts.setdefault(str(rows.texts[i]), i)
+    first = np.array(list(firsts.values()))
     return first[np.linspace(0, len(first) - 1, min(N_ANCHORS, len(first))).round().astype(int)]
 
 

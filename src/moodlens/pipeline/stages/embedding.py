@@ -211,7 +211,7 @@ def probe_precomputed(settings: Settings) -> Phase0:
     data = read_precomputed(expand_path(settings.prompts.precomputed))
     # As in a study: nothing is known of how these prompts were built, so each row is its own group.
     group = [f"row-{i}" for i in equal_rows(data.x)]
-    copy = None if data.texts is None else copy_keys(pl.Series(data.texts)).to_numpy().astype(str)
+    copy = None if data.texts is None else copy_keys(pl.Series(data.texts)).to_list()
     label = np.where((data.labels < 0) & ~data.neutral, UNKNOWN, data.labels)
     rows = Rows.of(label, emotions=settings.emotions, group=group, copy=copy)
     return phase0(data.x, rows, settings.validation.phase0, seed=settings.seed)
