@@ -301,9 +301,10 @@ def roadmap(shared, tmp_path_factory):
     """
     out = tmp_path_factory.mktemp("roadmap") / "t5"
     file = Path(__file__).parents[2] / "studies" / "t5-precomputed.yaml"
-    change = f"prompts.precomputed={shared / 't5_emotion'}"
-    command = [sys.executable, "-c", MAIN, "run", str(file), "--out", str(out), "--json", "--set", change]
-    done = subprocess.run([*command, "--set", "seeds=1", "--set", "sweep.l1_coefficient=[0.27, 2.7]"], capture_output=True, text=True, check=True)
+    changes = (f"prompts.precomputed={shared / 't5_emotion'}", "seeds=1", "sweep.l1_coefficient=[0.27, 2.7]")
+    command = [sys.executable, "-c", MAIN, "run", str(file), "--out", str(out), "--json"]
+    command += [word for change in changes for word in ("--set", change)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return json.loads(done.stdout), out
 
