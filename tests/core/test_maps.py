@@ -53,3 +53,13 @@ def test_pages_of_all_arrays_on_disk_are_given_back_by_whoever_reads(monkeypatch
     n = len(maps._rooms)
     del large
     assert len(maps._rooms) == n - 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="knows the folders of Linux")
+def test_large_files_do_not_lie_where_the_folder_may_be_memory(monkeypatch, tmp_path):
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    assert maps._large_files() == "/var/tmp"
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)  # it is asked for once
+    assert maps._large_files() == str(tmp_path)

@@ -26,7 +26,7 @@ _rooms: "weakref.WeakValueDictionary[int, np.memmap]" = weakref.WeakValueDiction
 def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
     """``(n, width)`` float32, in memory, or on disk in a file without a name where it has more than ``held`` bytes.
 
-    The file lies where temporary files do, and is gone with the array.
+    The file lies where temporary files do that may be large, and is gone with the array.
 
     Raises:
         BadInput: there is no room for the file.
@@ -35,8 +35,9 @@ def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
     if n_bytes <= held:
         return np.empty((n, width), dtype=np.float32)
     mode = "r+" if hasattr(os, "posix_fallocate") else "w+"
+    folder = _large_files()
     try:
-        with tempfile.TemporaryFile() as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             if mode == "r+":  # a full disk is an error here, and the end of the process later
                 os.posix_fallocate(file.fileno(), 0, n_bytes)
             array = np.memmap(file, dtype=np.float32, mode=mode, shape=(n, width))
@@ -44,9 +45,15 @@ def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
             return array
     except OSError as error:
         raise BadInput(
-            f"{tempfile.gettempdir()}: {error.strerror} for {n:,} rows of {width:,} numbers ({n_bytes / 2**30:.1f} GiB), which are "
+            f"{folder}: {error.strerror} for {n:,} rows of {width:,} numbers ({n_bytes / 2**30:.1f} GiB), which are "
             "more than engine.memory holds: raise that, or set TMPDIR to a folder with room"
         ) from error
+
+
+def _large_files() -> str:
+    """A folder of temporary files on a disk: /tmp is memory on many systems, and /var/tmp there is for large ones."""
+    asked = any(os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    return "/var/tmp" if not asked and os.access("/var/tmp", os.W_OK | os.X_OK) else tempfile.gettempdir()
 
 
 def blocks(

@@ -38,5 +38,5 @@ class EngineSettings(Frozen):
         gt=0,
         description="rows of embeddings that a process that trains holds in memory, more being read from the store as they are "
         "needed; and what embeddings, codes and what the selection computes of them take together, more lying in files without "
-        "a name in TMPDIR (GiB)",
+        "a name in TMPDIR, or else in /var/tmp (GiB)",
     )
