@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moodlens.core import BadInput
-from moodlens.study.rows import DEV, NEUTRAL, UNKNOWN, Rows, text_codes
+from moodlens.study.rows import DEV, NEUTRAL, UNKNOWN, Rows
 
 EMOTIONS = ("happy", "sad")
 
@@ -90,7 +90,7 @@ def test_copies_of_a_text_share_a_code_whatever_its_case_and_order():
 
 @given(st.lists(st.text(max_size=4), max_size=30))
 def test_texts_have_numbers_in_the_order_of_the_alphabet(texts):
-    codes = text_codes(texts)
+    codes = Rows.of([0] * len(texts), emotions=EMOTIONS, group=texts).group
     assert codes.dtype == np.int64
     assert [sorted(set(texts))[code] for code in codes] == texts
 

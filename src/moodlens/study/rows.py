@@ -1,6 +1,6 @@
 """The rows of a study: one object for what stands beside every embedding and every code."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -129,12 +129,12 @@ class Rows:
         return cls.of(
             label,
             emotions=emotions,
-            group=text_codes(frame["group"]),
+            group=frame["group"].to_list(),
             split=frame["split"].to_list(),
             kind=kind,
             texts=frame["text"].to_list(),
             concept=frame["concept"].to_list() if "concept" in frame.columns else None,
-            copy=text_codes(copy_keys(frame["text"])),
+            copy=copy_keys(frame["text"]).to_list(),
             ratings={
                 scale: frame[scale].cast(pl.Float64).fill_null(np.nan).to_numpy()
                 for scale in SCALES
@@ -194,20 +194,10 @@ class Rows:
         return f"<{len(self)} rows in {len(np.unique(self.group))} groups: {counts}>"
 
 
-def text_codes(texts: Iterable[object]) -> np.ndarray:
-    """Texts by number, ``(n,)`` int64: 0, 1, 2, ... in alphabetical order, the same text the same number.
-
-    numpy's own way makes each text as long as the longest: a book among ten thousand titles fills the memory.
-    """
-    listed = list(map(str, texts))
-    place = {text: i for i, text in enumerate(sorted(set(listed)))}
-    return np.array([place[text] for text in listed], dtype=np.int64)
-
-
 def _codes(values: Any, n: int) -> np.ndarray:
     """Values of any type as 0, 1, 2, ...; None makes every row its own."""
     if values is None:
         return np.arange(n)
-    if not isinstance(values, np.ndarray) and all(isinstance(value, str) for value in values):
-        return text_codes(values)
-    return np.unique(np.asarray(values), return_inverse=True)[1].astype(np.int64).reshape(-1)
+    if not isinstance(values, np.ndarray):  # as an array of texts, each would have the room of the longest
+        values = np.array(list(values), dtype=object)
+    return np.unique(values, return_inverse=True)[1].astype(np.int64).reshape(-1)

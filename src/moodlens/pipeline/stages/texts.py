@@ -16,7 +16,6 @@ from moodlens.settings.base import Frozen
 from moodlens.settings.study import PromptSettings, expand_path
 from moodlens.stats.equal import equal_rows
 from moodlens.study.records.prompts import PROMPTS, Prompts
-from moodlens.study.rows import text_codes
 from moodlens.study.study import Study
 
 PRECOMPUTED_FILES = ("embeddings.npy", "labels.npy", "metadata.json", "prompts.jsonl")
@@ -199,15 +198,14 @@ def shuffle_ratings(frame: pl.DataFrame, *, seed: int) -> pl.DataFrame:
 def _dealt(frame: pl.DataFrame, by: str, names: tuple[str, ...], rng: np.random.Generator) -> pl.DataFrame:
     """The frame with ``names`` dealt anew among the exchangeable units of the values of ``by``, split by split."""
     from moodlens.prompts.copies import copy_keys
-    from moodlens.stats.units import exchangeable_units, permuted_units
+    from moodlens.stats.units import dense_codes, exchangeable_units, permuted_units
 
     key = copy_keys(frame["text"])
     known = frame.with_row_index("row").with_columns(copy=key).filter(pl.col(by).is_not_null())
     new = {name: frame[name].to_list() for name in names}
     for part in known.sort("row").partition_by("split", maintain_order=True):
-        units = exchangeable_units(
-            *(text_codes(part[name].cast(pl.String)) for name in (by, "group", "copy"))
-        )
+        columns = (part[name].cast(pl.String).to_numpy() for name in (by, "group", "copy"))
+        units = exchangeable_units(*(dense_codes(column)[0] for column in columns))
         first = np.unique(units.of_row, return_index=True)[1]
         dealt = first[permuted_units(units, rng)][units.of_row]
         for name in names:
