@@ -39,3 +39,9 @@ def refused(path, says, emotions=(), **columns):
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(str(path))
+
+
+def pairs(path, **columns):
+    """(text, emotion) of each prompt of a table."""
+    frame, _ = read(path, **columns)
+    return list(frame.select("text", "emotion").iter_rows())
