@@ -94,6 +94,10 @@ def read_clip(folder: Path, key: str) -> ClipFacts | None:
     return clip
 
 
+_SHELF = 1681.974450955533
+"""Hz, from where on K-weighting raises."""
+
+
 def rms_dbfs(audio: np.ndarray) -> float:
     """Root mean square in dB below full scale; a full-scale sine is -3.01. Any shape; silence is -inf."""
     power = float(np.mean(np.square(np.asarray(audio, dtype=np.float64))))
@@ -108,12 +112,12 @@ def lufs(audio: np.ndarray, rate: int) -> float:
         rate: Hz.
 
     Returns:
-        LUFS; -inf where every block is below the gate or the clip is too short; nan below 8 kHz, where the weighting
-        does not exist.
+        LUFS; -inf where every block is below the gate or the clip is too short; nan where half the rate lies
+        below the weighting's shelf (1,682 Hz), so that there is none.
     """
     from scipy.signal import lfilter
 
-    if rate < 8000:
+    if rate < 2 * _SHELF:
         return np.nan
     x = np.atleast_2d(np.asarray(audio, dtype=np.float64))
     for b, a in k_weighting(rate):
@@ -136,7 +140,7 @@ def lufs(audio: np.ndarray, rate: int) -> float:
 
 def k_weighting(rate: int) -> list[tuple[list[float], list[float]]]:
     """The two K-weighting biquads at any rate (BS.1770-4 gives them at 48 kHz; prototypes by De Man 2014)."""
-    k, q = np.tan(np.pi * 1681.974450955533 / rate), 0.7071752369554196
+    k, q = np.tan(np.pi * _SHELF / rate), 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
     band = high**0.4996667741545416
     a0 = 1 + k / q + k * k
