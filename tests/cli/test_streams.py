@@ -186,10 +186,10 @@ main()
 
 
 def test_progress_off_a_terminal_is_a_line_a_minute():
-    from moodlens.cli.output import progress_lines
+    from moodlens.core.progress import progress_lines
 
     now, said = [0.0], []
-    progress = progress_lines(60, clock=lambda: now[0], write=said.append)
+    progress = progress_lines(said.append, 60, clock=lambda: now[0])
     for done in range(401):
         now[0] = 30.0 * done
         progress("clips", done, 400)
@@ -197,6 +197,6 @@ def test_progress_off_a_terminal_is_a_line_a_minute():
     assert said[0] == "clips: 2 of 400, 0%, 3 h 19 min left"
     assert said[-1] == "clips: 400 of 400, 100%, less than a minute left"
     quick = []
-    short = progress_lines(60, clock=lambda: 5.0, write=quick.append)
+    short = progress_lines(quick.append, 60, clock=lambda: 5.0)
     short("clips scored", 1, 2)
     assert quick == []  # short work says nothing

@@ -1,5 +1,6 @@
-"""Two processes that torchrun starts train the SAE of one: to 1e-4, at the same batch size."""
+"""Two processes that torchrun starts train the SAE of one, go on where a killed one left them, and complain once."""
 
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 from moodlens.embed import EmbeddingStore
 from moodlens.embed.manifest import EncoderInfo
 from moodlens.sae import load_sae, train
-from moodlens.sae.distributed import main, split_rows
+from moodlens.sae.distributed import split_rows
 from moodlens.sae.history import read_history
 from moodlens.settings.sae import SAESettings
 
@@ -30,34 +31,55 @@ def store(tmp_path_factory):
     return made
 
 
-def torchrun(*arguments):
-    command = [*TORCHRUN, "-m", "moodlens.sae.distributed", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+def torchrun(*arguments, program=("-m", "moodlens.sae.distributed"), **environment):
+    command = [*TORCHRUN, *map(str, (*program, *arguments))]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+
+
+def changes(settings):
+    return [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+
+
+MATRYOSHKA = {"architecture": "matryoshka", "k": 4, "prefixes": [10, 40], "augment": 0.3}
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """Settings -> the folder of an SAE that two processes trained, undisturbed."""
+    folders = {}
+
+    def folder(settings):
+        key = settings["architecture"]
+        if key not in folders:
+            out = tmp_path_factory.mktemp(key) / "sae"
+            done = torchrun(store.folder, "--out", out, "--seed", 3, *changes(SIZES | settings))
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.count("40 features by 2 processes") == 1
+            folders[key] = out
+        return folders[key]
+
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
-        {"architecture": "matryoshka", "k": 4, "prefixes": [10, 40], "augment": 0.3},
+        MATRYOSHKA,
         {"architecture": "l1", "l1_coefficient": 0.02},
         {"architecture": "topk", "k": 4, "data_init": 0.5},
     ],
     ids=lambda settings: settings["architecture"],
 )
-def test_two_processes_train_what_one_does(store, tmp_path, settings):
-    given = SIZES | settings
-    changes = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
-    done = torchrun(store.folder, "--out", tmp_path / "sae", "--seed", 3, *changes)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("40 features by 2 processes") == 1
+def test_two_processes_train_what_one_does(store, trained, settings):
+    given, out = SIZES | settings, trained(settings)
     rows = store.array()
     parts = (rows[numbers] for numbers in split_rows(len(rows), 0.1, 3))
     alone = train(*parts, SAESettings.model_validate(given), seed=3, plain=True)
-    together = load_sae(tmp_path / "sae", encoder_id="none")
+    together = load_sae(out, encoder_id="none")
     for name, tensor in alone.sae.state_dict().items():
         np.testing.assert_allclose(together.state_dict()[name], tensor, rtol=1e-4, atol=1e-4, err_msg=name)
-    history = read_history(tmp_path / "sae" / "history.jsonl")
+    history = read_history(out / "history.jsonl")
     assert [epoch.dead for epoch in history] == [epoch.dead for epoch in alone.history]
     if settings["architecture"] == "matryoshka":
         assert history[-1].dead  # so that the auxiliary loss took part
@@ -65,18 +87,55 @@ def test_two_processes_train_what_one_does(store, tmp_path, settings):
         np.testing.assert_allclose([epoch.loss, epoch.val_loss, epoch.l0], [other.loss, other.val_loss, other.l0], rtol=1e-3)  # fmt: skip
 
 
+DYING = """
+import os, signal, sys
+from moodlens.sae import checkpoint
+from moodlens.sae.distributed import main
+from moodlens.sae.sliced import Sliced
+
+checkpoint.SECONDS = 0.0
+whole = Sliced.step
+
+def step(self, *arguments):
+    if (os.environ["RANK"], str(self.state.step)) == (os.environ["DIES"], os.environ["AT"]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, *arguments)
+
+Sliced.step = step
+sys.exit(main())
+"""
+
+
 @pytest.mark.slow
-def test_bad_input_is_one_line_of_the_first_process(store, tmp_path):
+@pytest.mark.parametrize("dies", [0, 1])
+def test_a_killed_process_costs_no_bit(store, trained, tmp_path, dies):
+    program, out = tmp_path / "dying.py", tmp_path / "sae[1]"
+    program.write_text(DYING)
+    given = (store.folder, "--seed", 3, *changes(SIZES | MATRYOSHKA), "--out", out)
+    killed = torchrun(*given, program=[program], DIES=str(dies), AT="50")  # of 9 steps an epoch
+    assert "Signal 9 (SIGKILL) received" in killed.stderr
+    assert "distributed.py" not in killed.stderr  # no traceback but torchrun's own
+    assert [path.name for path in out.iterdir()] == ["checkpoint.safetensors"]
+    (out / ".checkpoint.safetensors.1-0.tmp").touch()  # as if it had been writing
+    again = torchrun(*given)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("checkpoint.safetensors: going on after epoch 5") == 1
+    assert files(out) == files(trained(MATRYOSHKA))
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.slow
+def test_bad_input_is_one_line_of_one_process(store, tmp_path):
     done = torchrun(store.folder, "--out", tmp_path / "sae", "--set", "batch_size=1", "--set", "k=1")
     assert done.returncode != 0
-    assert done.stderr.count("error: 2 processes share batches of 1 rows: raise batch_size") == 1
+    assert done.stderr.count("moodlens: 2 processes share batches of 1 rows: raise batch_size") == 1
+    assert done.stderr.count("moodlens: ") == 1
+    assert "exitcode  : 2" in done.stderr
+    assert "distributed.py" not in done.stderr  # no traceback but torchrun's own
     assert not (tmp_path / "sae").exists()
-
-
-def test_it_says_how_it_is_started(store, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("RANK", raising=False)
-    assert main([str(store.folder), "--out", str(tmp_path / "sae")]) == 2
-    assert capsys.readouterr().err.startswith("error: start this by torchrun: torchrun --nproc-per-node 2")
 
 
 def test_rows_are_split_by_the_seed():

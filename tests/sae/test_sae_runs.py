@@ -74,8 +74,8 @@ sys.path.insert(0, {tests!r})
 from helpers.sae_loop import planted_data, quick
 import torch
 torch.set_num_threads(1)
-from moodlens.sae import train, training
-training.CHECKPOINT_SECONDS = 0.0
+from moodlens.sae import checkpoint, train
+checkpoint.SECONDS = 0.0
 x, _ = planted_data(150, d_in=12, n_features=16)
 def die(entry):
     if entry.epoch == 5:

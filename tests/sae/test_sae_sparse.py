@@ -232,7 +232,7 @@ def test_an_error_in_a_member_is_raised_and_the_threads_are_given_back(small):
 
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk", "matryoshka"])
 def test_waiting_features_resume_to_the_same_bits(small, tmp_path, architecture, monkeypatch):
-    monkeypatch.setattr("moodlens.sae.training.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("moodlens.sae.checkpoint.SECONDS", 0.0)
     settings = quick(
         architecture, d_sae=256, k=2, epochs=6, batch_size=16, dead_feature_threshold=1, augment=0.5
     )

@@ -1,16 +1,13 @@
 """What people see: one JSON object, or readable lines; progress as bars on a terminal, as a line a minute elsewhere."""
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from moodlens.cli.streams import complain, say, say_json
 from moodlens.core.lines import describe
-from moodlens.core.progress import Progress, silent
-
-MINUTE = 60.0
+from moodlens.core.progress import Progress, progress_lines, silent
 
 
 def emit(value: Mapping[str, object], as_json: bool, lines: list[str] | None = None) -> None:
@@ -21,34 +18,6 @@ def emit(value: Mapping[str, object], as_json: bool, lines: list[str] | None = N
         say(lines if lines is not None else describe(value))
 
 
-def progress_lines(
-    every: float = MINUTE,
-    clock: Callable[[], float] = time.monotonic,
-    write: Callable[[str], None] = complain,
-) -> Progress:
-    """Progress as lines, at most one in ``every`` seconds, the first after as long: short work says nothing."""
-    began: dict[str, tuple[float, int]] = {}
-    last = clock()
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal last
-        now = clock()
-        start, before = began.setdefault(what, (now, done))
-        if now - last < every or total <= 0:
-            return
-        last = now
-        left = (now - start) / (done - before) * (total - done) if done > before else None
-        more = "" if left is None else f", {_duration(left)} left"
-        write(f"{what}: {done:,} of {total:,}, {done / total:.0%}{more}")
-
-    return show
-
-
-def _duration(seconds: float) -> str:
-    hours, minutes = divmod(round(seconds / MINUTE), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else "less than a minute"
-
-
 @contextmanager
 def progress_bars(as_json: bool) -> Iterator[Progress]:
     """Progress on standard error: bars on a terminal, elsewhere a line a minute, which logs can hold; none with JSON."""
@@ -56,7 +25,7 @@ def progress_bars(as_json: bool) -> Iterator[Progress]:
         yield silent
         return
     if not sys.stderr.isatty():
-        yield progress_lines()
+        yield progress_lines(complain)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

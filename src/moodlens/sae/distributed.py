@@ -5,6 +5,9 @@
 Every process reads its slice of each batch (:mod:`moodlens.sae.sliced`); the result is that of one process at the same
 batch size to the order of sums, and only the first process writes. Processes on several machines need the store under one
 path. Many SAEs are not this: they need nothing from each other (:mod:`moodlens.engine`).
+
+The same command goes on from what a lost process left in ``DIR/checkpoint.safetensors``. What is wrong is one line, of the
+process that finds it first: torchrun ends the others before they could repeat it.
 """
 
 import argparse
@@ -12,55 +15,29 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
-from moodlens.core import BadInput
-from moodlens.core.threads import one_torch_thread
+from moodlens.core import BadInput, silent
+from moodlens.core.progress import progress_lines
+from moodlens.core.text import printable
 from moodlens.embed.store import EmbeddingStore
-from moodlens.sae.files import save_sae
+from moodlens.sae.files import CONFIG, WEIGHTS, save_sae
 from moodlens.sae.history import write_history
-from moodlens.sae.rows import Rows
-from moodlens.sae.sliced import Sliced
-from moodlens.sae.trained import Trained
-from moodlens.sae.training import Trainer, prepare
-from moodlens.sae.units import Source
+from moodlens.sae.rows import check_rows
+from moodlens.sae.sliced_run import train_sliced
+from moodlens.sae.units import Source, StoreRows
 from moodlens.settings.base import apply_changes, validate
 from moodlens.settings.engine import EngineSettings
 from moodlens.settings.sae import SAESettings
 
-WRONG = 2
-"""Exit status for what is wrong with the input."""
-
-
-def train_sliced(
-    x_train: np.ndarray | Rows, x_val: np.ndarray | Rows, settings: SAESettings, *, seed: int
-) -> Trained:
-    """As :func:`moodlens.sae.training.train`, by all processes of the default process group, each with all arguments.
-
-    Args:
-        x_train: ``(n, d_in)`` raw embeddings, or a store that serves them; every process sees all, and reads its slices.
-        x_val: held-out rows, likewise.
-        settings: ``batch_size`` is that of all processes together.
-        seed: decides weights and order.
-
-    Returns:
-        The same in every process.
-
-    Raises:
-        BadInput: as ``train``, or a batch has fewer rows than there are processes.
-    """
-    rows, world = prepare(x_train, x_val), dist.get_world_size()
-    resolved = settings.resolve(rows.data.rows, rows.d_in)
-    assert resolved.batch_size is not None
-    smallest = rows.data.rows // -(-rows.data.rows // resolved.batch_size)
-    if smallest < world:
-        raise BadInput(
-            f"{world} processes share batches of {smallest} rows: raise batch_size, or start at most {smallest}"
-        )
-    with one_torch_thread():
-        return Trainer(rows, settings, seed, stepper=Sliced).run(lambda _: None)
+WRONG, LOST = 2, 1
+"""Exit status for what is wrong with the input, and where another process was lost."""
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"
 
 
 def split_rows(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,17 +48,38 @@ def split_rows(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]
 
 
 def _train_store(given: argparse.Namespace) -> None:
-    if (given.out / "cfg.json").exists():
-        raise BadInput(f"{given.out}: already holds an SAE; name another folder")
+    first = dist.get_rank() == 0
     if not 0 < given.val < 1:
         raise BadInput(f"--val {given.val:g}: give a share between 0 and 1")
+    if given.seed < 0:
+        raise BadInput(f"--seed {given.seed}: give 0 or more")
     settings = validate(SAESettings, apply_changes({}, given.set), "--set", given.set)
     store = EmbeddingStore.open(given.store)
+    if store.rows < 2:
+        raise BadInput(f"{given.store}: {store.rows} rows; some must train and some validate")
+    if first:
+        _make_room(given.out, given.store)
+    check_rows(StoreRows(store, np.arange(store.rows)), str(given.store))
     source = Source(given.store.absolute(), *split_rows(store.rows, given.val, given.seed), given.memory)
-    trained = train_sliced(*source.rows(), settings, seed=given.seed)
-    if dist.get_rank() == 0:
+    checkpoint = given.out / CHECKPOINT
+
+    def on_start(epochs: int) -> None:
+        if first and epochs:
+            _complain(f"{checkpoint}: going on after epoch {epochs}")
+
+    trained = train_sliced(
+        *source.rows(),
+        settings,
+        seed=given.seed,
+        checkpoint=checkpoint,
+        on_start=on_start,
+        progress=progress_lines(_complain) if first else silent,
+    )
+    if first:
+        write_history(given.out / HISTORY, trained.history)
         save_sae(trained.sae, given.out, {"encoder_id": store.info.encoder})
-        write_history(given.out / "history.jsonl", trained.history)
+        for left in (checkpoint, *given.out.glob(".*.tmp")):  # of processes that were killed while they wrote
+            left.unlink(missing_ok=True)
         last = trained.history[trained.best_epoch]
         print(  # noqa: T201 - this is its command line
             f"{given.out}: {trained.sae.d_sae} features by {dist.get_world_size()} processes in {trained.seconds:.0f} s, "
@@ -89,9 +87,39 @@ def _train_store(given: argparse.Namespace) -> None:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train the SAE that the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(
+def _make_room(out: Path, store: Path) -> None:
+    """See that ``out`` can take an SAE, before there is one.
+
+    Raises:
+        BadInput: it is a file, the store, holds other things than what an unfinished run left, or cannot be written.
+    """
+    if out.resolve() == store.resolve():
+        raise BadInput(f"{out}: is the folder of embeddings; name another folder")
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out}: is a file; give a folder")
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set[str]()
+    # With a checkpoint beside it, the run was killed before it removed that.
+    if CONFIG in names and CHECKPOINT not in names:
+        raise BadInput(f"{out}: already holds an SAE; name another folder")
+    others = sorted(names - {CHECKPOINT, CONFIG, WEIGHTS, HISTORY})
+    others = [name for name in others if not (name.startswith(".") and name.endswith(".tmp"))]
+    if others:
+        raise BadInput(f"{out}: holds other files ({others[0]}); name another folder")
+    nearest = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise BadInput(
+            f"{out}: cannot write: {nearest} is {'read-only' if nearest.is_dir() else 'no folder'}"
+        )
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """As any bad input: one line, of one process."""
+        raise BadInput(f"{message} (see python -m moodlens.sae.distributed --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
         prog="torchrun -m moodlens.sae.distributed", description=(__doc__ or "").partition("\n")[0]
     )
     parser.add_argument(
@@ -110,22 +138,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="GIB",
         help="rows that a process holds (2)",
     )
-    given = parser.parse_args(arguments)
-    first = os.environ.get("RANK", "0") == "0"
+    return parser
+
+
+def _complain(message: str) -> None:
+    print(f"moodlens: {printable(message)}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _complain_once(message: str, store: Store) -> None:
+    """Say what ended this process, unless another one has said what ended it."""
     try:
-        if "RANK" not in os.environ:
+        first = store.add("moodlens/complaints", 1) == 1
+    except RuntimeError:  # the process that served the store is gone
+        first = True
+    if first:
+        _complain(message)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the SAE that the command line asks for; returns the exit status."""
+    if "RANK" not in os.environ:
+        try:
+            _parser().parse_args(arguments)
             raise BadInput(
                 "start this by torchrun: torchrun --nproc-per-node 2 -m moodlens.sae.distributed STORE --out DIR"
             )
-        dist.init_process_group("gloo")
-        try:
-            _train_store(given)
-        finally:
-            dist.destroy_process_group()
+        except BadInput as error:
+            _complain(str(error))
+            return WRONG
+    shared, rank, world = next(rendezvous("env://"))
+    dist.init_process_group("gloo", store=shared, rank=rank, world_size=world)
+    try:
+        _train_store(_parser().parse_args(arguments))
     except BadInput as error:
-        if first:  # the others have the same input, and the same to say
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        _complain_once(str(error), shared)
         return WRONG
+    except RuntimeError as error:
+        if "gloo/transport" not in str(error):
+            raise
+        _complain_once("another process was lost; the same command goes on from its last checkpoint", shared)
+        return LOST
+    finally:
+        dist.destroy_process_group()
     return 0
 
 

@@ -1,25 +1,23 @@
-"""SAEs on disk in SAELens' layout, and the state of an unfinished training.
+"""SAEs on disk in SAELens' layout.
 
 A saved SAE is a folder with ``cfg.json`` and ``sae_weights.safetensors``. Centring is folded into the weights, so
 ``sae_lens.SAE.load_from_disk`` reads it and gives the same codes. Our own facts live in ``metadata``, the one place
 SAELens keeps as it is.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import JsonValue
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from moodlens.core import BadInput, atomic_write, file_sha256, read_json, write_json
-from moodlens.sae.history import Epoch
 from moodlens.sae.model import SAE, Activation
-from moodlens.sae.state import PARAMETERS, TrainingState
+from moodlens.sae.state import PARAMETERS
 from moodlens.settings.base import validate
 from moodlens.settings.sae import SAESettings
 
@@ -38,8 +36,7 @@ def save_sae(sae: SAE, dir: Path | str, metadata: Mapping[str, JsonValue] | None
     """
     dir = Path(dir)
     tensors = {name: t.detach().float().cpu().contiguous() for name, t in sae.state_dict().items()}
-    with atomic_write(dir / WEIGHTS) as tmp:
-        save_file(tensors, tmp)
+    write_tensors(dir / WEIGHTS, tensors)
     facts = {
         **sae.metadata,
         **(metadata or {}),
@@ -65,6 +62,21 @@ def save_sae(sae: SAE, dir: Path | str, metadata: Mapping[str, JsonValue] | None
     if sae.activation == "topk":
         config |= {"k": sae.k, "rescale_acts_by_decoder_norm": False}
     write_json(dir / CONFIG, config)
+
+
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        BadInput: the folder cannot be written or the disk is full.
+    """
+    with atomic_write(path) as tmp:
+        try:
+            save_file(dict(tensors), tmp, metadata=None if metadata is None else dict(metadata))
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
 
 
 def load_sae(dir: Path | str, *, encoder_id: str | None = None) -> SAE:
@@ -162,51 +174,3 @@ def _weights(
         if not bool(tensor.isfinite().all()):
             raise BadInput(f"{path}: {name} holds NaN or infinity; train or copy the SAE again")
     return tensors
-
-
-def save_state(state: TrainingState, path: Path | str, key: str) -> None:
-    """Write an unfinished training, whole or not at all; ``key`` identifies its data, settings and seed."""
-    tensors = {"age": state.age, "silent": state.silent}
-    for group in ("parameters", "mean", "square", "best"):
-        tensors |= {f"{group}.{name}": t.contiguous() for name, t in getattr(state, group).items()}
-    facts = {
-        "key": key,
-        "step": state.step,
-        "epoch": state.epoch,
-        "best_epoch": state.best_epoch,
-        "best_loss": state.best_loss.hex(),
-        "history": [epoch.model_dump() for epoch in state.history],
-    }
-    with atomic_write(path) as tmp:
-        save_file(tensors, tmp, metadata={"moodlens": json.dumps(facts)})
-
-
-def load_state(path: Path | str, key: str) -> TrainingState:
-    """Read what :func:`save_state` wrote.
-
-    Raises:
-        BadInput: the file is damaged, or belongs to other data, settings or another seed.
-    """
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            facts = json.loads((file.metadata() or {}).get("moodlens", "{}"))
-        tensors = load_file(path)
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        raise BadInput(f"{path}: not a readable checkpoint, delete it to start anew: {error}") from error
-    if facts.get("key") != key:
-        raise BadInput(f"{path}: checkpoint of other data, settings or seed; delete it to start anew")
-    groups: dict[str, dict[str, Tensor]] = {"parameters": {}, "mean": {}, "square": {}, "best": {}}
-    for name, tensor in tensors.items():
-        group, _, parameter = name.partition(".")
-        if parameter:
-            groups[group][parameter] = tensor
-    return TrainingState(
-        **groups,
-        age=tensors["age"],
-        silent=tensors["silent"].to(torch.int64),
-        step=facts["step"],
-        epoch=facts["epoch"],
-        best_epoch=facts["best_epoch"],
-        best_loss=float.fromhex(facts["best_loss"]),
-        history=[Epoch(**epoch) for epoch in facts["history"]],
-    )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from moodlens.core import BadInput, Progress, digest, silent
 from moodlens.core.threads import one_torch_thread, single_threads
-from moodlens.sae.files import load_state, save_state
+from moodlens.sae.checkpoint import Checkpoint
 from moodlens.sae.history import Epoch, OnEpoch
 from moodlens.sae.left import Left
 from moodlens.sae.model import SAE, calibrated_threshold, fold
@@ -39,7 +39,6 @@ from moodlens.sae.trained import Trained
 from moodlens.settings.sae import SAESettings
 
 REVIVE_SAMPLE = 4096  # training rows looked at when dead features are aimed anew
-CHECKPOINT_SECONDS = 30.0  # least time between two checkpoints
 BATCH = ("batchtopk", "matryoshka")  # sparse over a batch, so they need a calibrated threshold
 
 
@@ -76,20 +75,15 @@ def train(
     with one_torch_thread() as threads:
         rows = prepare(x_train, x_val)
         trainer = Trainer(rows, settings, seed, device=device, plain=plain, threads=threads)
-        key = trainer.key() if checkpoint is not None else ""
-        if checkpoint is not None and Path(checkpoint).exists():
-            trainer.state = load_state(checkpoint, key)
-        saved = time.monotonic()
+        kept = None if checkpoint is None else Checkpoint(checkpoint, trainer.key())
+        trainer.state = (kept and kept.load()) or trainer.state
 
         def after(entry: Epoch) -> None:
-            nonlocal saved
             if on_epoch is not None:
                 on_epoch(entry)
             progress("epochs", trainer.state.epoch, trainer.epochs)
-            due = trainer.finished or time.monotonic() - saved >= CHECKPOINT_SECONDS
-            if checkpoint is not None and due:
-                save_state(trainer.state, checkpoint, key)
-                saved = time.monotonic()
+            if kept is not None:
+                kept.save_if_due(trainer.state, last=trainer.finished)
 
         return trainer.run(after)
 
