@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import atomic_write
@@ -56,7 +57,8 @@ def run(
     """Run a study into the folder ``out`` and return it.
 
     Either all of it takes effect or, where a stage fails, the study in ``out`` stays as it was; what was finished
-    before a failure or a kill is used by the next run with the same settings.
+    before a failure or a kill is used by the next run with the same settings. A study that has all that is asked for may
+    lie where nothing can be written.
 
     Args:
         settings: what to run. Relative paths are made absolute, so that the folder may be used from anywhere.
@@ -66,7 +68,8 @@ def run(
         progress: told which stage is at work and how far it is.
 
     Raises:
-        BadInput: ``until`` is not a stage, another run is at work in ``out``, or some input cannot be used.
+        BadInput: ``until`` is not a stage, another run is at work in ``out``, something is to be done there and it cannot
+            be written, or some input cannot be used.
     """
     from moodlens.pipeline.stages import STAGES
 
@@ -78,23 +81,41 @@ def run(
     settings = with_absolute_paths(settings)
     try:
         check_tracker(settings.track)
-        with transaction.locked(out):
-            transaction.finish_commit(out)
-            before = _marks(out)
-            transaction.clean(out)
-            try:
-                _run_stages(STAGES, settings, out, until, force, progress)
-            except BaseException:
-                transaction.drop_units(out)
-                raise
-            transaction.drop_units(out, all_of_them=until is None)
-            if _marks(out) != before:
-                track(Study(out), settings, out / tracking.FOLDER)
+        try:
+            with transaction.locked(out):
+                _run_locked(STAGES, settings, out, until, force, progress)
+        except transaction.Unwritable as error:
+            left = _left(STAGES, settings, out, until, force)
+            if left:
+                raise BadInput(
+                    f"{error}, and there is left to do: {left}; copy the study to where it can be"
+                ) from error
     except BaseException:
         if fresh and not read_states(out):
             shutil.rmtree(out, ignore_errors=True)
         raise
     return OpenStudy.open(out)
+
+
+def _run_locked(
+    stages: tuple[Stage, ...],
+    settings: Settings,
+    out: Path,
+    until: str | None,
+    force: bool,
+    progress: Progress,
+) -> None:
+    transaction.finish_commit(out)
+    before = _marks(out)
+    transaction.clean(out)
+    try:
+        _run_stages(stages, settings, out, until, force, progress)
+    except BaseException:
+        transaction.drop_units(out)
+        raise
+    transaction.drop_units(out, all_of_them=until is None)
+    if _marks(out) != before:
+        track(Study(out), settings, out / tracking.FOLDER)
 
 
 def _marks(out: Path) -> tuple[str, dict[str, float]]:
@@ -125,6 +146,41 @@ def _claim(out: Path) -> bool:
     return True
 
 
+class _Asked(NamedTuple):
+    """What settings ask of a study folder."""
+
+    planned: Plan
+    todo: list[Stage]
+    text: str
+    """study.yaml as it will be."""
+    same_settings: bool
+    """study.yaml says the same already, or there is none."""
+    nothing: bool
+    """Every file is as it should be."""
+
+
+def _ask(stages: tuple[Stage, ...], settings: Settings, out: Path, until: str | None, force: bool) -> _Asked:
+    states = read_states(out)
+    planned = plan(settings, out, stages, states)
+    todo = _todo(stages, planned, out, states, until, force)
+    text = to_yaml(settings.model_dump(mode="json") | {"provenance": provenance()})
+    there = (out / "study.yaml").is_file()
+    same_settings = not there or _settings_text(out) == _without_provenance(text)
+    return _Asked(planned, todo, text, same_settings, not todo and same_settings and there)
+
+
+def _left(stages: tuple[Stage, ...], settings: Settings, out: Path, until: str | None, force: bool) -> str:
+    """What a run would have to write, in words; empty where that is nothing."""
+    if (out / transaction.COMMIT).is_dir():
+        return "move what a killed run made into place"
+    asked = _ask(stages, settings, out, until, force)
+    if asked.nothing:
+        return ""
+    if asked.todo:
+        return ", ".join(each.name for each in asked.todo)
+    return "change study.yaml"
+
+
 def _run_stages(
     stages: tuple[Stage, ...],
     settings: Settings,
@@ -133,14 +189,11 @@ def _run_stages(
     force: bool,
     progress: Progress,
 ) -> None:
-    states = read_states(out)
-    planned = plan(settings, out, stages, states)
-    todo = _todo(stages, planned, out, states, until, force)
-    text = to_yaml(settings.model_dump(mode="json") | {"provenance": provenance()})
-    same_settings = not (out / "study.yaml").is_file() or _settings_text(out) == _without_provenance(text)
-    replaces = any(each.name in states for each in todo)
-    if not todo and same_settings and (out / "study.yaml").is_file():
+    planned, todo, text, same_settings, nothing = _ask(stages, settings, out, until, force)
+    if nothing:
         return  # a run that changes nothing leaves every file as it was
+    states = read_states(out)
+    replaces = any(each.name in states for each in todo)
     if not replaces and same_settings:
         _do(stages, todo, planned, settings, out, out, text, progress)
         return

@@ -15,6 +15,7 @@ from pathlib import Path
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json, write_json
 from moodlens.core.inside import is_inside, refuse_links
+from moodlens.core.text import reason
 from moodlens.study.state import FOLDER, WORK, read_states
 
 NEXT, COMMIT, LOCK, GONE = ".next", ".commit", ".lock", "gone.json"
@@ -24,11 +25,16 @@ _OUTSIDE = (NEXT, COMMIT, LOCK, WORK, "steer", "track", "notes.db", "notes.db-wa
 """Not written by stages, so no part of a transaction."""
 
 
+class Unwritable(BadInput):
+    """A study's folder lies where nothing can be written."""
+
+
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
     """Keep every other run out of the folder.
 
     Raises:
+        Unwritable: the lock cannot be written.
         BadInput: another run is at work in it, or a link in it leads out of it.
     """
     from filelock import FileLock, Timeout
@@ -41,7 +47,7 @@ def locked(home: Path) -> Iterator[None]:
     except Timeout as error:
         raise BadInput(f"{home}: another run is at work in it; wait for it or give another --out") from error
     except OSError as error:
-        raise BadInput(f"{home / LOCK}: cannot write: {error.strerror or error}") from error
+        raise Unwritable(f"{home}: cannot be written ({reason(error)})") from error
     try:
         yield
     finally:
