@@ -171,7 +171,7 @@ def digest(*things: Any) -> str:
     for thing in things:
         if isinstance(thing, np.ndarray):
             h.update(f"array {thing.dtype.str} {thing.shape}".encode())
-            h.update(np.ascontiguousarray(thing).tobytes())
+            h.update(np.ascontiguousarray(thing).reshape(-1).view(np.uint8).data)
         else:
             h.update(json.dumps(plain(thing), sort_keys=True, ensure_ascii=False).encode())
         h.update(b"\0")

@@ -23,24 +23,24 @@ _rooms: "weakref.WeakValueDictionary[int, np.memmap]" = weakref.WeakValueDiction
 """Every file without a name that is in use: its pages can be given back whoever reads."""
 
 
-def room(n: int, width: int, held: float = 2**30) -> np.ndarray:
-    """``(n, width)`` float32, in memory, or on disk in a file without a name where it has more than ``held`` bytes.
+def room(n: int, width: int, held: float = 2**30, dtype: type[np.floating] = np.float32) -> np.ndarray:
+    """``(n, width)`` numbers, in memory, or on disk in a file without a name where they have more than ``held`` bytes.
 
     The file lies where temporary files do that may be large, and is gone with the array.
 
     Raises:
         BadInput: there is no room for the file.
     """
-    n_bytes = n * width * 4
+    n_bytes = n * width * np.dtype(dtype).itemsize
     if n_bytes <= held:
-        return np.empty((n, width), dtype=np.float32)
+        return np.empty((n, width), dtype=dtype)
     mode = "r+" if hasattr(os, "posix_fallocate") else "w+"
     folder = _large_files()
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             if mode == "r+":  # a full disk is an error here, and the end of the process later
                 os.posix_fallocate(file.fileno(), 0, n_bytes)
-            array = np.memmap(file, dtype=np.float32, mode=mode, shape=(n, width))
+            array = np.memmap(file, dtype=dtype, mode=mode, shape=(n, width))
             _rooms[id(array)] = array
             return array
     except OSError as error:
@@ -80,6 +80,25 @@ def blocks(
             block = np.asarray(array[part[:, None], columns])
         yield block
         pages.count(len(block), row_bytes, [array], apart=False)
+
+
+def taken(array: np.ndarray, rows: np.ndarray, memory: float) -> np.ndarray:
+    """``array[rows]`` as float32, rows (int, rising): where :func:`room` puts it.
+
+    Args:
+        array: ``(n, d)``.
+        rows: numbers of the rows.
+        memory: GiB that they may take in memory.
+
+    Raises:
+        BadInput: there is no room for the file.
+    """
+    out, begin, pages = room(len(rows), array.shape[1], memory * 2**30), 0, Pages()
+    for block in blocks(array, rows):
+        out[begin : begin + len(block)] = block
+        begin += len(block)
+        pages.count(len(block), out[:1].nbytes, [out], apart=False)
+    return out
 
 
 def columns_of(array: np.ndarray, rows: np.ndarray, columns: slice) -> np.ndarray:

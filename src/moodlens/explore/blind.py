@@ -109,7 +109,7 @@ def blind_result(explored: Explored, question: NoteQuestion) -> BlindResult:
     concepts = sorted({c for c in material.texts.rows.concept if c})
     name = read_name(question.name, concepts)
     texts, numbers = Texts.of(study.rows, None, settings.splits)
-    reading = material.reader.read([name], [emotion], study.x[numbers])
+    reading = material.reader.read([name], [emotion], study.x, numbers)
     fires = explored.activation(feature)[numbers] > 0
     own = texts.rows.label == emotion
     known = tuple(word for word in name.words if any(s in material.vocabulary.place for s in stems_of(word)))

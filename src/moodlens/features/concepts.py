@@ -15,6 +15,7 @@ import numpy as np
 from moodlens.core import Progress, silent
 from moodlens.features.select import Evidence, Selected, select_features
 from moodlens.settings.features import FeatureSettings
+from moodlens.stats.moments import mean_row, products
 from moodlens.stats.ranks import auroc
 from moodlens.study.records.concepts import CONCEPTS, ConceptCount, Concepts, EmotionConcepts
 from moodlens.study.rows import DEV, Rows
@@ -76,9 +77,9 @@ def concept_features(
             copy=few.copy,
         )
         judged = select_features(codes[np.ix_(inner, features)], few, settings, seed=seed + c)
-        inside.append(_Inside(emotion, features, few, x[inner], judged, left_out))
+        inside.append(_Inside(emotion, features, few, inner, judged, left_out))
     progress("concepts", rows.n_emotions, rows.n_emotions)
-    return _together(inside, settings)
+    return _together(inside, x, settings)
 
 
 @dataclass(frozen=True)
@@ -88,12 +89,13 @@ class _Inside:
     emotion: str
     features: np.ndarray
     rows: Rows
-    x: np.ndarray
+    numbers: np.ndarray
+    """of its rows in the study"""
     judged: Selected
     left_out: tuple[str, ...]
 
 
-def _together(found: list[_Inside], settings: FeatureSettings) -> JudgedConcepts:
+def _together(found: list[_Inside], x: np.ndarray, settings: FeatureSettings) -> JudgedConcepts:
     """q over the claimed features of all emotions, under the true concepts and under each dealing."""
     import polars as pl
 
@@ -112,7 +114,7 @@ def _together(found: list[_Inside], settings: FeatureSettings) -> JudgedConcepts
         holds = held[0][place]
         parts.append(_rows(part, q_of[0][place], holds))
         shuffled = [int(dealt[place].sum()) for dealt in held[1:]]
-        emotions[part.emotion] = _summary(part, holds, shuffled)
+        emotions[part.emotion] = _summary(part, x, holds, shuffled)
     totals = [sum(int(holds.sum()) for holds in dealt) for dealt in held[1:]] or [0]
     summary = Concepts(
         asked=bool(emotions),
@@ -156,20 +158,21 @@ def _rows(part: _Inside, q: np.ndarray, holds: np.ndarray) -> "pl.DataFrame":
     )
 
 
-def _summary(part: _Inside, holds: np.ndarray, shuffled: list[int]) -> EmotionConcepts:
+def _summary(part: _Inside, x: np.ndarray, holds: np.ndarray, shuffled: list[int]) -> EmotionConcepts:
     """Counts of every concept, and what a dense reading of it gives."""
     import polars as pl
 
-    rows, x = part.rows, part.x
+    rows, numbers = part.rows, part.numbers
     dev, test = rows.labelled(*DEV), rows.labelled("test")
     held = part.judged.table.filter(pl.Series(holds))
     concepts = {}
     for k, name in enumerate(rows.emotions):
         aurocs = held.filter(pl.col("emotion") == name)["auroc"]
-        direction = _group_mean(x, rows, dev[rows.label[dev] == k]) - _group_mean(
-            x, rows, dev[rows.label[dev] != k]
+        own = rows.label[dev] == k
+        of_own, of_others = (
+            mean_row(x, numbers[some], _group_weights(rows.group[some])) for some in (dev[own], dev[~own])
         )
-        read = (x[test] @ direction)[:, None]
+        read = products(x, of_own - of_others, rows=numbers[test])[:, None]
         concepts[name] = ConceptCount(
             n_features=len(aurocs),
             n_groups_test=len(np.unique(rows.group[test][rows.label[test] == k])),
@@ -187,8 +190,7 @@ def _summary(part: _Inside, holds: np.ndarray, shuffled: list[int]) -> EmotionCo
     )
 
 
-def _group_mean(x: np.ndarray, rows: Rows, numbers: np.ndarray) -> np.ndarray:
-    """Mean over groups of the means of their rows, so that a group of many rows is one word too."""
-    _, group, count = np.unique(rows.group[numbers], return_inverse=True, return_counts=True)
-    weights = (1.0 / count)[group]
-    return (weights @ x[numbers].astype(np.float64)) / weights.sum()
+def _group_weights(groups: np.ndarray) -> np.ndarray:
+    """Weights ``(n,)`` under which every group counts alike: a group of many rows is one word too."""
+    _, group, count = np.unique(groups, return_inverse=True, return_counts=True)
+    return (1.0 / count)[group]

@@ -19,6 +19,7 @@ import numpy as np
 
 from moodlens.core import BadInput, Progress
 from moodlens.settings.features import FeatureSettings
+from moodlens.stats.moments import wide_blocks
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.rated import RatedLabelling, RatedSums, rating_p
 from moodlens.stats.ridge import Ridge
@@ -30,6 +31,8 @@ from moodlens.study.rows import DEV, SCALES, Rows
 if TYPE_CHECKING:
     import polars as pl
 
+DENSE_ROWS = 20_000
+"""Rows that the dense reading is fitted on at most, about, evenly spread."""
 POLES = {-1: "low", 1: "high"}
 
 
@@ -267,8 +270,9 @@ def _summary(
     best = held[np.argmax(np.abs(scale.correlation_dev[0][held]))] if len(held) else None
     dense = None
     if x is not None:
-        fit = Ridge.of(x[scale.dev].astype(np.float64), rating[scale.dev][:, None])
-        told = fit.predict(x[scale.test].astype(np.float64))
+        fitted = scale.dev[:: -(-len(scale.dev) // DENSE_ROWS)]
+        fit = Ridge.of(x[fitted].astype(np.float64), rating[fitted][:, None])
+        told = np.concatenate([fit.predict(block) for _, block in wide_blocks(x, scale.test)])
         # Raised above 0, since a code is one that fires there.
         of = RatedSums.of(told - told.min() + 1.0, rating[scale.test], rows.group[scale.test])
         dense = float(of.correlations(of.units.labels[None])[0, 0]) if of.spread[0] > 0 else None

@@ -13,6 +13,7 @@ from moodlens.pipeline.score import study_encoder
 from moodlens.pipeline.transaction import locked
 from moodlens.prompts.cells import read_cells
 from moodlens.prompts.ratings import LEAST, SCALES, known_columns, read_number, the_column
+from moodlens.stats.moments import mean_row
 from moodlens.stats.ridge import Ridge
 from moodlens.study.records.norms import Correlation, Norms, Place
 from moodlens.study.rows import DEV, NEUTRAL
@@ -164,15 +165,15 @@ def _concepts(study: Study) -> tuple[list[tuple[str, str]], np.ndarray]:
     """(emotion, concept) of every emotion (concept empty) and of its concepts, and their directions (m, d_in)."""
     rows = study.rows
     dev = rows.where(*DEV)
-    x, rows = np.asarray(study.x[dev], dtype=np.float64), rows[dev]
+    x, rows = study.x, rows[dev]
     neutral = rows.label == NEUTRAL
-    base = x[neutral].mean(axis=0) if neutral.any() else x.mean(axis=0)
+    base = mean_row(x, dev[neutral] if neutral.any() else dev)
     names, columns = [], []
     for c, emotion in enumerate(rows.emotions):
         own = rows.label == c
         for concept in ("", *sorted(set(rows.concept[own]) - {""})):
             names.append((emotion, concept))
-            columns.append(x[own & (rows.concept == concept) if concept else own].mean(axis=0) - base)
+            columns.append(mean_row(x, dev[own & (rows.concept == concept) if concept else own]) - base)
     return names, np.array(columns)
 
 

@@ -203,7 +203,7 @@ def study_methods(study: Study, reading: ReadingSettings) -> "dict[str, Method]"
     from moodlens.validate.readouts import DenseBaselines
 
     dev = study.rows.where(*DEV)
-    x, sae, families = study.x[dev], study.sae(), study.families
+    x, sae, families = study.x_of(dev), study.sae(), study.families
     members = families.on_members()[0]
     baselines = DenseBaselines.fit(x, study.rows[dev], study.seed)
     methods = all_methods(

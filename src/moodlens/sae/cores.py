@@ -14,11 +14,12 @@ import numpy as np
 
 from moodlens.core import Progress, silent
 from moodlens.sae.consensus import Consensus, consensus, empty_core
-from moodlens.sae.metrics import explained_variance, reconstruction_metrics
-from moodlens.sae.model import SAE, decode_rows, encode_rows
+from moodlens.sae.metrics import reconstruction_metrics
+from moodlens.sae.model import SAE, encode_rows
 from moodlens.sae.training import Trained, train_many
 from moodlens.sae.untrained import Untrained, untrained
 from moodlens.settings.sae import ACTIVE_SHARE, CoreSettings, SAESettings
+from moodlens.stats.moments import mean_row, scatter
 
 ROWS_A_FEATURE = 11
 """Training rows for each feature of a member: with fewer, members learn their rows and agree on less."""
@@ -28,6 +29,8 @@ WIDEST = 4
 """Features of a member at most, in widths of an embedding."""
 COMPARED = 3000
 """Training rows, at least, on which members are compared; a third of them where there are many."""
+COMPARED_MOST = 30_000
+"""Of them, about: a correlation of more rows says no more, and the activations of all members on them are held."""
 REST_ACTIVE = 0.0235
 """Share of the rest's features that are active: core and rest together are then within 1-3 %, on real sentences too,
 which fire more of it than prompts do."""
@@ -200,8 +203,9 @@ def untrained_core(
 
 
 def compared_rows(x_train: np.ndarray) -> np.ndarray:
-    """A third of the rows, evenly spread, but at least :data:`COMPARED` or all."""
-    return x_train[:: max(1, min(3, len(x_train) // COMPARED))]
+    """A third of the rows, evenly spread, but at least :data:`COMPARED` or all, and at most about :data:`COMPARED_MOST`."""
+    n = len(x_train)
+    return x_train[:: max(1, min(3, n // COMPARED), n // COMPARED_MOST)]
 
 
 def active_features(sae: SAE, x: np.ndarray) -> float:
@@ -266,20 +270,20 @@ def describe(
         return facts
     none = f"{settings.members} SAEs of {plan.d_sae} features agree on none: no feature may be claimed"
     mean = x_train.mean(0, dtype=np.float64)
-    member = reconstruction_metrics(main.members[0], x_test, mean)
+    member, core = (reconstruction_metrics(one, x_test, mean) for one in (main.members[0], sae))
     return replace(
         facts,
         remark=facts.remark if sae.d_sae else none,
         member_active=active_features(main.members[0], compared_rows(x_train)),
         member_explained_variance=member["explained_variance"],
         found=tuple(np.bincount(main.consensus.found, minlength=settings.members + 1).tolist()),
-        explained_variance=explained_variance(x_test, decode_rows(sae, encode_rows(sae, x_test)), mean),
-        active=active_features(sae, x_test),
+        explained_variance=core["explained_variance"],
+        active=core["l0"],
     )
 
 
 def effective_rank(x: np.ndarray) -> float:
     """``(sum v)^2 / sum v^2`` of the variances ``v`` along principal axes: as many equal ones would give the same."""
-    centred = x - x.mean(0, dtype=np.float64)
-    gram = centred.T @ centred if len(x) > x.shape[1] else centred @ centred.T
+    mean = mean_row(x)
+    gram = scatter(x, mean) if len(x) > x.shape[1] else (x - mean) @ (x - mean).T
     return float(np.trace(gram) ** 2 / np.square(gram).sum())

@@ -4,6 +4,7 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.sae.model import SAE, decode_rows, encode_rows
+from moodlens.stats.moments import mean_row, scatter, wide_blocks
 
 
 def explained_variance(x: np.ndarray, x_hat: np.ndarray, train_mean: np.ndarray) -> float:
@@ -67,31 +68,30 @@ def baseline_metrics(
         ``{"mean": {mse, explained_variance}, "pca": {mse, explained_variance, n_components}}``; fewer components
         are used where the training rows span fewer.
     """
-    train = np.asarray(x_train, dtype=np.float64)
-    x = np.asarray(x_eval, dtype=np.float64)
-    if train.ndim != 2 or x.ndim != 2 or train.shape[1] != x.shape[1]:
-        raise BadInput(f"x_train {train.shape} and x_eval {x.shape} must be matrices of the same width")
-    mean = train.mean(0)
-    centred = train - mean
-    n = min(n_components, train.shape[1], len(train) - 1)
+    if x_train.ndim != 2 or x_eval.ndim != 2 or x_train.shape[1] != x_eval.shape[1]:
+        raise BadInput(
+            f"x_train {x_train.shape} and x_eval {x_eval.shape} must be matrices of the same width"
+        )
+    mean, (n_rows, d_in) = mean_row(x_train), x_train.shape
+    n = min(n_components, d_in, n_rows - 1)
     # Eigenvectors of the smaller of the two Gram matrices give the same components.
-    if len(train) <= train.shape[1]:
+    if n_rows <= d_in:
+        centred = x_train - mean
         _, vectors = np.linalg.eigh(centred @ centred.T)
         basis = centred.T @ vectors[:, ::-1][:, :n]
         basis /= np.maximum(np.linalg.norm(basis, axis=0), 1e-300)
     else:
-        _, vectors = np.linalg.eigh(centred.T @ centred)
+        _, vectors = np.linalg.eigh(scatter(x_train, mean))
         basis = vectors[:, ::-1][:, :n]
-    reconstructions = {
-        "mean": np.broadcast_to(mean, x.shape),
-        "pca": (x - mean) @ basis @ basis.T + mean,
-    }
-    baselines = {
-        name: {
-            "mse": float(np.square(x - x_hat).mean()),
-            "explained_variance": explained_variance(x, x_hat, mean),
-        }
-        for name, x_hat in reconstructions.items()
-    }
-    baselines["pca"]["n_components"] = n
-    return baselines
+    variance, left = 0.0, 0.0
+    for _, block in wide_blocks(x_eval):
+        centred = block - mean
+        variance += float(np.square(centred).sum())
+        left += float(np.square(centred - centred @ basis @ basis.T).sum())
+
+    def measured(error: float) -> dict[str, float]:
+        # Of rows that lie at the mean there is no variance to explain.
+        explained = 1 - error / variance if variance > 0 else float("nan")
+        return {"mse": error / x_eval.size, "explained_variance": explained}
+
+    return {"mean": measured(variance), "pca": measured(left) | {"n_components": n}}

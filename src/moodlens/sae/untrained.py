@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from moodlens.core import BadInput
+from moodlens.core.maps import blocks
 from moodlens.sae.model import SAE, calibrated_threshold
 from moodlens.sae.rows import ArrayRows
 from moodlens.stats.contrast import unit_rows
@@ -65,7 +66,7 @@ def row_differences(x: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarr
     Raises:
         BadInput: no two rows differ.
     """
-    if not (x != x[:1]).any():
+    if not any((block != x[:1]).any() for block in blocks(x)):
         raise BadInput("embeddings: all training rows are the same, so they have no differences")
     drawn = np.empty((n, x.shape[1]), dtype=np.float32)
     todo = np.arange(n)

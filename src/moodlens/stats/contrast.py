@@ -4,6 +4,7 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.core.labels import NEUTRAL
+from moodlens.stats.moments import mean_row, scatter, wide_blocks
 
 
 def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> np.ndarray:
@@ -17,16 +18,18 @@ def difference_in_means(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> n
     Raises:
         BadInput: an emotion has no rows, or nothing else has.
     """
-    labels = np.asarray(labels)
-    known = labels >= NEUTRAL
-    x, labels = np.asarray(x)[known].astype(np.float64), labels[known]
-    out = np.empty((n_emotions, x.shape[1]))
-    for c in range(n_emotions):
-        own = labels == c
-        if not own.any() or own.all():
+    known = np.flatnonzero(np.asarray(labels) >= NEUTRAL)
+    own = np.asarray(labels)[known] == np.arange(n_emotions)[:, None]
+    n_own = own.sum(axis=1)
+    for c, n in enumerate(n_own.tolist()):
+        if n in (0, len(known)):
             raise BadInput(f"difference in means: rows with and without emotion {c} are needed")
-        out[c] = x[own].mean(axis=0) - x[~own].mean(axis=0)
-    return out
+    of_own, of_others = np.zeros((2, n_emotions, x.shape[1]))
+    for part, block in wide_blocks(x, known):
+        for c, signs in enumerate(own[:, part]):
+            of_own[c] += block[signs].sum(axis=0)
+            of_others[c] += block[~signs].sum(axis=0)
+    return of_own / n_own[:, None] - of_others / (len(known) - n_own)[:, None]
 
 
 def unit_rows(rows: np.ndarray) -> np.ndarray:
@@ -35,15 +38,14 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
     return np.divide(rows, norm, out=np.zeros_like(rows), where=norm > 0)
 
 
-def principal_components(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All principal components of ``x (n, d)``, the leading first.
+def principal_components(x: np.ndarray, rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """All principal components of the rows ``rows`` (None: all) of ``x (n, d)``, the leading first.
 
     Returns:
         axes ``(d, d)`` float64, rows of norm 1 whose largest entry is positive (the sign of an eigenvector is
         arbitrary), and the share of the variance along each ``(d,)``; zeros where rows do not differ.
     """
-    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
-    values, vectors = np.linalg.eigh(centred.T @ centred)
+    values, vectors = np.linalg.eigh(scatter(x, mean_row(x, rows), rows))
     values, axes = np.clip(values[::-1], 0, None), vectors[:, ::-1].T
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     total = values.sum()

@@ -72,15 +72,17 @@ def equal_rows(x: Rows, *, tolerance: float = TOLERANCE) -> np.ndarray:
     return rank[codes]
 
 
-def nearly_constant(x: Rows, *, tolerance: float = TOLERANCE) -> bool:
-    """Whether all rows of ``x`` (n, d) are one row to rounding: no statistic of them means anything."""
-    n, d = x.shape
+def nearly_constant(x: Rows, rows: np.ndarray | None = None, *, tolerance: float = TOLERANCE) -> bool:
+    """Whether the rows ``rows`` (int; None: all) of ``x`` (n, d) are one row to rounding: no statistic of them means anything."""
+    n, d = x.shape if rows is None else (len(rows), x.shape[1])
     if n < 2:
         return False
+    places = [slice(begin, begin + _CHUNK) for begin in range(0, n, _CHUNK)]
+    chunks = places if rows is None else [rows[place] for place in places]
     mean = np.zeros(d)
-    for begin in range(0, n, _CHUNK):
-        mean += np.asarray(x[begin : begin + _CHUNK], dtype=np.float64).sum(axis=0) / n
-    parts = (x[begin : begin + _CHUNK] - mean for begin in range(0, n, _CHUNK))
+    for chunk in chunks:
+        mean += np.asarray(x[chunk], dtype=np.float64).sum(axis=0) / n
+    parts = (x[chunk] - mean for chunk in chunks)
     spread = sum(float(np.square(part).sum()) for part in parts) / n
     return spread**0.5 <= tolerance * float(np.linalg.norm(mean))
 

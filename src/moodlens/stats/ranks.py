@@ -191,8 +191,8 @@ def firing(codes: np.ndarray, rows: np.ndarray, features: np.ndarray) -> np.ndar
     return out
 
 
-def firings(codes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """In how many of the ``rows`` (int, rising) of ``codes`` each feature fires, ``(d_sae,)`` int64."""
+def firings(codes: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """In how many of the ``rows`` (int, rising; None: all) of ``codes`` each feature fires, ``(d_sae,)`` int64."""
     total = np.zeros(codes.shape[1], dtype=np.int64)
     for block in blocks(codes, rows):
         total += (block > 0).sum(axis=0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from moodlens.core.errors import BadInput
 from moodlens.core.files import read_json
+from moodlens.core.maps import taken
 from moodlens.settings.engine import EngineSettings
 from moodlens.study.record import Record, TableSchema, make_anew
 from moodlens.study.records.prompts import PROMPTS, Prompts
@@ -217,6 +218,10 @@ class Study:
     def x(self) -> np.ndarray:
         """Raw embeddings, ``(n, d_in)`` float32."""
         return self.cached("x", "embed", self._read_embeddings)
+
+    def x_of(self, rows: np.ndarray) -> np.ndarray:
+        """Raw embeddings of the rows with these numbers (int, rising), ``(m, d_in)`` float32, for who reads all of them."""
+        return taken(self.x, rows, self.memory / 8)
 
     def _read_embeddings(self) -> np.ndarray:
         from moodlens.embed.store import EmbeddingStore

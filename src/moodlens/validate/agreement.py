@@ -13,6 +13,7 @@ import numpy as np
 
 from moodlens.core import BadInput
 from moodlens.stats.contrast import unit_rows
+from moodlens.stats.moments import mean_row, products
 from moodlens.study.families import Families, Family
 from moodlens.study.records.stability import Agreement, FamilyAgreement
 
@@ -49,7 +50,7 @@ def family_agreement(
         raise BadInput("families are compared over pipelines: no other one is given")
     if any(other.families.emotions != own.families.emotions for other in others):
         raise BadInput("families of different emotions cannot be compared")
-    centred = np.asarray(x, dtype=np.float64) - np.mean(x, axis=0, dtype=np.float64)
+    mean_x = mean_row(x)
     rng = np.random.default_rng([seed, 0xFA])
     emotions = {}
     for c, family in enumerate(own.families.families):
@@ -57,7 +58,7 @@ def family_agreement(
         if not family.features or not any(twin.features for twin in theirs):
             continue
         direction = family.direction(own.W_dec)
-        read = centred @ direction
+        read = products(x, direction, mean_x)
         cosines, correlations = np.zeros(len(others)), np.zeros(len(others))
         drawn = []
         for i, (other, twin) in enumerate(zip(others, theirs, strict=True)):
@@ -65,16 +66,17 @@ def family_agreement(
                 continue
             theirs_added = twin.direction(other.W_dec)
             cosines[i] = _cosine(direction, theirs_added)
-            correlations[i] = _cosine(read, centred @ theirs_added)
-            drawn.append(_random(other, twin, direction, read, centred, rng))
-        control = np.concatenate(drawn, axis=1)
+            correlations[i] = _cosine(read, products(x, theirs_added, mean_x))
+            random = _random(other, twin, rng)
+            drawn += [_cosine(direction, random), _cosine(read, products(x, random, mean_x).T)]
+        along, alike = np.concatenate(drawn[::2]), np.concatenate(drawn[1::2])
         emotions[family.emotion] = FamilyAgreement(
             direction=float(cosines.mean()),
             direction_min=float(cosines.min()),
-            direction_control=float(np.quantile(control[0], 0.95)),
+            direction_control=float(np.quantile(along, 0.95)),
             reading=float(correlations.mean()),
             reading_min=float(correlations.min()),
-            reading_control=float(np.quantile(control[1], 0.95)),
+            reading_control=float(np.quantile(alike, 0.95)),
         )
     mean = None
     if emotions:
@@ -83,19 +85,12 @@ def family_agreement(
     return Agreement(n_seeds=len(others), emotions=emotions, mean=mean)
 
 
-def _random(
-    other: SeedFamilies,
-    family: Family,
-    direction: np.ndarray,
-    read: np.ndarray,
-    centred: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Cosines and correlations of random families of ``family``'s size, (2, DRAWS)."""
+def _random(other: SeedFamilies, family: Family, rng: np.random.Generator) -> np.ndarray:
+    """Directions of random families of ``family``'s size, (DRAWS, d_in)."""
     live = np.setdiff1d(np.flatnonzero(other.sizes > 0), family.features)
     m = min(len(family.features), len(live))
     if m == 0:
-        return np.zeros((2, DRAWS))
+        return np.zeros((DRAWS, other.W_dec.shape[1]))
     directions = []
     for _ in range(DRAWS):
         picks = rng.choice(live, m, replace=False)
@@ -105,8 +100,7 @@ def _random(
             weights=family.weights[:m],
         )
         directions.append(drawn.direction(other.W_dec))
-    added = np.stack(directions)
-    return np.stack([_cosine(direction, added), _cosine(read, added @ centred.T)])
+    return np.stack(directions)
 
 
 def _cosine(vector: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from moodlens.core.labels import UNKNOWN
 from moodlens.stats.contrast import difference_in_means, unit_rows
 from moodlens.stats.controls import matched_features, random_families
 from moodlens.stats.pvalues import FLOAT32_TIES, upper_p
@@ -94,8 +95,9 @@ class FamilyTrial:
         experiment, coded = self.experiment, self.experiment.coded
         added = added_by(self.family, coded.W_dec, coded.codes[experiment.of_emotion(self.target)])
         norm = float(np.linalg.norm(added))
-        dev = coded.rows.where(*DEV)
-        means = difference_in_means(coded.x[dev], coded.rows.label[dev], len(self.emotions))
+        dev, label = coded.rows.where(*DEV), np.full(len(coded.rows), UNKNOWN)
+        label[dev] = coded.rows.label[dev]
+        means = difference_in_means(coded.x, label, len(self.emotions))
         ceiling = norm * unit_rows(means[self.target])
         random = random_additions(self.family, coded.W_dec, self.picks, norm)
         others = experiment.panel.take(coded.rows.label != self.target)

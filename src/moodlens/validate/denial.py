@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodlens.stats.logistic import live_scale
+from moodlens.stats.moments import mean_row, products, wide_blocks
 from moodlens.study.rows import DEV, Rows
 
 LEAST = 20
@@ -17,6 +18,8 @@ LEAST = 20
 L2_STRENGTH = 300.0
 """Of the logistic regression on standardised embeddings (scikit-learn's 1 / C): a few hundred denied rows of a few dozen
 wordings must carry to other wordings."""
+MOST = 20_000
+"""Denied rows, and plain ones, that are fitted on at most, evenly spread."""
 OPEN = 0.003
 """Share of plain and neutral train + val rows that the gate takes for denials."""
 
@@ -46,13 +49,16 @@ class Denial:
         plain, denied = rows.where(*DEV), rows.where(*DEV, kinds=("negation",))
         if min(len(plain), len(denied)) < LEAST:
             return None
-        mean = x[plain].mean(axis=0, dtype=np.float64)
-        scale = live_scale(x[plain].std(axis=0, dtype=np.float64))
-        seen = (x[np.concatenate([plain, denied])] - mean) / scale
+        mean, square = mean_row(x, plain), np.zeros(x.shape[1])
+        for _, block in wide_blocks(x, plain):
+            square += ((block - mean) ** 2).sum(axis=0)
+        scale = live_scale(np.sqrt(square / len(plain)))
+        fitted = [numbers[:: -(-len(numbers) // MOST)] for numbers in (plain, denied)]
+        seen = (x[np.concatenate(fitted)] - mean) / scale
         model = LogisticRegression(C=1 / L2_STRENGTH, class_weight="balanced", max_iter=1000)
-        model.fit(seen, np.arange(len(seen)) >= len(plain))
+        model.fit(seen, np.arange(len(seen)) >= len(fitted[0]))
         direction = model.coef_[0] / scale
-        return cls(direction, float(np.quantile(x[plain] @ direction, 1 - OPEN)))
+        return cls(direction, float(np.quantile(products(x, direction, rows=plain), 1 - OPEN)))
 
     def says(self, x: np.ndarray) -> np.ndarray:
         """Which rows deny something, ``(n, d_in)`` -> ``(n,)`` bool. Rows are sentences or prompts, not tokens."""

@@ -16,10 +16,12 @@ from itertools import combinations
 
 import numpy as np
 
+from moodlens.core.maps import blocks
 from moodlens.settings.validation import MetricSettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.logistic import fit_many, live_scale
-from moodlens.stats.ranks import auroc
+from moodlens.stats.moments import products
+from moodlens.stats.ranks import auroc, firings
 from moodlens.study.coded import Coded
 from moodlens.study.records.metrics import Absorption, DictionaryMetrics, KSparse, Perturbation, Removal
 from moodlens.study.rows import DEV
@@ -53,9 +55,9 @@ class Probes:
         middle = [(s[y == 1].mean() + s[y == 0].mean()) / 2 for s, y in zip(score.T, labels, strict=True)]
         return cls(weights, -np.array(middle))
 
-    def scores(self, x: np.ndarray) -> np.ndarray:
-        """(n, C)"""
-        return x @ self.weights.T + self.bias
+    def scores(self, x: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """(n, C), of the rows ``rows`` (int, rising; None: all) of ``x``."""
+        return products(x, self.weights, rows=rows) + self.bias
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Field:
 
     def dense(self) -> KSparse:
         """The probe on the embedding itself."""
-        scores = self.probes.scores(self.coded.x[self.judge])
+        scores = self.probes.scores(self.coded.x, self.judge)
         return self._k_sparse(self.coded.x.shape[1], scores)
 
     def _k_sparse(self, k: int, scores: np.ndarray) -> KSparse:
@@ -115,7 +117,7 @@ class Field:
             W_dec: (d, d_in) decoder rows.
         """
         label = self.coded.rows.label
-        fitted, judged = codes[self.fit], codes[self.judge]
+        fitted = codes[self.fit]
         hot = _each(label[self.fit], self.n_emotions).astype(np.float64)
         inside = hot @ fitted / hot.sum(axis=1, keepdims=True)
         outside = (1 - hot) @ fitted / (1 - hot).sum(axis=1, keepdims=True)
@@ -123,32 +125,31 @@ class Field:
         return DictionaryMetrics(
             name=name,
             n_features=codes.shape[1],
-            active=float((judged > 0).mean()),
-            k_sparse=tuple(self._sparse(k, differs, fitted, judged) for k in self.settings.k),
-            perturbation=self._perturbation(differs, judged, W_dec),
+            active=float(firings(codes, self.judge).sum() / (len(self.judge) * codes.shape[1])),
+            k_sparse=tuple(self._sparse(k, differs, fitted, codes) for k in self.settings.k),
+            perturbation=self._perturbation(differs, codes, W_dec),
             removal=self._removal(codes, W_dec),
-            absorption=self._absorption(differs, judged, W_dec),
+            absorption=self._absorption(differs, codes, W_dec),
         )
 
-    def _sparse(self, k: int, differs: np.ndarray, fitted: np.ndarray, judged: np.ndarray) -> KSparse:
-        scores = np.zeros((len(judged), self.n_emotions))
+    def _sparse(self, k: int, differs: np.ndarray, fitted: np.ndarray, codes: np.ndarray) -> KSparse:
+        scores = np.zeros((len(self.judge), self.n_emotions))
         labels = _each(self.coded.rows.label[self.fit], self.n_emotions)
         for c in range(self.n_emotions):
             chosen = np.argsort(-np.abs(differs[c]), kind="stable")[:k]
-            scores[:, c] = Probes.fit(fitted[:, chosen].astype(np.float64), labels[[c]]).scores(
-                judged[:, chosen]
-            )[:, 0]
+            probe = Probes.fit(fitted[:, chosen].astype(np.float64), labels[[c]])
+            scores[:, c] = probe.scores(codes[np.ix_(self.judge, chosen)])[:, 0]
         return self._k_sparse(k, scores)
 
-    def _perturbation(self, differs: np.ndarray, judged: np.ndarray, W_dec: np.ndarray) -> Perturbation:
+    def _perturbation(self, differs: np.ndarray, codes: np.ndarray, W_dec: np.ndarray) -> Perturbation:
         label = self.coded.rows.label[self.judge]
-        before = self.probes.scores(self.coded.x[self.judge])
+        before = self.probes.scores(self.coded.x, self.judge)
         reads = W_dec @ self.probes.weights.T
         start = [_balanced(before[:, c], label == c) for c in range(self.n_emotions)]
         own, others = [], []
         for c in range(self.n_emotions):
             chosen = np.argsort(-differs[c] * reads[:, c], kind="stable")[: self.settings.n_removed]
-            after = before - judged[:, chosen] @ reads[chosen]
+            after = before - codes[np.ix_(self.judge, chosen)] @ reads[chosen]
             fell = [start[e] - _balanced(after[:, e], label == e) for e in range(self.n_emotions)]
             own.append(fell.pop(c))
             others += fell
@@ -213,28 +214,28 @@ class Field:
         reads = W_dec @ misled.weights[0]
         chosen = np.argsort(-differs * reads, kind="stable")[: self.settings.n_removed]
         truth = label[judge] == pair[0]
-        before = misled.scores(x[judge])[:, 0]
+        before = misled.scores(x, judge)[:, 0]
         after = before - codes[np.ix_(judge, chosen)] @ reads[chosen]
         # The probe's cut moves with what was taken off, by what the rows that fitted it lost.
         after = after + (codes[np.ix_(same, chosen)] @ reads[chosen]).mean()
-        return tuple(_balanced(score, truth) for score in (before, after, honest.scores(x[judge])[:, 0]))  # type: ignore[return-value]
+        return tuple(_balanced(score, truth) for score in (before, after, honest.scores(x, judge)[:, 0]))  # type: ignore[return-value]
 
-    def _absorption(self, differs: np.ndarray, judged: np.ndarray, W_dec: np.ndarray) -> Absorption:
+    def _absorption(self, differs: np.ndarray, codes: np.ndarray, W_dec: np.ndarray) -> Absorption:
         label = self.coded.rows.label[self.judge]
-        scores = self.probes.scores(self.coded.x[self.judge])
+        scores = self.probes.scores(self.coded.x, self.judge)
         along = unit_rows(W_dec) @ unit_rows(self.probes.weights).T
         reads = W_dec @ self.probes.weights.T
         n_rows = n_silent = n_absorbed = 0
         for c in range(self.n_emotions):
             main = np.argsort(-differs[c], kind="stable")[: self.settings.n_main]
-            right = judged[(label == c) & (scores[:, c] > 0)]
-            silent = right[~(right[:, main] > 0).any(axis=1)]
-            holds = np.maximum(silent * reads[:, c], 0)
-            total, best = holds.sum(axis=1), holds.argmax(axis=1)
-            largest = holds[np.arange(len(silent)), best]
-            n_absorbed += int(((largest > MOST * total) & (along[best, c] >= ALONG)).sum())
-            n_rows += len(right)
-            n_silent += len(silent)
+            for right in blocks(codes, self.judge[(label == c) & (scores[:, c] > 0)]):
+                silent = right[~(right[:, main] > 0).any(axis=1)]
+                holds = np.maximum(silent * reads[:, c], 0)
+                total, best = holds.sum(axis=1), holds.argmax(axis=1)
+                largest = holds[np.arange(len(silent)), best]
+                n_absorbed += int(((largest > MOST * total) & (along[best, c] >= ALONG)).sum())
+                n_rows += len(right)
+                n_silent += len(silent)
         return Absorption(
             n_main=self.settings.n_main,
             n_rows=n_rows,

@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from moodlens.core import BadInput
+from moodlens.core.maps import blocks
 from moodlens.embed.pooling import Pool
 from moodlens.settings.validation import ReadingSettings, TextReading
 from moodlens.stats.logistic import live_scale
+from moodlens.stats.moments import mean_row, wide_blocks
 from moodlens.study.families import Families
 from moodlens.study.rows import DEV, Rows
 from moodlens.validate.denial import Denial
@@ -53,18 +55,20 @@ class Method:
     @classmethod
     def fitted(cls, score: Score, how: TextReading, x: np.ndarray) -> "Method":
         """Standardised by the rows ``x (n, d_in)``, which are train + val rows."""
-        centre = x.mean(axis=0, dtype=np.float64)
-        length = float(np.sqrt(np.square(x - centre).sum(axis=1).mean()))
+        centre, square = mean_row(x), np.empty(len(x))
+        for part, block in wide_blocks(x):
+            square[part] = np.square(block - centre).sum(axis=1)
+        length = float(np.sqrt(square.mean()))
         n_emotions = score(x[:1]).shape[1]
         plain = cls(how, score, centre, length, np.zeros(n_emotions), np.ones(n_emotions))
-        values = plain.read(x)
+        values = np.concatenate([plain.read(block) for block in blocks(x)])
         spread = np.nan_to_num(values.std(axis=0))
         return cls(how, score, centre, length, values.mean(axis=0), live_scale(spread))
 
     def gated(self, gate: Denial, x: np.ndarray, rows: Rows) -> "Method":
         """The same, heeding denials; ``x`` and ``rows`` are the study's, of which train + val rows are read."""
         dev = rows.labelled(*DEV)
-        values, label = self.rows(x[dev]), rows.label[dev]
+        values, label = self.rows(x, dev), rows.label[dev]
         others = (values[label != c, c].mean() if (label != c).any() else 0.0 for c in range(values.shape[1]))
         return replace(self, gate=gate, ceiling=np.array(list(others)))
 
@@ -101,10 +105,13 @@ class Method:
             return values
         return values - 2 * denied * np.maximum(values - self.ceiling, 0)
 
-    def rows(self, x: np.ndarray) -> np.ndarray:
-        """Scores of texts that are one row each, ``(n, C)``."""
-        denied = np.zeros(len(x), dtype=bool) if self.gate is None else self.gate.says(x)
-        return self.settle(self.read(x), denied[:, None])
+    def rows(self, x: np.ndarray, numbers: np.ndarray | None = None) -> np.ndarray:
+        """Scores ``(n, C)`` of texts that are one row of ``x`` each: of the rows ``numbers`` (int, rising; None: of all)."""
+        scored = [np.empty((0, len(self.spread)))]
+        for block in blocks(x, numbers):
+            denied = np.zeros(len(block), dtype=bool) if self.gate is None else self.gate.says(block)
+            scored.append(self.settle(self.read(block), denied[:, None]))
+        return np.concatenate(scored)
 
 
 def all_methods(

@@ -9,7 +9,7 @@ from moodlens.settings.validation import PairSettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.controls import allowed_controls, matched_features, random_families
 from moodlens.stats.correlation import UnitColumns
-from moodlens.stats.ranks import activity
+from moodlens.stats.ranks import activity, firings
 from moodlens.stats.resample import GroupMeans
 from moodlens.study.coded import Coded
 from moodlens.study.families import Families, Family
@@ -118,7 +118,13 @@ def compositionality(
 
 
 def orthogonality(
-    W_dec: np.ndarray, codes: np.ndarray, table: "pl.DataFrame", settings: PairSettings, *, seed: int
+    W_dec: np.ndarray,
+    codes: np.ndarray,
+    table: "pl.DataFrame",
+    settings: PairSettings,
+    *,
+    seed: int,
+    rows: np.ndarray | None = None,
 ) -> Orthogonality:
     """Correlations of activations, and cosines of decoder rows, among all pairs of emotion features.
 
@@ -126,13 +132,14 @@ def orthogonality(
 
     Args:
         W_dec: ``(d_sae, d_in)`` decoder rows.
-        codes: ``(n, d_sae)`` activations on test rows.
+        codes: ``(n, d_sae)`` activations.
         table: one row per feature; reads ``emotion_feature`` and ``emotion``.
         settings: ``max_correlation``, below which a pair counts as independent.
         seed: of the draws.
+        rows: numbers of the test rows, rising; None: all are.
     """
-    columns = UnitColumns.of(codes)
-    fires = columns.varies & (codes.max(axis=0, initial=0.0) > 0)
+    columns = UnitColumns.of(codes, rows)
+    fires = columns.varies & (firings(codes, rows) > 0)
     features = np.flatnonzero(table["emotion_feature"].to_numpy().astype(bool) & fires)
     n, bar = len(features), settings.max_correlation
     if n < 2:

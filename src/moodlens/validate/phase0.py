@@ -8,11 +8,11 @@ import numpy as np
 
 from moodlens.core import BadInput, plain
 from moodlens.settings.validation import Phase0Settings
-from moodlens.stats.contrast import principal_components, unit_rows
+from moodlens.stats.contrast import principal_components
 from moodlens.stats.equal import TOLERANCE, nearly_constant
 from moodlens.stats.logistic import fit_many
-from moodlens.stats.pvalues import TIES, upper_p
-from moodlens.stats.units import Units, dense_codes, draw_labels, exchangeable_units, permuted_labels
+from moodlens.stats.moments import mean_row, products, wide_blocks
+from moodlens.stats.units import dense_codes, permuted_labels
 from moodlens.study.records.phase0 import (
     Folds,
     LinearProbe,
@@ -20,13 +20,12 @@ from moodlens.study.records.phase0 import (
     Phase0,
     ShuffledProbe,
     SignalToNoise,
-    Similarity,
 )
 from moodlens.study.rows import Rows
+from moodlens.validate.similarity import similarity
 
 TOP_DIMENSIONS = 20
 FOLDS = 5
-CHUNK = 100  # permutations held in memory at once
 ALL_FOLDS_ROWS = 1000
 PROBE_SPREAD = 0.1
 """Root mean square deviation to which rows are brought, by one factor for all, before a probe with C = 1 is fitted: about
@@ -52,43 +51,54 @@ def phase0(x: np.ndarray, rows: Rows, settings: Phase0Settings, *, seed: int) ->
     if len(x) != len(rows):
         raise BadInput(f"{len(x)} embeddings do not fit {len(rows)} texts")
     numbers = rows.labelled()
-    x, rows = np.asarray(x)[numbers].astype(np.float64), rows[numbers]
-    if not np.isfinite(x).all():
-        bad = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
-        raise BadInput(
-            f"embeddings: row {numbers[bad]} holds a value that is not finite; embed that text again"
-        )
+    rows = rows[numbers]
+    for part, block in wide_blocks(x, numbers):
+        bad = np.flatnonzero(~np.isfinite(block).all(axis=1))
+        if len(bad):
+            raise BadInput(
+                f"embeddings: row {numbers[part][bad[0]]} holds a value that is not finite; embed that text again"
+            )
     counts = np.bincount(rows.label, minlength=rows.n_emotions)
     per_emotion = dict(zip(rows.emotions, counts.tolist(), strict=True))
     if (counts >= 2).sum() < 2:
         raise BadInput(f"labels: phase 0 needs at least two emotions with two rows each, got {per_emotion}")
     label, group, copy = rows.label, rows.group, rows.copy
-    few = _whole_groups(np.arange(len(x)), label, group, seed=seed)[0]
+    few = _whole_groups(label, group, seed=seed)
     measured = {
-        "n": len(x),
+        "n": len(numbers),
         "d_in": x.shape[1],
         "emotions": rows.emotions,
         "n_per_emotion": per_emotion,
         "n_groups": len(np.unique(group)),
         "rows": numbers,
         "similarity": similarity(
-            x, label, group, rows.n_emotions, seed=seed, n_permutations=settings.n_permutations, copies=copy
+            x,
+            label,
+            group,
+            rows.n_emotions,
+            numbers=numbers,
+            seed=seed,
+            n_permutations=settings.n_permutations,
+            copies=copy,
         ),
         "linear_probe": probe_accuracy(
-            x[few], label[few], group[few], seed=seed, n_shuffles=settings.n_shuffles, copies=copy[few]
+            x[numbers[few]].astype(np.float64),
+            label[few],
+            group[few],
+            seed=seed,
+            n_shuffles=settings.n_shuffles,
+            copies=copy[few],
         ),
-        "pca": pca(x),
-        "signal_to_noise": signal_to_noise(x, label, rows.n_emotions),
+        "pca": pca(x, numbers),
+        "signal_to_noise": signal_to_noise(x, label, rows.n_emotions, numbers),
     }
     return Phase0.model_validate(plain(measured))
 
 
-def _whole_groups(
-    x: np.ndarray, labels: np.ndarray, groups: np.ndarray, *, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All rows, or those of randomly drawn groups up to about :data:`PROBE_ROWS` rows."""
-    if len(x) <= PROBE_ROWS:
-        return x, labels, groups
+def _whole_groups(labels: np.ndarray, groups: np.ndarray, *, seed: int) -> np.ndarray:
+    """Numbers of all rows, or of those of randomly drawn groups up to about :data:`PROBE_ROWS` rows."""
+    if len(labels) <= PROBE_ROWS:
+        return np.arange(len(labels))
     codes, n_groups = dense_codes(groups)
     order = np.random.default_rng([seed, 0x960]).permutation(n_groups)
     sizes = np.bincount(codes, minlength=n_groups)[order]
@@ -96,97 +106,7 @@ def _whole_groups(
     kept[order[: 1 + np.searchsorted(np.cumsum(sizes), PROBE_ROWS)]] = True
     rows = np.flatnonzero(kept[codes])
     # A draw that loses an emotion (a few huge groups) would judge another question.
-    if len(np.unique(labels[rows])) < len(np.unique(labels)):
-        return x, labels, groups
-    return x[rows], labels[rows], groups[rows]
-
-
-def similarity(
-    x: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray,
-    n_emotions: int,
-    *,
-    seed: int,
-    n_permutations: int,
-    copies: np.ndarray | None = None,
-) -> Similarity:
-    """Cosines of all pairs of rows, within and between emotions.
-
-    The t-test treats pairs as independent, which they are not (each row is in n - 1 of them): it is the
-    roadmap's figure, kept for comparison. The permutation p, over groups, is the one to believe.
-    """
-    from scipy import stats
-
-    unit = unit_rows(x)
-    n_c = np.bincount(labels, minlength=n_emotions).astype(np.float64)
-    onehot = np.eye(n_emotions)[labels]
-    sums = onehot.T @ unit  # (C, d)
-    # Sum over ordered pairs of cos is |sum of rows|^2; of cos^2 it is the squared norm of the second moment.
-    moments = [unit[labels == c].T @ unit[labels == c] for c in range(n_emotions)]
-    total_sum, total_square = np.sum(sums.sum(0) ** 2), np.sum(sum(moments) ** 2)
-    self_pairs = float(np.sum(np.sum(unit * unit, axis=1)))
-    self_square = float(np.sum(np.sum(unit * unit, axis=1) ** 2))
-    within_sum = (np.sum(sums**2) - self_pairs) / 2
-    within_square = (sum(np.sum(m**2) for m in moments) - self_square) / 2
-    between_sum = (total_sum - np.sum(sums**2)) / 2
-    between_square = (total_square - sum(np.sum(m**2) for m in moments)) / 2
-    n_within = float(np.sum(n_c * (n_c - 1)) / 2)
-    n_between = float((n_c.sum() ** 2 - np.sum(n_c**2)) / 2)
-    within, between = within_sum / n_within, between_sum / n_between
-    within_std = np.sqrt(max(within_square / n_within - within**2, 0.0))
-    between_std = np.sqrt(max(between_square / n_between - between**2, 0.0))
-    # scipy wants the unbiased deviations.
-    unbiased = [s * np.sqrt(n / max(n - 1, 1)) for s, n in ((within_std, n_within), (between_std, n_between))]
-    difference, t, t_p = within - between, 0.0, 1.0
-    if abs(difference) > TIES:  # cosines are of size 1: what differs less differs by rounding
-        t, t_p = stats.ttest_ind_from_stats(within, unbiased[0], n_within, between, unbiased[1], n_between)
-
-    pairs = np.outer(n_c, n_c) - np.diag(n_c)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        self_c = onehot.T @ np.sum(unit * unit, axis=1)
-        matrix = (sums @ sums.T - np.diag(self_c)) / pairs
-
-    units = exchangeable_units(labels, groups, copies)
-    null = _null_differences(unit, units, n_emotions, seed, n_permutations)
-    measured = {
-        "within": {"mean": within, "std": within_std, "n_pairs": int(n_within)},
-        "between": {"mean": between, "std": between_std, "n_pairs": int(n_between)},
-        "difference": difference,
-        "t": t,
-        "t_p": t_p,
-        "permutation": {
-            "p": upper_p(difference, null, scale=1.0),
-            "null_mean": null.mean(),
-            "null_p95": np.quantile(null, 0.95),
-            "n_permutations": n_permutations,
-            "n_units": len(units.labels),
-        },
-        "matrix": matrix,
-    }
-    return Similarity.model_validate(plain(measured))
-
-
-def _null_differences(unit: np.ndarray, units: Units, n_emotions: int, seed: int, n: int) -> np.ndarray:
-    """Within minus between mean cosine of unit rows under ``n`` permutations of labels over units, ``(n,)``."""
-    total_sum, self_pairs = np.sum(unit.sum(axis=0) ** 2), float(np.sum(unit**2))
-    # A unit moves as one, so its sum and its size are all that is needed.
-    sums = np.zeros((len(units.labels), unit.shape[1]))
-    np.add.at(sums, units.of_row, unit)
-    rng = np.random.default_rng(seed)
-    out = []
-    for start in range(0, n, CHUNK):
-        assigned = draw_labels(units, min(CHUNK, n - start), rng)
-        squares = np.zeros(len(assigned))
-        counts = np.zeros((len(assigned), n_emotions))
-        for c in range(n_emotions):
-            mask = (assigned == c).astype(np.float64)
-            squares += np.sum((mask @ sums) ** 2, axis=1)
-            counts[:, c] = mask @ units.rows
-        n_within = np.sum(counts * (counts - 1), axis=1)
-        n_between = counts.sum(1) ** 2 - np.sum(counts**2, axis=1)
-        out.append((squares - self_pairs) / n_within - (total_sum - squares) / n_between)
-    return np.concatenate(out)
+    return rows if len(np.unique(labels[rows])) == len(np.unique(labels)) else np.arange(len(labels))
 
 
 def probe_accuracy(
@@ -275,28 +195,36 @@ def _shuffled_accuracies(
     return np.nanmean(accuracies, axis=1)
 
 
-def pca(x: np.ndarray, n_shares: int = 50) -> Pca:
-    """Two principal components, and the variance share of the first ``n_shares``; zeros where rows are equal."""
-    coordinates, shares = np.zeros((len(x), 2)), np.zeros(x.shape[1])
-    if not nearly_constant(x):
-        axes, shares = principal_components(x)
-        coordinates[:, : min(2, x.shape[1])] = (x - x.mean(axis=0)) @ axes[:2].T
+def pca(x: np.ndarray, numbers: np.ndarray | None = None, n_shares: int = 50) -> Pca:
+    """Two principal components of the rows ``numbers``, and the variance share of the first ``n_shares``; zeros where rows are equal."""
+    coordinates = np.zeros((len(x) if numbers is None else len(numbers), 2))
+    shares = np.zeros(x.shape[1])
+    if not nearly_constant(x, numbers):
+        axes, shares = principal_components(x, numbers)
+        coordinates[:, : min(2, x.shape[1])] = products(x, axes[:2], mean_row(x, numbers), numbers)
     return Pca(
         coordinates=tuple((first, second) for first, second in coordinates.tolist()),
         variance_share=tuple(shares[:n_shares].tolist()),
     )
 
 
-def signal_to_noise(x: np.ndarray, labels: np.ndarray, n_emotions: int) -> SignalToNoise:
+def signal_to_noise(
+    x: np.ndarray, labels: np.ndarray, n_emotions: int, numbers: np.ndarray | None = None
+) -> SignalToNoise:
     """Per embedding dimension, variance of the emotions' means over total variance; the top 20.
 
     The same ratio has an expectation under no signal of about (C - 1) / (n - 1): given as ``chance``. It is 0 where a
     dimension varies by rounding alone.
     """
     present = [c for c in range(n_emotions) if (labels == c).any()]
-    means = np.stack([x[labels == c].mean(axis=0) for c in present])
-    total = x.var(axis=0)
-    varies = total > TOLERANCE**2 * np.mean(x**2)
+    numbers = np.arange(len(x)) if numbers is None else numbers
+    means = np.stack([mean_row(x, numbers[labels == c]) for c in present])
+    mean, total, size = mean_row(x, numbers), np.zeros(x.shape[1]), 0.0
+    for _, block in wide_blocks(x, numbers):
+        total += ((block - mean) ** 2).sum(axis=0)
+        size += float((block**2).sum())
+    total /= len(numbers)
+    varies = total > TOLERANCE**2 * size / (len(numbers) * x.shape[1])
     ratio = np.divide(means.var(axis=0), total, out=np.zeros_like(total), where=varies)
     order = np.argsort(-ratio, kind="stable")[:TOP_DIMENSIONS]
     return SignalToNoise(

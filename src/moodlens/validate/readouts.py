@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from moodlens.core import BadInput
-from moodlens.core.labels import NEUTRAL
+from moodlens.core.labels import NEUTRAL, UNKNOWN
 from moodlens.stats.contrast import difference_in_means, unit_rows
 from moodlens.stats.equal import nearly_constant
 from moodlens.stats.logistic import choose_strength, group_weights, live_scale, log_odds
+from moodlens.stats.moments import mean_row
 from moodlens.study.rows import Rows
 
 READOUTS = ("probe", "centroid")
@@ -71,18 +72,22 @@ class DenseBaselines:
             raise BadInput(f"{len(x)} embeddings do not fit {len(rows)} texts")
         known = rows.where()
         known = known[rows.label[known] >= NEUTRAL]
-        x, label = np.asarray(x)[known].astype(np.float64), rows.label[known]
+        label = rows.label[known]
         for c, name in enumerate(rows.emotions):
             if not (label == c).any() or (label == c).all():
                 raise BadInput(f"labels: the baselines need rows with and without emotion {name!r}")
-        if nearly_constant(x):
+        if nearly_constant(x, known):
             raise BadInput(
                 "embeddings: all rows are equal but for rounding, so nothing can be read from them"
             )
-        group = rows.group[known] if by_group else None
-        weights, bias = _fit_probe(x, label, group, rows.n_emotions, seed, l2_strength)
-        means = difference_in_means(x, label, rows.n_emotions)
-        return cls(rows.emotions, x.mean(axis=0), means, weights, bias)
+        few = _few(known, PROBE_ROWS, seed)
+        group = rows.group[few] if by_group else None
+        own = np.asarray(x[few], dtype=np.float64)
+        weights, bias = _fit_probe(own, rows.label[few], group, rows.n_emotions, l2_strength)
+        among = np.full(len(rows), UNKNOWN)
+        among[known] = label
+        means = difference_in_means(x, among, rows.n_emotions)
+        return cls(rows.emotions, mean_row(x, known), means, weights, bias)
 
     def means(self, x: np.ndarray) -> np.ndarray:
         """Difference-in-means: the centred embedding along the unit direction, ``(n, C)``."""
@@ -100,21 +105,19 @@ class DenseBaselines:
         return x
 
 
+def _few(numbers: np.ndarray, most: int, seed: int | list[int]) -> np.ndarray:
+    """``most`` of the ``numbers``, drawn at random, in their order; all of them where they are no more."""
+    if len(numbers) <= most:
+        return numbers
+    return numbers[np.sort(np.random.default_rng(seed).choice(len(numbers), most, replace=False))]
+
+
 def _fit_probe(
-    x: np.ndarray,
-    labels: np.ndarray,
-    groups: np.ndarray | None,
-    n_emotions: int,
-    seed: int,
-    l2_strength: float,
+    x: np.ndarray, labels: np.ndarray, groups: np.ndarray | None, n_emotions: int, l2_strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Multinomial logistic regression on standardised rows, folded back to raw embeddings."""
     from sklearn.linear_model import LogisticRegression
 
-    if len(x) > PROBE_ROWS:
-        keep = np.sort(np.random.default_rng(seed).choice(len(x), PROBE_ROWS, replace=False))
-        x, labels = x[keep], labels[keep]
-        groups = None if groups is None else groups[keep]
     target = np.where(labels < 0, n_emotions, labels)
     mean, std = x.mean(axis=0), live_scale(x.std(axis=0))
     # Classes are balanced so that many neutral rows do not change what the directions are, only the bias.
@@ -147,12 +150,13 @@ class Readout:
         """Fit on the plain and neutral of ``rows``, ``x (n, d_in)``; neutral is a class of its own in the probe.
 
         Every group counts alike in the probe. How strongly it is regularised is chosen on left-out groups of the same
-        rows.
+        rows. Of more than :data:`PROBE_ROWS` rows, so many are drawn.
 
         Raises:
             BadInput: an emotion has no row, or is the only class.
         """
-        x = np.asarray(x, dtype=np.float64)
+        few = _few(np.arange(len(rows)), PROBE_ROWS, seed)
+        x, rows = np.asarray(x[few], dtype=np.float64), rows[few]
         standard = (x - x.mean(axis=0)) / live_scale(x.std(axis=0))
         strength = choose_strength(standard, rows.label, rows.group, seed=seed)
         probe = DenseBaselines.fit(x, rows, seed, l2_strength=strength, by_group=True)
@@ -235,8 +239,8 @@ def make_panel(x: np.ndarray, rows: Rows, *, seed: int) -> Panel:
     test, held_out = rows.where("test"), rows.where("held_out")
     if not len(test):
         raise BadInput("splits: no test rows to judge interventions on")
-    if len(test) > MAX_ROWS:  # effects hardly differ between rows; more of them cost time and say nothing new
-        test = np.sort(np.random.default_rng([seed, 5]).choice(test, MAX_ROWS, replace=False))
+    # Effects hardly differ between rows; more of them cost time and say nothing new.
+    test = _few(test, MAX_ROWS, [seed, 5])
     others = rows[held_out]
     if all(
         (others.label == c).sum() >= MIN_ROWS

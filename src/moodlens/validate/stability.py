@@ -22,6 +22,7 @@ from moodlens.sae.untrained import row_differences
 from moodlens.settings.validation import StabilitySettings
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.correlation import UnitColumns
+from moodlens.stats.ranks import firings
 from moodlens.study.records.stability import Stability
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def stability(
                 f"do not fit {own.W_dec.shape}, {own.codes.shape}"
             )
     d, n, bar = len(own.W_dec), len(others), settings.reappearance
-    alive = np.flatnonzero((own.codes > 0).any(axis=0))
+    alive = _alive(own)
     live = _Live.of(own)
     drawn = null_directions(x_train, seed)
     shares = {name: np.zeros(d) for name in (*sorted(WITH_BAR.values()), "reappears_bootstrap")}
@@ -170,8 +171,7 @@ def alone(own: Dictionary, x_train: np.ndarray, settings: StabilitySettings, *, 
     )
     columns = ("reappears", "reappears_bootstrap", "reappears_decoder", "reappears_activation")
     columns += ("decoder_cosine", "correlation", "best_cosine", "best_correlation")
-    fires = (own.codes > 0).any(axis=0)
-    frame = pl.DataFrame({"feature": np.arange(d), "alive": fires})
+    frame = pl.DataFrame({"feature": np.arange(d), "alive": np.isin(np.arange(d), _alive(own))})
     return Reappearance(
         frame.select("feature", *(pl.lit(None, pl.Float64).alias(name) for name in columns), "alive"), summary
     )
@@ -263,8 +263,14 @@ class _Live:
 
     @classmethod
     def of(cls, one: Dictionary) -> "_Live":
-        alive = np.flatnonzero((one.codes > 0).any(axis=0))
-        return cls(unit_rows(one.W_dec[alive].astype(np.float32)), UnitColumns.of(one.codes[:, alive]))
+        alive = _alive(one)
+        columns = UnitColumns.of(one.codes, columns=alive)
+        return cls(unit_rows(one.W_dec[alive].astype(np.float32)), columns)
+
+
+def _alive(one: Dictionary) -> np.ndarray:
+    """Features that fire on any of the rows."""
+    return np.flatnonzero(firings(one.codes))
 
 
 def _compare(own: _Live, other: _Live) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ from moodlens.core import BadInput
 from moodlens.features.families import Target
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.validation import TransferSettings
+from moodlens.stats.moments import products
 from moodlens.stats.ranks import auroc, firings
 from moodlens.stats.resample import GroupResamples, Resampled, mean_of
 from moodlens.study.coded import Coded
@@ -132,7 +133,7 @@ def generalization(
     n, n_groups = len(rows), len(np.unique(rows.group))
     if len(np.unique(rows.label)) < 2:
         return HeldOut(n=n, n_groups=n_groups, auroc={}, note="no held-out texts of two emotions")
-    scores = {name: method.rows(coded.x[held_out]) for name, method in methods.items()}
+    scores = {name: method.rows(coded.x, held_out) for name, method in methods.items()}
     aurocs = _aurocs(scores, rows, settings, seed)
     mean = aurocs["family"][MEAN]
     if mean.value is None:
@@ -171,9 +172,7 @@ def _random_families(
             size = min(len(family.features), len(live))
             drawn[c] = [_drawn(coded.W_dec, live, size, target, c, rule, rng) for _ in range(DRAWS)]
     total, n_emotions = np.zeros(DRAWS), 0
-    centred = {
-        c: (coded.x[judged] - method.centre) @ np.array(directions).T for c, directions in drawn.items()
-    }
+    centred = {c: products(coded.x, np.array(d), method.centre, judged) for c, d in drawn.items()}
     spread = {
         c: np.sqrt(np.einsum("kd,de,ke->k", np.array(directions), target.covariance, np.array(directions)))
         for c, directions in drawn.items()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from moodlens.core.maps import beside
+from moodlens.core.maps import beside, taken
 from moodlens.features.concepts import concept_features
 from moodlens.features.families import gather_families
 from moodlens.features.names.judge import name_features
@@ -23,6 +23,7 @@ from moodlens.sae.untrained import Untrained, untrained
 from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NameSettings
 from moodlens.settings.validation import CausalSettings, StabilitySettings
+from moodlens.stats.moments import products
 from moodlens.stats.ranks import auroc, firings
 from moodlens.study.coded import Coded
 from moodlens.study.families import Families, Family
@@ -65,7 +66,7 @@ def untrained_coded(coded: Coded, kind: Untrained, *, seed: int, memory: float =
     """
     train = coded.rows.where("train", kinds=None)
     active = float(firings(coded.codes, train).sum() / len(train))
-    sae = untrained(kind, coded.x[train], d_sae=coded.codes.shape[1], active=active, seed=seed)
+    sae = untrained(kind, taken(coded.x, train, memory), d_sae=coded.codes.shape[1], active=active, seed=seed)
     codes = encode_rows(sae, coded.x, memory=memory)
     return Coded(coded.rows, coded.x, codes, sae.W_dec.detach().numpy())
 
@@ -190,7 +191,7 @@ def _held_out(coded: Coded, families: Families) -> float | None:
     label = rows.label[held_out]
     if len(np.unique(label)) < rows.n_emotions or not any(family.features for family in families.families):
         return None
-    scores = coded.x[held_out] @ families.directions(coded.W_dec).T
+    scores = products(coded.x, families.directions(coded.W_dec), rows=held_out)
     known = [c for c, family in enumerate(families.families) if family.features]
     return float(np.mean([auroc(scores[:, [c]], np.where(label == c, 0, 1), 2)[0, 0] for c in known]))
 
@@ -205,11 +206,15 @@ def _stable(
     rules: Rules,
     seed: int,
 ) -> float:
-    test = rows.where("test", kinds=None)
+    memory = rules.memory / (len(others) + 2)
+    seen = taken(x, rows.where("test", kinds=None), memory)
     result = stability(
-        Dictionary(W_dec, codes[test]),
-        [Dictionary(other.W_dec.detach().numpy(), encode_rows(other, x[test])) for other in others],
-        x[rows.where("train", kinds=None)],
+        Dictionary(W_dec, taken(codes, rows.where("test", kinds=None), memory)),
+        [
+            Dictionary(other.W_dec.detach().numpy(), encode_rows(other, seen, memory=memory))
+            for other in others
+        ],
+        taken(x, rows.where("train", kinds=None), memory),
         rules.stability,
         seed=seed,
     )

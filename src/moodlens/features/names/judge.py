@@ -140,7 +140,7 @@ def judge_names(
     judged = np.array([i for i, item in enumerate(named) if strong[item.feature]], dtype=int)
     features = np.array([named[i].feature for i in judged], dtype=int)
     active = coded.codes[np.ix_(numbers, features)]
-    everywhere, within, own = _readings(named, judged, active > 0, coded.x[numbers], label, material)
+    everywhere, within, own = _readings(named, judged, active > 0, (coded.x, numbers), label, material)
     # Where a feature fires in all texts of its emotion, or in none, nothing can be asked.
     asked = ~np.isnan(within[judged, np.arange(len(judged))])
     trial = Trial(everywhere[:, asked], within[:, asked], name_emotion, judged[asked])
@@ -162,11 +162,11 @@ def _readings(
     named: Sequence[Named],
     judged: np.ndarray,
     fires: np.ndarray,
-    x: np.ndarray,
+    read: tuple[np.ndarray, np.ndarray],
     label: np.ndarray,
     material: Material,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What n texts (embeddings ``x``) say of m names and j judged features, some names at a time.
+    """What n texts (``read``: embeddings and the rows of them) say of m names and j judged features, some names at a time.
 
     Returns:
         AUROC of each name for each feature's firing, over all texts and among those of the feature's emotion (NaN for
@@ -175,8 +175,8 @@ def _readings(
     emotion = np.array([item.emotion for item in named], dtype=int)
     everywhere, within = (np.full((len(named), len(judged)), np.nan) for _ in range(2))
     own = np.empty(fires.shape)
-    for part in spans(len(x), len(named)):
-        reading = material.reader.read([item.name for item in named[part]], emotion[part].tolist(), x)
+    for part in spans(len(label), len(named)):
+        reading = material.reader.read([item.name for item in named[part]], emotion[part].tolist(), *read)
         everywhere[part] = auroc_of_readings(reading, fires)
         for c in np.unique(emotion[part]):
             rivals, names, texts = emotion[judged] == c, np.flatnonzero(emotion[part] == c), label == c

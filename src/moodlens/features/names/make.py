@@ -25,6 +25,7 @@ from moodlens.features.names.attribute import Attribution, word_shares
 from moodlens.features.names.reading import NameReader, concept_members
 from moodlens.features.names.words import Name, Texts, Vocabulary, lift, log_odds_z, read_words
 from moodlens.settings.names import NameSettings
+from moodlens.stats.moments import products
 from moodlens.stats.ranks import firing, firings
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import Learned, LearnedTerm
@@ -57,7 +58,7 @@ class Material:
     numbers: np.ndarray
     """(n,) rows of the study."""
     x: np.ndarray
-    """(n, d_in)"""
+    """(n_rows, d_in) embeddings of the study."""
     weights: np.ndarray
     """(n,) evidence of each text."""
     vocabulary: Vocabulary
@@ -78,10 +79,10 @@ class Material:
             BadInput: there are no such texts.
         """
         texts, numbers = Texts.of(coded.rows, prompts, DEV)
-        weights, own = texts.weights, np.asarray(coded.x[numbers], dtype=np.float64)
+        weights = texts.weights
         vocabulary, held = read_words(texts.rows.texts.tolist(), min_texts=settings.min_texts)
-        reader = NameReader.fit(vocabulary, held, texts, own, weights)
-        return cls(texts, numbers, own, weights, vocabulary, held, reader)
+        reader = NameReader.fit(vocabulary, held, texts, coded.x, numbers, weights)
+        return cls(texts, numbers, coded.x, weights, vocabulary, held, reader)
 
     def lifted(self, least: float) -> np.ndarray:
         """(t, C) bool: words that texts of an emotion hold at least so many times as often as others."""
@@ -284,13 +285,13 @@ class _Maker:
 
 def _carry(material: Material, emotion: int, words: np.ndarray, fires: np.ndarray) -> np.ndarray:
     """(w, f): correlation of "reads like the word" with "fires" among texts of the emotion that do not hold the word."""
-    own = material.texts.rows.label == emotion
-    centred = material.x[own] - material.reader.mean
+    own = np.flatnonzero(material.texts.rows.label == emotion)
     held, fired = material.held[:, words][own], fires[own].astype(np.float32)
     out = np.zeros((len(words), fires.shape[1]), dtype=np.float32)
-    for part in spans(len(fired), len(words)):
+    for part in spans(len(own), len(words)):
+        reads = material.reader.directions[words[part]]
+        score = products(material.x, reads, material.reader.mean, material.numbers[own]).astype(np.float32)
         absent = (material.weights[own][:, None] * (held[:, part].toarray() == 0)).astype(np.float32)
-        score = (centred @ material.reader.directions[words[part]].T).astype(np.float32)
         n = np.maximum(absent.sum(axis=0), 1e-12)[:, None]
         mean, rate = (absent * score).sum(axis=0)[:, None] / n, absent.T @ fired / n
         covariance = (absent * score).T @ fired / n - mean * rate

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import sparse
 
 from moodlens.features.names.words import Name, Texts, Vocabulary, stems_of
+from moodlens.stats.moments import mean_row, products, scatter, wide_blocks
 
 RIDGE = 0.3
 """Times the mean variance; agreement with people's concepts is flat from 0.1 to 1."""
@@ -42,6 +43,7 @@ class NameReader:
         held: sparse.csc_array,
         texts: Texts,
         x: np.ndarray,
+        numbers: np.ndarray,
         weights: np.ndarray,
     ) -> "NameReader":
         """Learn what texts that hold a word, or belong to a concept, look like.
@@ -50,7 +52,8 @@ class NameReader:
             vocabulary: of the texts.
             held: (n, t) 1 where a text holds a word.
             texts: train + val.
-            x: (n, d_in) their embeddings.
+            x: (n_rows, d_in) embeddings of the study.
+            numbers: (n,) the texts' rows of it, rising.
             weights: (n,) evidence of each.
         """
         fitted = {
@@ -61,20 +64,29 @@ class NameReader:
         concepts = tuple(sorted(fitted))
         member = concept_members(concepts, texts)
         parts = sparse.csr_array(sparse.hstack([held, sparse.csc_array(member)]).multiply(weights[:, None]).T)
-        mean = np.average(x, axis=0, weights=weights).astype(np.float64)
-        centred = x - mean
-        covariance = (centred * weights[:, None]).T @ centred / weights.sum()
-        nuisance = _within_groups(centred, texts, weights)
+        mean = mean_row(x, numbers, weights)
+        covariance = scatter(x, mean, numbers, weights) / weights.sum()
+        nuisance = _within_groups(x, numbers, mean, texts, weights)
         nuisance = covariance if nuisance is None else nuisance
         # Texts of a group may be all equal; embeddings that do not vary at all say nothing, whatever the ridge.
         spread = max(float(np.trace(nuisance)), 1e-6 * float(np.trace(covariance))) / len(nuisance)
         ridge = RIDGE * spread or 1.0
         size = np.maximum(np.asarray(parts.sum(axis=1)), 1e-12)[:, None]
-        prototypes = np.asarray(parts @ centred) / size
+        prototypes = np.zeros((len(parts.indptr) - 1, x.shape[1]))
+        by_text = parts.tocsc()
+        for part, block in wide_blocks(x, numbers):
+            prototypes += by_text[:, part] @ (block - mean)
+        prototypes /= size
         directions = np.linalg.solve(nuisance + ridge * np.eye(len(nuisance)), prototypes.T).T
         return cls(vocabulary, concepts, mean, covariance, _unit_deviation(directions, covariance))
 
-    def read(self, names: Sequence[Name], emotions: Sequence[int], x: np.ndarray) -> np.ndarray:
+    def read(
+        self,
+        names: Sequence[Name],
+        emotions: Sequence[int],
+        x: np.ndarray,
+        numbers: np.ndarray | None = None,
+    ) -> np.ndarray:
         """How much each text reads like each name.
 
         The words' scores are averaged and brought to deviation 1; the concept counts as much as all words together.
@@ -83,6 +95,7 @@ class NameReader:
             names: m names.
             emotions: (m,) of each name's feature, which says whose concept is meant.
             x: (n, d_in) embeddings.
+            numbers: the rows of ``x`` (int, rising) that are read; None: all.
 
         Returns:
             (n, m) float64; 0 for a name of which nothing is known.
@@ -104,7 +117,7 @@ class NameReader:
         for i, (name, emotion) in enumerate(zip(names, emotions, strict=True)):
             if (int(emotion), name.concept) in number:
                 total[i] += self.directions[count + number[int(emotion), name.concept]]
-        return (x - self.mean) @ total.T
+        return products(x, total, self.mean, numbers)
 
     def places(self, name: Name) -> np.ndarray:
         """Numbers of the known words of a name; of a phrase, all of its known words."""
@@ -115,7 +128,9 @@ class NameReader:
         )
 
 
-def _within_groups(centred: np.ndarray, texts: Texts, weights: np.ndarray) -> np.ndarray | None:
+def _within_groups(
+    x: np.ndarray, numbers: np.ndarray, mean: np.ndarray, texts: Texts, weights: np.ndarray
+) -> np.ndarray | None:
     """(d_in, d_in) covariance of texts about the mean of their group and label; None where most texts stand alone.
 
     The texts of an annotator are not about the same, so that groups with several emotions take no part.
@@ -125,12 +140,19 @@ def _within_groups(centred: np.ndarray, texts: Texts, weights: np.ndarray) -> np
     kept = (size[cell] > 1) & ~mixed
     if kept.mean() < 0.5:
         return None
-    cell, centred, weights = cell[kept], centred[kept], weights[kept]
-    member = sparse.csr_array(
+    cell, numbers, weights = cell[kept], numbers[kept], weights[kept]
+    member = sparse.csc_array(
         (np.ones(len(cell)), (cell, np.arange(len(cell)))), shape=(len(size), len(cell))
     )
-    about = centred - (np.asarray(member @ centred) / np.maximum(size, 1)[:, None])[cell]
-    return (about * weights[:, None]).T @ about / weights.sum()
+    means = np.zeros((len(size), x.shape[1]))
+    for part, block in wide_blocks(x, numbers):
+        means += member[:, part] @ (block - mean)
+    means /= np.maximum(size, 1)[:, None]
+    out = np.zeros((x.shape[1], x.shape[1]))
+    for part, block in wide_blocks(x, numbers):
+        about = block - mean - means[cell[part]]
+        out += (about * weights[part, None]).T @ about
+    return out / weights.sum()
 
 
 def _unit_deviation(directions: np.ndarray, covariance: np.ndarray) -> np.ndarray:

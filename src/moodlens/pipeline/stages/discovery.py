@@ -7,6 +7,7 @@ import polars as pl
 
 from moodlens.core.errors import BadInput
 from moodlens.core.lines import describe, number, table
+from moodlens.core.maps import columns_of
 from moodlens.core.progress import Progress
 from moodlens.pipeline.schedule import pool
 from moodlens.pipeline.score import study_encoder
@@ -17,6 +18,7 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.settings.names import NamerSettings, NameSettings
 from moodlens.settings.study import EncoderSettings
 from moodlens.settings.validation import StabilitySettings
+from moodlens.stats.moments import mean_row
 from moodlens.stats.pvalues import fewest_below
 from moodlens.study.coded import Coded
 from moodlens.study.records.names import NAMES, WORDS, Names
@@ -127,23 +129,24 @@ def stability(study: Study, settings: StabilitySettings, progress: Progress) -> 
     names, judges = [*seeds, *bootstraps, *narrow], judging_rows(study)
     progress("stability", 0, len(names) + 1)
     # Only these rows: the codes of every pipeline on all of them would fill the memory.
-    core, x = slice(study.core_size), study.x[judges]
-    own, train = (
-        Dictionary(study.W_dec()[core], study.codes(MAIN)[judges, core]),
-        study.rows.where("train", kinds=None),
-    )
+    core, x = slice(study.core_size), study.x_of(judges)
+    own = Dictionary(study.W_dec()[core], columns_of(study.codes(MAIN), judges, core))
+    train = study.x_of(study.rows.where("train", kinds=None))
     if not seeds:  # an SAE that was imported alone
-        result = alone(own, study.x[train], settings, seed=study.seed)
+        result = alone(own, train, settings, seed=study.seed)
         return [study.write_table(STABILITY, result.table), study.write(result.summary)]
     saes = [study.sae(name) for name in names]
     with pool() as each:
-        dictionaries = each(lambda sae: Dictionary(sae.W_dec.detach().numpy(), encode_rows(sae, x)), saes)
+        share = study.memory / 4 / len(saes)
+        dictionaries = each(
+            lambda sae: Dictionary(sae.W_dec.detach().numpy(), encode_rows(sae, x, memory=share)), saes
+        )
         others = dict(zip(names, dictionaries, strict=True))
         pair = tuple(others[name] for name in narrow)
         result = compare(
             own,
             [others[name] for name in seeds],
-            study.x[train],
+            train,
             settings,
             seed=study.seed,
             beside=Beside([others[name] for name in bootstraps], pair if len(pair) == 2 else None),
@@ -268,15 +271,15 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
     from moodlens.validate.agreement import SeedFamilies, family_agreement
 
     dev = study.rows.where(*DEV)
-    rows = study.rows[dev]
+    rows, x = study.rows[dev], study.x_of(dev)
 
     def of_seed(name: str) -> SeedFamilies:
         claimable = slice(study.sae(name).core_size)
-        codes = encode_rows(study.sae(name), study.x[dev], memory=study.memory / 4)[:, claimable]
+        codes = encode_rows(study.sae(name), x, memory=study.memory / 4)[:, claimable]
         W_dec = study.W_dec(name)[claimable]
         frame = choose_features(codes, rows, settings.features)
         frame = frame.rename({"tested": "emotion_feature"})
-        families = gather_families(frame, Coded(rows, study.x[dev], codes, W_dec), settings.features)
+        families = gather_families(frame, Coded(rows, x, codes, W_dec), settings.features)
         return SeedFamilies(families, W_dec, activity(codes)[1])
 
     if not study.seed_names:
@@ -286,7 +289,7 @@ def agreement(study: Study, settings: FeaturesSection, progress: Progress) -> It
         progress("families of other pipelines", done, len(study.seed_names))
         others.append(of_seed(name))
     own = SeedFamilies(study.families, study.W_dec(), activity(study.codes(), dev)[1])
-    result = family_agreement(own, others, study.x[judging_rows(study)], seed=study.seed)
+    result = family_agreement(own, others, study.x_of(judging_rows(study)), seed=study.seed)
     progress("families of other pipelines", len(others), len(others))
     return [study.write(result)]
 
@@ -337,7 +340,7 @@ def names(study: Study, settings: NamesSection, progress: Progress) -> Iterable[
     coded = Coded(study.rows, study.x, study.codes(), study.W_dec())
     attribution, rename = None, None
     if not settings.precomputed and study.encoder_info.by_token:
-        mean = study.x[study.rows.where("train", kinds=None)].mean(axis=0)
+        mean = mean_row(study.x, study.rows.where("train", kinds=None)).astype(np.float32)
         speak = speaker(study_encoder(study, settings.encoder), mean)
         attribution = Attribution(speak, study.rows.texts, study.x, mean, study.W_enc())
     if namer is not None:

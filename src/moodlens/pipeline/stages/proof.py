@@ -131,8 +131,8 @@ def pairs(study: Study, settings: PairSettings, progress: Progress) -> Iterable[
         coded(study), frame, study.families, settings, seed=study.seed, panel=panel(study)
     )
     progress("pairs", 1, 2)
-    test = study.codes()[study.rows.where("test", kinds=None)]
-    independent = orthogonality(study.W_dec(), test, frame, settings, seed=study.seed)
+    test = study.rows.where("test", kinds=None)
+    independent = orthogonality(study.W_dec(), study.codes(), frame, settings, seed=study.seed, rows=test)
     progress("pairs", 2, 2)
     return [study.write(Pairs(compositionality=together, orthogonality=independent))]
 

@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue
 from moodlens.core.errors import BadInput
 from moodlens.core.files import digest
 from moodlens.core.lines import explained, table
+from moodlens.core.maps import taken
 from moodlens.core.progress import Progress
 from moodlens.engine import executor_of
 from moodlens.pipeline.schedule import shared_map
@@ -26,6 +27,7 @@ from moodlens.settings.base import Frozen
 from moodlens.settings.engine import EngineSettings
 from moodlens.settings.imported import ImportSettings
 from moodlens.settings.sae import CoreSettings, SAESettings
+from moodlens.stats.moments import mean_row, wide_blocks
 from moodlens.study.records.sae import SWEEP, Core, Reconstruction, Sweep
 from moodlens.study.state import WORK
 from moodlens.study.study import MAIN, Study
@@ -127,11 +129,11 @@ def sweep(study: Study, settings: SweepSection, progress: Progress) -> Iterable[
         return [study.write(chosen), study.write_table(SWEEP, SWEEP.empty())]
     tried = grid(settings.sae, settings.sweep)
     rows = study.rows
-    train, val = study.x[rows.where("train", kinds=None)], study.x[rows.where("val", kinds=None)]
+    train, val = (study.x_of(rows.where(split, kinds=None)) for split in ("train", "val"))
     units = _units(study, "sweep", settings.engine)
     trained = units.train(train, val, [(item, study.seed) for item in tried], progress=progress)
     frame = pl.DataFrame(
-        [_sweep_row(study, f"sweep-{i:02d}", item, settings) for i, item in enumerate(trained)],
+        [_sweep_row(study, f"sweep-{i:02d}", item, settings, train, val) for i, item in enumerate(trained)],
         schema_overrides=SWEEP.dtypes(),
         infer_schema_length=None,
     )
@@ -151,19 +153,22 @@ def _units(study: Study, stage: str, engine: EngineSettings, drawn: np.ndarray |
     return Units(executor_of(engine), study.home / WORK / stage, source)
 
 
-def _sweep_row(study: Study, name: str, trained: Trained, settings: SweepSection) -> dict[str, object]:
+def _sweep_row(
+    study: Study, name: str, trained: Trained, settings: SweepSection, train: np.ndarray, val: np.ndarray
+) -> dict[str, object]:
     from moodlens.sae.model import encode_rows
-    from moodlens.stats.ranks import firing_rates, selectivity
+    from moodlens.stats.ranks import selectivity, smoothed_rates
 
     sae, rows = trained.sae, study.rows
-    train, val = rows.where("train", kinds=None), rows.where("val", kinds=None)
-    mean = study.x[train].mean(0, dtype=np.float64)
-    held_out = reconstruction_metrics(sae, study.x[val], mean)
-    seen = reconstruction_metrics(sae, study.x[train], mean)
+    mean = mean_row(train)
+    held_out, seen = (reconstruction_metrics(sae, part, mean) for part in (val, train))
     dev = rows.labelled("train", "val")
-    codes = encode_rows(sae, study.x[dev])
-    ratio = selectivity(firing_rates(codes, rows.label[dev], rows.n_emotions))
-    enough = (codes > 0).sum(0) >= settings.min_firings
+    label, fires = rows.label[dev], np.zeros((rows.n_emotions, sae.d_sae))
+    for part, block in wide_blocks(study.x, dev):
+        own = label[part] == np.arange(rows.n_emotions)[:, None]
+        fires += own.astype(np.float64) @ (encode_rows(sae, block) > 0)
+    ratio = selectivity(smoothed_rates(fires, np.bincount(label, minlength=rows.n_emotions)))
+    enough = fires.sum(0) >= settings.min_firings
     assert sae.settings is not None
     return {
         "name": name,
@@ -199,7 +204,7 @@ def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[
     SAEs of the chosen settings, and there is no more. With imported, they are others'.
     """
     rows = study.rows
-    train, val, test = (study.x[rows.where(split, kinds=None)] for split in ("train", "val", "test"))
+    train, val, test = (study.x_of(rows.where(split, kinds=None)) for split in ("train", "val", "test"))
     chosen = study.read(Sweep).settings
     if settings.imported is not None:
         files = _imported(study, settings.imported)
@@ -208,7 +213,7 @@ def train(study: Study, settings: TrainSection, progress: Progress) -> Iterable[
     else:
         files = _alone(study, chosen, settings, (train, val, test), progress)
     main = study.sae(MAIN)
-    mean = train.mean(0, dtype=np.float64)
+    mean = mean_row(train)
     held_out = reconstruction_metrics(main, test, mean)
     seen = reconstruction_metrics(main, train, mean)
     record = Reconstruction.model_validate(
@@ -293,7 +298,7 @@ def _with_core(
         train_units(list(zip(units, jobs, strict=True)), progress)
     cores_found: dict[str, cores.Core] = {}
     for (drawn, seeds), work_units in zip(pipelines, units, strict=True):
-        x = train if drawn is None else train[drawn]
+        x = train if drawn is None else taken(train, drawn, study.memory / 8)
         given = {"control": control, "train": work_units.train, "each": shared_map, "progress": progress}
         cores_found |= cores.find_cores(x, val, seeds, core, plan.d_sae, **given)
     own, trained = cores_found[MAIN].sae, None
@@ -333,13 +338,16 @@ def _save(
 
     info = study.encoder_info
     target = study.path / "sae" / name
-    train = study.x[study.rows.where("train", kinds=None)]
+
+    def of_rows() -> str:
+        return digest(study.x_of(study.rows.where("train", kinds=None)))
+
     metadata = {
         "encoder_id": info.encoder,
         "model_name": info.encoder,
         "hook_name": "last_hidden_state, mean over tokens",
         "pooling": info.pooling,
-        "data_sha256": study.cached("data_sha256", "embed", lambda: digest(train)),
+        "data_sha256": study.cached("data_sha256", "embed", of_rows),
         "seed": seed,
         **(more or {}),
     }

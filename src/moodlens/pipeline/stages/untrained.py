@@ -80,7 +80,7 @@ def untrained_consensus(
     seeds = [derived(study.seed, UNTRAINED, pipeline, i) for i in range(core.members)]
 
     def make() -> "SAE":
-        train = study.x[study.rows.where("train", kinds=None)]
+        train = study.x_of(study.rows.where("train", kinds=None))
         return untrained_core(kind, train, seeds, settings=settings, d_sae=size, active=active)
 
     return study.cached(f"untrained consensus {kind} {pipeline}", "train", make)
