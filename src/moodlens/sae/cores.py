@@ -270,7 +270,7 @@ def describe(
         return facts
     none = f"{settings.members} SAEs of {plan.d_sae} features agree on none: no feature may be claimed"
     mean = x_train.mean(0, dtype=np.float64)
-    member, core = (reconstruction_metrics(one, x_test, mean) for one in (main.members[0], sae))
+    member, core = (reconstruction_metrics(measured, x_test, mean) for measured in (main.members[0], sae))
     return replace(
         facts,
         remark=facts.remark if sae.d_sae else none,
