@@ -161,3 +161,16 @@ def test_a_large_probe_reads_whole_groups_of_every_emotion(monkeypatch):
     assert all((groups[few] == g).sum() == 5 for g in np.unique(groups[few]))
     assert set(labels[few]) == {0, 1, 2, 3}
     assert len(room._whole_groups(labels[:50], groups[:50], seed=0)) == 50
+
+
+def test_rows_that_take_no_part_change_nothing():
+    x, label, group = _rows()
+    n, draw = 3 * len(x), np.random.default_rng(1)
+    place = np.sort(draw.choice(n, len(x), replace=False))
+    among, groups, wide = np.full(n, UNKNOWN), 1000 + np.arange(n), 5 * draw.normal(size=(n, x.shape[1]))
+    among[place], groups[place], wide[place] = label, group, x
+    emotions = ("a", "b", "c")
+    alone = phase0(x, Rows.of(label, emotions=emotions, group=group), QUICK, seed=0)
+    beside = phase0(wide, Rows.of(among, emotions=emotions, group=groups), QUICK, seed=0)
+    assert beside.rows == tuple(place.tolist())
+    assert beside.model_copy(update={"rows": alone.rows}) == alone

@@ -231,5 +231,5 @@ def signal_to_noise(
         dimensions=tuple(order.tolist()),
         values=tuple(ratio[order].tolist()),
         mean=float(ratio.mean()),
-        chance=(len(present) - 1) / max(len(x) - 1, 1),
+        chance=(len(present) - 1) / max(len(numbers) - 1, 1),
     )

@@ -201,10 +201,11 @@ class _Maker:
             weighted = fires[:, part] * weights[:, None]
             hits = np.asarray(held.T @ weighted)
             coverage[:, part] = 2 * hits / np.maximum(predicted + weighted.sum(axis=0), 1e-12)
-        own = material.texts.rows.label == emotion
+        own = np.flatnonzero(material.texts.rows.label == emotion)
         known = [pair for pair in material.reader.concepts if pair[0] == emotion]
-        members = sparse.csc_array(concept_members(known, material.texts)[own])
-        z = log_odds_z(members, fires[own], weights[own], prior=settings.prior)
+        members, z = concept_members(known, material.texts)[own], np.empty((len(known), len(features)))
+        for part in spans(len(own), len(features)):
+            z[:, part] = log_odds_z(members, fires[own, part], weights[own], prior=settings.prior)
         return cls(
             material,
             emotion,

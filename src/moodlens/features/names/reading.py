@@ -63,7 +63,7 @@ class NameReader:
         }
         concepts = tuple(sorted(fitted))
         member = concept_members(concepts, texts)
-        parts = sparse.csr_array(sparse.hstack([held, sparse.csc_array(member)]).multiply(weights[:, None]).T)
+        parts = sparse.csr_array(sparse.hstack([held, member]).multiply(weights[:, None]).T)
         mean = mean_row(x, numbers, weights)
         covariance = scatter(x, mean, numbers, weights) / weights.sum()
         nuisance = _within_groups(x, numbers, mean, texts, weights)
@@ -165,9 +165,12 @@ def _unit_deviation(directions: np.ndarray, covariance: np.ndarray) -> np.ndarra
     )
 
 
-def concept_members(concepts: Sequence[tuple[int, str]], texts: Texts) -> np.ndarray:
+def concept_members(concepts: Sequence[tuple[int, str]], texts: Texts) -> sparse.csc_array:
     """(n, n_concepts) float64, 1 where a text belongs to a concept of its emotion."""
-    out = np.zeros((len(texts.rows), len(concepts)))
-    for i, (label, concept) in enumerate(concepts):
-        out[:, i] = (texts.rows.label == label) & (texts.rows.concept == concept)
-    return out
+    member = [
+        np.flatnonzero((texts.rows.label == label) & (texts.rows.concept == concept))
+        for label, concept in concepts
+    ]
+    starts = np.cumsum([0, *map(len, member)])
+    numbers = np.concatenate([*member, np.zeros(0, dtype=np.int64)])
+    return sparse.csc_array((np.ones(len(numbers)), numbers, starts), shape=(len(texts.rows), len(concepts)))
