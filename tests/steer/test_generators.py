@@ -199,7 +199,9 @@ def test_a_checkpoint_is_known_by_its_files(name, vector, tmp_path):
     loaded = load_generator(str(folder), d_in=WIDTH)
     assert loaded.revision.startswith("sha256:")
     for steering in (None, Steering(vector, 1.0)):
-        np.testing.assert_array_equal(clip(loaded, name, steering), clip(MAKERS[name](), name, steering))
+        # Weights of a file may lie where the processor adds them up in another order.
+        made = clip(MAKERS[name](), name, steering)
+        np.testing.assert_allclose(clip(loaded, name, steering), made, rtol=0, atol=1e-3 * np.abs(made).max())
     with pytest.raises(BadInput, match="24 wide, the directions are 25 wide"):
         load_generator(str(folder), d_in=25)
 
