@@ -70,6 +70,19 @@ def test_few_rows_say_why_nothing_may_be_claimed(cli, small_settings, tmp_path):
     status, out, _ = cli("features", small_settings, "--out", tmp_path / "few", *change)
     assert status == 0
     assert "training rows are too few for a stable core" in out
+    assert "core.members=0 tests the features of the one SAE all the same" in out
+    path = tmp_path / "texts.csv"
+    path.write_text("caption,mood\na happy tune,happy\nso sad,sad\na sad song,sad\n")
+    status, out, _ = cli(
+        "score", tmp_path / "few", path, "--text-column", "caption", "--label-column", "mood"
+    )
+    assert status == 0
+    assert "no family scores, since no emotion feature was found: " in out
+    assert out.count("training rows are too few for a stable core") == 1
+    assert "nan" not in out
+    status, _, err = cli("inspect", tmp_path / "few")
+    assert status == 2
+    assert f"(moodlens features {tmp_path / 'few'} says why); name one with --feature N" in err
 
 
 def test_scores_mark_what_is_cut_and_say_once_how_texts_are_read(cli, small_study, tmp_path):

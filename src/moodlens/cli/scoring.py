@@ -1,6 +1,7 @@
 """What `moodlens score` prints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,29 @@ def _start(text: str) -> str:
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
 
 
-def score_lines(result: TransferSet, shown: Shown, emotions: tuple[str, ...], out: Path | None) -> list[str]:
-    """The AUROC table and the first texts."""
+def score_lines(
+    result: TransferSet,
+    shown: Shown,
+    emotions: tuple[str, ...],
+    out: Path | None,
+    why_none: Sequence[str] = (),
+) -> list[str]:
+    """The AUROC table and the first texts; ``why_none``: why the study has no emotion feature, where that is known."""
     lines = [*auroc_lines(result.name, result, emotions), ""] if result.auroc else []
     lines += [result.table, ""]
-    head = ["text", *emotions]
-    rows = [
-        [_start(record["text"]), *(round(float(record[f"family_{e}"]), 3) for e in emotions)]
-        for record in shown.table.head(SHOWN).to_dicts()
-    ]
-    lines += [f"family scores of the first {len(rows)} of {result.n_texts} texts:", *table(head, rows)]
+    rows = []
+    for record in shown.table.head(SHOWN).to_dicts():
+        scores = (float(record[f"family_{emotion}"]) for emotion in emotions)
+        rows.append(
+            [_start(record["text"]), *(None if isnan(score) else round(score, 3) for score in scores)]
+        )
+    if any(score is not None for row in rows for score in row[1:]):
+        heading = f"family scores of the first {len(rows)} of {result.n_texts} texts:"
+        lines += [heading, *table(["text", *emotions], rows)]
+    elif emotions:
+        lines.append(
+            "no family scores, since no emotion feature was found" + "".join(f": {why}" for why in why_none)
+        )
     return lines + (
         [f"all of them: {out}"] if out is not None else ["all of them, with every feature: --out FILE.csv"]
     )

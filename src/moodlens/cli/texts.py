@@ -70,7 +70,10 @@ def score(
     from moodlens.cli.target import text_table
     from moodlens.pipeline.opened import OpenStudy
     from moodlens.pipeline.score import Part, score_table
+    from moodlens.pipeline.stages.discovery import why_none
     from moodlens.pipeline.target import appended, check_kept, check_target
+    from moodlens.study.records.sae import Core
+    from moodlens.study.records.selection import Selection
 
     if out is not None:
         check_target(out, texts)
@@ -91,7 +94,8 @@ def score(
             opened, table, settings.encoder, settings.validation.transfer, take=take, progress=progress
         )
     value = score_value(result, shown, opened.emotions, out)
-    emit(value, as_json, score_lines(result, shown, opened.emotions, out))
+    why = why_none(opened.read(Selection), opened.read(Core)) if opened.emotions else ()
+    emit(value, as_json, score_lines(result, shown, opened.emotions, out, why))
 
 
 @app.command()

@@ -163,7 +163,9 @@ class OpenStudy(Study):
         table = self.features
         chosen = list(features) or top_features(table, emotion, top)
         if not chosen:
-            raise BadInput(f"{self.path}: it has no emotion feature; name one with --feature N")
+            raise BadInput(
+                f"{self.path}: it has no emotion feature (moodlens features {self.path} says why); name one with --feature N"
+            )
         test = self.rows.where("test", kinds=None)
         codes, rows = self.codes()[test], self.rows[test]
         strength = self.families.scores(codes)

@@ -59,7 +59,7 @@ def plan_core(settings: CoreSettings, n_rows: int, d_in: int) -> Plan:
         0,
         f"{n_rows} training rows are too few for a stable core (at least {FEWEST * ROWS_A_FEATURE}): other seeds would "
         "find other features, so none may be claimed. What the rows can show is whether an emotion is in them at all "
-        "(phase 0) and its direction as a difference of means",
+        "(phase 0) and its direction as a difference of means; core.members=0 tests the features of the one SAE all the same",
     )
 
 
