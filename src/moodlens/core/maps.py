@@ -23,7 +23,7 @@ _rooms: "weakref.WeakValueDictionary[int, np.memmap]" = weakref.WeakValueDiction
 """Every file without a name that is in use: its pages can be given back whoever reads."""
 
 
-def room(n: int, width: int, held: float = 2**30, dtype: type[np.floating] = np.float32) -> np.ndarray:
+def room(n: int, width: int, held: float = 2**30, dtype: type[np.generic] = np.float32) -> np.ndarray:
     """``(n, width)`` numbers, in memory, or on disk in a file without a name where they have more than ``held`` bytes.
 
     The file lies where temporary files do that may be large, and is gone with the array.

@@ -139,7 +139,13 @@ def select_features(
     core = d if core_size is None else core_size
     alive, density, size = _activity(codes, rows)
     parts = feature_blocks(units, density, rows.n_emotions, memory)
-    judge = Permutations(len(dev_labels), rows.n_emotions, n_permutations=settings.n_permutations, rng=rng)
+    judge = Permutations(
+        len(dev_labels),
+        rows.n_emotions,
+        n_permutations=settings.n_permutations,
+        rng=rng,
+        n_parts=sum(columns.start < core for columns in parts),
+    )
     blocks: list[_Block] = []
     for number, columns in enumerate(parts):
         dev_sums, test_sums = (

@@ -8,14 +8,19 @@ the observed value are therefore found exactly, and count against the feature.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from moodlens.core import BadInput, Progress, silent
+from moodlens.core.maps import Pages, room
 from moodlens.stats.units import Units, UnitSums, draw_labels
 
 _EXACT_FLOAT32_ROWS = 8191
+_KEPT = 2**28
+"""Bytes of permuted labels beyond which they lie on disk."""
 _CHUNK, _CHUNK_ENTRIES = 500, 2**24
 """Permutations that are drawn together, and labels of theirs, at most."""
 
@@ -53,14 +58,21 @@ class Permutations:
         n_labellings: how many labellings come with every part.
         n_emotions: how many emotions there are.
         n_permutations: m; the smallest possible p is 1 / (m + 1).
-        rng: from whose state the permutations are drawn, anew for each part.
+        rng: from whose state the permutations are drawn.
+        n_parts: in how many parts the features that are tested come; of more than one, the permutations are kept.
 
     Raises:
         BadInput: there is no permutation.
     """
 
     def __init__(
-        self, n_labellings: int, n_emotions: int, *, n_permutations: int, rng: np.random.Generator
+        self,
+        n_labellings: int,
+        n_emotions: int,
+        *,
+        n_permutations: int,
+        rng: np.random.Generator,
+        n_parts: int = 1,
     ) -> None:
         if n_permutations < 1:
             raise BadInput(f"n_permutations must be at least 1, not {n_permutations}")
@@ -69,6 +81,7 @@ class Permutations:
         self._tested: list[list[np.ndarray]] = [[] for _ in range(n_labellings)]
         self._observed_z: list[np.ndarray] = []
         self._maxima = np.full(n_permutations, -np.inf)
+        self._keep, self._kept = n_parts > 1, None
 
     def add(self, sums: UnitSums, labellings: list[Labelling], progress: Progress = silent) -> None:
         """Judge the features of ``sums``, which are those that ``labellings`` speak of.
@@ -111,10 +124,9 @@ class Permutations:
                 self._observed_z.append(z)
 
         at_least = np.zeros((len(labellings), d), dtype=np.int64)
-        rng, together = copy.deepcopy(self._rng), _together(len(rows))
-        for begin in range(0, self._m, together):
-            m = min(together, self._m - begin)
-            drawn = draw_labels(sums.units, m, rng)
+        # Where nothing is tested nothing is drawn: of many units, drawing takes longer than all the rest.
+        for begin, drawn in self._drawn(sums.units) if needed.any() else ():
+            m = len(drawn)
             for c in range(self._n_emotions):
                 if not len(used[c]):
                     continue
@@ -131,6 +143,27 @@ class Permutations:
             progress("permutations", begin + m, self._m)
         for i, counts in enumerate(at_least):
             self._at_least[i].append(counts)
+
+    def _drawn(self, units: Units) -> Iterator[tuple[int, np.ndarray]]:
+        """Permuted labels, some permutations at a time, each with the number of its first."""
+        together, shape = _together(len(units.labels)), (self._m, len(units.labels))
+        steps = range(0, self._m, together)
+        if self._kept is not None:
+            pages = Pages()
+            for begin in steps:
+                yield begin, self._kept[begin : begin + together]
+                pages.count(together, shape[1], [self._kept], apart=False)
+            return
+        rng, kept = copy.deepcopy(self._rng), None
+        for begin in steps:
+            drawn = draw_labels(units, min(together, self._m - begin), rng)
+            if begin == 0 and self._keep:
+                with suppress(BadInput):  # without room for them they are drawn again
+                    kept = room(*shape, _KEPT, drawn.dtype.type)
+            if kept is not None:
+                kept[begin : begin + together] = drawn
+            yield begin, drawn
+        self._kept = kept
 
     def results(self) -> list[PermutationP]:
         """What is known of all features so far, in the order in which they came; one for each labelling."""
