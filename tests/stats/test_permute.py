@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest, permutation_test
 
 from moodlens.core import BadInput
+from moodlens.stats import permute
 from moodlens.stats.permute import Labelling, Permutations
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.ranks import auroc
@@ -237,6 +238,24 @@ def test_every_labelling_is_equally_likely():
     _, counts = np.unique(drawn, axis=0, return_counts=True)
     assert len(counts) == 12
     assert ((counts - 2000) ** 2 / 2000).sum() < 31.3  # chi-square, 11 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_parts_meet_the_same_permutations_drawn_once(monkeypatch, full):
+    codes, labels, groups = _grouped(np.random.default_rng(3), d=9)
+    emotion = np.array([0, 1, 2, 3, -1, -1, -1, 0, 1])
+    whole = group_permutation_p(codes, labels, groups, emotion, 4, n_permutations=700, seed=0)
+    draws = []
+    monkeypatch.setattr(permute, "draw_labels", lambda *some: (draws.append(some[1]), draw_labels(*some))[1])
+    if full:
+        monkeypatch.setattr(permute, "room", lambda *_: (_ for _ in ()).throw(BadInput("no room")))
+    judge = Permutations(1, 4, n_permutations=700, rng=np.random.default_rng(0), n_parts=2)
+    for part in (slice(0, 4), slice(4, 7), slice(7, 9)):  # of the second nothing is tested
+        sums = UnitSums.of(codes[:, part], labels, groups)
+        judge.add(sums, [Labelling(sums.units.labels, emotion[part])])
+    np.testing.assert_array_equal(judge.results()[0].p, whole.p)
+    np.testing.assert_array_equal(judge.results()[0].p_maxt, whole.p_maxt)
+    assert sum(draws) == (1400 if full else 700)
 
 
 def test_bad_numbers_of_permutations_are_refused():
