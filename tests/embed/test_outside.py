@@ -1,6 +1,7 @@
 """Encoders that are not read from files: an endpoint, a function, a package's entry point."""
 
 import pickle
+import sqlite3
 import sys
 
 import numpy as np
@@ -111,6 +112,8 @@ def test_a_busy_endpoint_is_asked_again_and_what_came_is_kept(endpoint, settings
     ("answer", "said"),
     [
         ((200, b"<html>"), "not JSON"),
+        ((200, b"\x1f\x8b\x08"), "not JSON"),
+        ((200, b"[" * 100_000), "not JSON"),
         ((200, {"error": {"message": "no"}}), "holds no embeddings"),
         ((200, {"data": [{"index": 0, "embedding": [1.0]}]}), "answered 1 rows for 2 texts"),
         ((200, {"data": [{"index": i, "embedding": [float("nan")]} for i in range(2)]}), "or broken ones"),
@@ -136,10 +139,61 @@ def test_long_texts_are_split_or_cut_here_because_an_endpoint_does_not_say(endpo
     expected = rows.T @ reading.sizes[1:]
     np.testing.assert_allclose(parts.encode(["sad", long])[1], expected, rtol=1e-5)
     cut = get_encoder("api:tiny", api=settings(max_characters=100), long_texts="cut")
-    assert cut.read(["sad", long]).n_cut.tolist() == [0, 240 - len(cut.read([long]).pieces[0])]
+    assert cut.read([long]).pieces == (" ".join(["happy"] * 16),), "all that can be read at once"
+    assert cut.read(["sad", long]).n_cut.tolist() == [0, 240 - 95]
     with pytest.raises(BadInput, match=r"row 1 has 240 characters, and encoder api:tiny reads 100"):
         get_encoder("api:tiny", api=settings(max_characters=100), long_texts="error").read(["sad", long])
     assert cut.read(["x" * 250]).pieces[0] == "x" * 100
+
+
+def test_rows_of_two_models_are_not_mixed(endpoint, settings):
+    first = get_encoder("api:tiny", api=settings())
+    assert first.d_in == 6, "the row of a word is kept"
+    first.encode(TEXTS[:2])
+    again = get_encoder("api:tiny", api=settings())
+    np.testing.assert_allclose(again.encode(TEXTS), [row_of(text) for text in TEXTS], rtol=1e-6)
+    assert "3 texts were sent" in again.told, "two new ones, and the word that is compared"
+    for width in (6, 3):
+
+        def other(body, _n, width=width):
+            rows = [[-x for x in row_of(text, width)] for text in body["input"]]
+            return 200, {"data": [{"index": i, "embedding": row} for i, row in enumerate(rows)]}
+
+        endpoint.script = other
+        assert len(get_encoder("api:tiny", api=settings()).encode(TEXTS)) == 5, "nothing has to be sent"
+        said = r"/embeddings: gives .* before, so the model behind 'tiny' has changed; name another file"
+        with pytest.raises(BadInput, match=said):
+            get_encoder("api:tiny", api=settings()).encode(["a new text"])
+
+
+def test_widths_that_differ_are_one_line(endpoint, settings):
+    endpoint.script = lambda body, n: (200, {"data": [{"index": 0, "embedding": row_of("x", n)}]})
+    with pytest.raises(
+        BadInput, match=r"gives rows of another width, so the model behind 'tiny' has changed"
+    ):
+        get_encoder("api:tiny", api=settings(batch=1, parallel=1)).encode(TEXTS)
+
+
+def test_a_damaged_row_is_asked_for_again(settings, tmp_path):
+    get_encoder("api:tiny", api=settings()).encode(TEXTS)
+    with sqlite3.connect(tmp_path / "kept.sqlite") as db:
+        db.execute("UPDATE rows SET row = x'0102'")
+    db.close()
+    again = get_encoder("api:tiny", api=settings())
+    np.testing.assert_allclose(again.encode(TEXTS), [row_of(text) for text in TEXTS], rtol=1e-6)
+
+
+def test_keys_and_addresses(endpoint, settings, monkeypatch):
+    monkeypatch.setenv("THE_KEY", " s3cret\n")
+    get_encoder("api:tiny", api=settings(key_env="THE_KEY", url=f"{endpoint.url}/?version=2")).encode(["sad"])
+    assert endpoint.asked[0][:2] == ("/v1/embeddings?version=2", "Bearer s3cret")
+    for key, said in (("s3\ncret", "holds characters that no key can have"), (" ", "holds no key")):
+        monkeypatch.setenv("THE_KEY", key)
+        with pytest.raises(BadInput, match=said) as error:
+            get_encoder("api:tiny", api=settings(key_env="THE_KEY")).encode(["joy"])
+        assert "cret" not in str(error.value)
+    with pytest.raises(BadInput, match=r"encoder api:tiny: encoder.api.url holds a password; .* key_env"):
+        get_encoder("api:tiny", api=settings(url="http://me:s3cret@127.0.0.1/v1"))
 
 
 def test_refusals(settings, tmp_path):

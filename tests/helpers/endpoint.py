@@ -15,8 +15,8 @@ class _Answer(BaseHTTPRequestHandler):
         status, answer = self.server.script(body, len(self.server.asked))
         payload = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(payload)))
-        self.send_header("Retry-After", "0")
+        self.send_header("Content-Length", str(len(payload) + self.server.left_out))
+        self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(payload)
 
@@ -25,7 +25,13 @@ class _Answer(BaseHTTPRequestHandler):
 
 
 class Endpoint(ThreadingHTTPServer):
-    """``script(body, n)`` gives the status and the answer to the ``n``-th request; ``asked`` holds path, key and body."""
+    """``script(body, n)`` gives the status and the answer to the ``n``-th request; ``asked`` holds path, key and body.
+
+    ``retry_after`` is sent with each answer, of which ``left_out`` bytes never come.
+    """
+
+    retry_after = "0"
+    left_out = 0
 
     def __init__(self, script: Callable[[Any, int], tuple[int, Any]]) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)

@@ -1,5 +1,7 @@
 """JSON posted to an endpoint that the user named, and its answer; asked again where it is busy."""
 
+import email.utils
+import http.client
 import json
 import os
 import time
@@ -49,10 +51,11 @@ def post_json(
     """
     headers = {"Content-Type": "application/json"}
     if endpoint.key_env is not None:
-        key = os.environ.get(endpoint.key_env)
-        if not key:
+        key = os.environ.get(endpoint.key_env, "").strip()  # a key read from a file ends with its line
+        if not key or not key.isascii() or not key.isprintable():
+            what = "holds no key" if not key else "holds characters that no key can have"
             raise BadInput(
-                f"{url}: the environment variable {endpoint.key_env} holds no key; set it or leave key_env out"
+                f"{url}: the environment variable {endpoint.key_env} {what}; set it or leave key_env out"
             )
         headers["Authorization"] = f"Bearer {key}"
     if not url.startswith(("http://", "https://")):
@@ -67,9 +70,9 @@ def post_json(
             reason, final = f"answered {error.code} {error.reason}", error.code not in _RETRIED
             wait = max(wait, min(_seconds(error.headers.get("Retry-After")), _LONGEST_PAUSE))
             error.close()
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, no text, or a thousand brackets
             reason, final = "answered something that is not JSON", True
-        except (urllib.error.URLError, OSError) as error:
+        except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
             reason, final = f"no answer: {getattr(error, 'reason', error)}", False
         if final or attempt == endpoint.retries:
             tries = f" after {attempt + 1} attempts" if attempt else ""
@@ -79,7 +82,12 @@ def post_json(
 
 
 def _seconds(text: str | None) -> float:
+    """What ``Retry-After`` asks for: a number of seconds, or the date from which on there may be an answer."""
     try:
         return max(0.0, float(text or 0))
-    except ValueError:  # a date
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(str(text)).timestamp() - time.time())
+    except ValueError:
         return 0.0

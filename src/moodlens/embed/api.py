@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,8 @@ BYTES_A_TOKEN = 4
 """Of English text, by which tokens are estimated."""
 _AT_ONCE = 500
 """Rows that the cache is asked for at once: SQLite allows a thousand names."""
+_SAME = 0.99
+"""Least cosine of a row that was kept and one that the endpoint gives now, if it has the same model still."""
 
 
 def load(label: str, model: str, settings: EmbeddingEndpoint | None) -> Functional:
@@ -53,16 +56,26 @@ class Endpoint:
 
     def __init__(self, label: str, model: str, settings: EmbeddingEndpoint):
         self._label, self._model, self._settings = label, model, settings
-        self._url = settings.url.rstrip("/") + "/embeddings"
+        self._url = _address(label, settings.url)
         self._cache = _Cache(_cache_file(settings), [self._url, model, str(settings.dimensions)])
         self._allowed = settings.max_tokens
         self._sent = self._tokens = 0
+        self._same = False
 
     def __call__(self, texts: list[str]) -> np.ndarray:
+        """Rows of the texts, (n, d_in).
+
+        Raises:
+            BadInput: more would be sent than may be, there is no usable answer, or another model answers than before.
+        """
         rows = self._cache.get(texts)
         missing = [text for text in dict.fromkeys(texts) if text not in rows]
         if missing:
-            self._allowed -= self._check(missing)
+            kept = {} if self._same else self._cache.get([PROBE])
+            self._allowed -= self._check([*missing, *kept])
+            if kept:
+                self._compare(kept[PROBE])
+            self._same = True
             size = self._settings.batch
             batches = [missing[at : at + size] for at in range(0, len(missing), size)]
             pool = ThreadPoolExecutor(min(self._settings.parallel, len(batches)))
@@ -73,7 +86,28 @@ class Endpoint:
                     rows |= dict(zip(batch, answers, strict=True))
             finally:
                 pool.shutdown(cancel_futures=True)
+        if len({len(row) for row in rows.values()}) > 1:
+            raise self._changed("rows of another width")
         return np.stack([rows[text] for text in texts])
+
+    def _compare(self, kept: np.ndarray) -> None:
+        """Hold a row that was kept against what the endpoint gives now: rows of two models must not be mixed.
+
+        Raises:
+            BadInput: they are of two models.
+        """
+        (now,) = self._ask([PROBE])
+        if len(now) != len(kept):
+            raise self._changed(f"rows of width {len(now)}, and of width {len(kept)} before")
+        norm = float(np.linalg.norm(now) * np.linalg.norm(kept))
+        if norm > 0 and float(now @ kept) < _SAME * norm:
+            raise self._changed("other rows for the same text than before")
+
+    def _changed(self, what: str) -> BadInput:
+        return BadInput(
+            f"{self._url}: gives {what}, so the model behind {self._model!r} has changed; name another file by "
+            "encoder.api.cache, which embeds all texts anew, or serve the model of before"
+        )
 
     def announce(self, texts: Sequence[str]) -> None:
         """Say what these texts would send, if it is more than may be sent.
@@ -82,7 +116,9 @@ class Endpoint:
             BadInput: it is.
         """
         known = self._cache.get([*texts, PROBE])
-        self._check([text for text in dict.fromkeys([*texts, PROBE]) if text not in known])
+        missing = [text for text in dict.fromkeys([*texts, PROBE]) if text not in known]
+        # What is kept is held against the endpoint by one text, which is sent again.
+        self._check([*missing, PROBE] if missing and PROBE in known else missing)
 
     def told(self) -> str:
         """What was sent so far."""
@@ -111,7 +147,8 @@ class Endpoint:
         answer = post_json(self._url, body, self._settings)
         try:
             items = sorted(answer["data"], key=lambda item: item["index"])
-            rows = [np.asarray(item["embedding"], dtype=np.float32) for item in items]
+            with np.errstate(over="ignore"):  # said below
+                rows = [np.asarray(item["embedding"], dtype=np.float32) for item in items]
             order = [item["index"] for item in items]
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BadInput(f"{self._url}: the answer holds no embeddings; check url and model") from error
@@ -143,7 +180,10 @@ class _Cache:
                 some = todo[at : at + _AT_ONCE]
                 marks = ",".join("?" * len(some))
                 for key, row in db.execute(f"SELECT key, row FROM rows WHERE key IN ({marks})", some):
-                    cached[keys[key]] = np.frombuffer(row, dtype="<f4")
+                    if (
+                        isinstance(row, bytes) and row and len(row) % 4 == 0
+                    ):  # else damaged, and asked for again
+                        cached[keys[key]] = np.frombuffer(row, dtype="<f4")
         return cached
 
     def put(self, texts: Sequence[str], rows: Sequence[np.ndarray]) -> None:
@@ -172,6 +212,20 @@ class _Cache:
             raise BadInput(
                 f"{self._path}: cannot keep embeddings there ({error}); delete it, or set encoder.api.cache"
             ) from error
+
+
+def _address(label: str, url: str) -> str:
+    """Where texts are sent: ``/embeddings`` below the base address, whose query stays behind it.
+
+    Raises:
+        BadInput: it holds a password, which would stand in every file that names it.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.username or parts.password:
+        raise BadInput(
+            f"{label}: encoder.api.url holds a password; put it into a variable and name that by key_env"
+        )
+    return urllib.parse.urlunsplit(parts._replace(path=parts.path.rstrip("/") + "/embeddings"))
 
 
 def _cache_file(settings: EmbeddingEndpoint) -> Path:

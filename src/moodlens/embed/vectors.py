@@ -85,12 +85,10 @@ class VectorEncoder(Encoder):
                 f"texts: row {begin + first} has {size[place[first]]} {self.counts}, and encoder {self.id} reads "
                 f"{self.max_length}; shorten it, or set encoder.long_texts to parts or cut"
             )
+        fit = self._beginning if self.long_texts == "cut" else self._split
         pieces = [
-            [text] if n <= self.max_length else self._split(text, int(n))
-            for text, n in zip(whole, size, strict=True)
+            [text] if n <= self.max_length else fit(text, int(n)) for text, n in zip(whole, size, strict=True)
         ]
-        if self.long_texts == "cut":
-            pieces = [parts[:1] for parts in pieces]
         flat = [piece for parts in pieces for piece in parts]
         lengths = np.array(self._count(flat), dtype=np.float32)
         owner = np.repeat(np.arange(len(pieces)), [len(parts) for parts in pieces])
@@ -150,6 +148,16 @@ class VectorEncoder(Encoder):
             raise BadInput(f"encoder {self.id}: gave rows of width {array.shape[1]} after {self._d_in}")
         self._d_in = array.shape[1]
         return array
+
+    def _beginning(self, text: str, size: int) -> list[str]:
+        """The most whole words from its start that are read at once; of a longer word its first piece."""
+        words = text.split()
+        least, most = 0, len(words) - 1
+        while least < most:
+            n = (least + most + 1) // 2
+            fits = self._count([" ".join(words[:n])])[0] <= self.max_length
+            least, most = (n, most) if fits else (least, n - 1)
+        return [" ".join(words[:least])] if least else self._split(text, size)[:1]
 
     def _split(self, text: str, size: int) -> list[str]:
         """The text in pieces of whole words that are no longer than is read at once; a longer word is cut."""
