@@ -196,6 +196,86 @@ def copied(folder: Path, to: Path, **config) -> Path:
     return to
 
 
+def test_hf_reads_case_and_accents_as_tokenizer_config_says(folder, tmp_path):
+    from transformers import AutoTokenizer, BertModel
+
+    cased = copied(folder, tmp_path / "cased")
+    path = cased / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"do_lower_case": False}))
+    text = "LOUD, Happy drums under \u00c9t\u00e9"
+    tokenizer, model = AutoTokenizer.from_pretrained(cased), BertModel.from_pretrained(cased).eval()
+    with torch.inference_mode():
+        expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0)
+    row = plain(f"hf:{cased}", pooling="mean").encode([text])[0]
+    np.testing.assert_allclose(row, expected, atol=1e-5)
+    assert np.abs(row - plain(f"hf:{folder}", pooling="mean").encode([text])[0]).max() > 0.05
+
+
+def tiny(to: Path, config) -> Path:
+    """A model of random weights for the words of the tests."""
+    from transformers import AutoModel
+
+    torch.manual_seed(0)
+    AutoModel.from_config(config).save_pretrained(to)
+    word_tokenizer().save(str(to / "tokenizer.json"))
+    return to
+
+
+SMALL = {"vocab_size": len(WORDS) + 3, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+
+
+def test_a_row_does_not_depend_on_the_texts_beside_it_where_the_model_reads_padding(tmp_path):
+    from transformers import FNetConfig, FNetModel
+
+    folder = tiny(tmp_path / "fnet", FNetConfig(**SMALL))
+    mine, model = plain(f"hf:{folder}", pooling="mean"), FNetModel.from_pretrained(folder).eval()
+    texts = ["sad piano", "happy drums and calm guitar with a dark slow melody", "jazz"]
+    for text, row in zip(texts, mine.encode(texts), strict=True):
+        with torch.inference_mode():
+            states = model(torch.tensor([word_tokenizer().encode(text).ids])).last_hidden_state[0]
+        np.testing.assert_allclose(row, states.mean(0), atol=1e-5)
+
+
+def test_positions_that_begin_behind_the_paddings_are_not_all_there(tmp_path):
+    from transformers import RobertaConfig
+
+    config = RobertaConfig(**SMALL, num_attention_heads=2, max_position_embeddings=20, pad_token_id=1)
+    mine = plain(f"hf:{tiny(tmp_path / 'roberta', config)}", pooling="mean")
+    assert mine.max_length == 18
+    assert mine.encode(["sad piano " * 30]).shape == (1, 16)
+
+
+def test_a_model_that_cannot_be_run_on_texts_is_one_line(tmp_path):
+    from transformers import NystromformerConfig
+
+    config = NystromformerConfig(**SMALL, num_attention_heads=2, segment_means_seq_len=8, num_landmarks=4)
+    with pytest.raises(BadInput, match=r"NystromformerModel cannot be run on texts: shape"):
+        plain(f"hf:{tiny(tmp_path / 'nystrom', config)}", pooling="mean")
+
+
+def test_st_of_fewer_dimensions_is_what_the_library_gives(folder, tmp_path, texts):
+    from sentence_transformers import SentenceTransformer
+
+    short = copied(folder, tmp_path / "short")
+    path = short / "config_sentence_transformers.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"truncate_dim": 64}))
+    few = [text for text in texts if len(text) < 200]
+    expected = SentenceTransformer(str(short), device="cpu").encode(few, show_progress_bar=False)
+    mine = plain(f"st:{short}")
+    assert (mine.d_in, mine.unit) == (64, False)
+    np.testing.assert_allclose(mine.encode(few), expected, atol=1e-6)
+
+
+def test_tokens_of_a_prompt_are_not_there_for_texts(folder, tmp_path):
+    asking = copied(folder, tmp_path / "asking")
+    path = asking / "config_sentence_transformers.json"
+    more = {"prompts": {"query": "query: "}, "default_prompt_name": "query"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    mine = plain(f"st:{asking}", long_texts="cut")
+    assert mine.max_length == 254
+    assert mine.read(["piano " * 253]).n_cut.tolist() == [1]
+
+
 def test_refusals(folder, tmp_path, tiny_t5):
     with pytest.raises(
         BadInput, match=r"encoder hf:.*: say how its token states become one row: encoder.pooling"
@@ -249,6 +329,15 @@ def test_weights_and_settings_decide_the_revision(folder, tmp_path):
     changed = plain(f"st:{other}")
     assert changed.pooling == "cls"
     assert changed.revision != mean
+
+
+def test_a_vocabulary_decides_the_revision_where_there_is_no_tokenizer_json(folder, tmp_path):
+    spec = f"hf:{copied(folder, tmp_path / 'older')}"
+    (tmp_path / "older" / "tokenizer.json").unlink()
+    first = plain(spec, pooling="mean").revision
+    vocabulary = tmp_path / "older" / "vocab.txt"
+    vocabulary.write_text(vocabulary.read_text().replace("\nsong\n", "\nsongg\n"))
+    assert plain(spec, pooling="mean").revision != first
 
 
 def test_every_kind_says_where_it_is_loaded():

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from moodlens.core import BadInput
 from moodlens.embed.checkpoint import Checkpoint, Pooling
 from moodlens.embed.packed import Weights
-from moodlens.embed.sources import Source, reading
+from moodlens.embed.sources import Source, first_line, reading
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -29,21 +29,56 @@ MAX_LENGTH = 512
 """Tokens read at once, where neither the tokenizer nor the configuration names fewer."""
 ENDLESS = 1_000_000
 """Tokens; what transformers writes for "any number" is more."""
+BEHIND_PADDING = {
+    "camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm",
+    "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
+"""Types of models whose positions begin behind the padding's, so that as many of them are never used."""
+_PROBED = (3, 7)
+"""Tokens of two texts that show whether the shorter one's states depend on its padding."""
+_APART = {torch.float32: 1e-4, torch.bfloat16: 0.02}
+"""Relative difference past which they do; what rounding leaves is far less."""
 
 
 class Padded:
-    """A model of transformers over packed texts; see :class:`moodlens.embed.packed.Model`."""
+    """A model of transformers over packed texts; see :class:`moodlens.embed.packed.Model`.
+
+    Some models read their padding (a Fourier transform or a convolution over the tokens, without a mask): a text's row would
+    depend on those beside it. These are given one text at a time.
+
+    Raises:
+        BadInput: the model cannot be run on texts.
+    """
 
     def __init__(self, model: torch.nn.Module, words: torch.Tensor, d_in: int, pad: int):
         self._model, self.words, self.d_in, self._pad = model, words, d_in, pad
+        self._alone = False
+        self._alone = self._reads_padding()
 
     def __call__(self, ids: torch.Tensor, lengths: list[int]) -> torch.Tensor:
         """Last hidden states of the real tokens, (sum of lengths, d_in)."""
-        padded = pad_sequence(list(ids.split(lengths)), batch_first=True, padding_value=self._pad)
+        parts = list(ids.split(lengths))
+        if self._alone and len(parts) > 1:
+            return torch.cat([self(part, [len(part)]) for part in parts])
+        padded = pad_sequence(parts, batch_first=True, padding_value=self._pad)
         place = torch.arange(padded.shape[1], device=ids.device)
         mask = place[None, :] < torch.tensor(lengths, device=ids.device)[:, None]
         states = self._model(input_ids=padded, attention_mask=mask.long()).last_hidden_state
         return states[mask]
+
+    def _reads_padding(self) -> bool:
+        """Whether the states of a text change where a longer one stands beside it."""
+        words = [word for word in range(min(len(self.words), 99)) if word != self._pad] or [0]
+        ids = torch.tensor([words[i % len(words)] for i in range(sum(_PROBED))], device=self.words.device)
+        short = _PROBED[0]
+        try:
+            with torch.inference_mode():
+                alone, beside = self(ids[:short], [short]), self(ids, list(_PROBED))[:short]
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
+            raise BadInput(
+                f"{type(self._model).__name__} cannot be run on texts: {first_line(error)}"
+            ) from error
+        return bool((alone - beside).abs().max() > _APART.get(alone.dtype, 1e-4) * alone.abs().max())
 
 
 def load_general(
@@ -82,9 +117,11 @@ def load_general(
     kind = kind or _kind(config)
     tokenizer, stated_length = load_tokenizer(source)
     text = getattr(config, "encoder", None) or config.get_text_config()
-    positions = getattr(text, "max_position_embeddings", None)
-    longest = min((n for n in (stated_length, positions) if n is not None and n > 0), default=None)
     pad = getattr(text, "pad_token_id", None) or 0
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions is not None and config.model_type in BEHIND_PADDING:
+        positions -= pad + 1
+    longest = min((n for n in (stated_length, positions) if n is not None and n > 0), default=None)
 
     def build(weights: Weights) -> Padded:
         model = load_model(source, kind, config, weights.dtype).to(weights.device)
@@ -135,15 +172,18 @@ def load_model(source: Source, kind: Any, config: Any, dtype: torch.dtype) -> An
 
 
 def load_tokenizer(source: Source) -> "tuple[Tokenizer, int | None]":
-    """Its ``tokenizer.json``, or where there is none what transformers makes of its vocabulary; and the tokens that it says
-    are read at once.
+    """What transformers makes of its files, and the tokens that they say are read at once.
+
+    ``tokenizer_config.json`` may say otherwise than ``tokenizer.json`` (of case, accents, the tokens around a text), and then
+    transformers believes it; only without it is ``tokenizer.json`` taken as it stands.
 
     Raises:
         BadInput: there is none that the tokenizers library runs.
     """
-    stated = source.optional("tokenizer_config.json").get("model_max_length")
+    config = source.optional("tokenizer_config.json")
+    stated = config.get("model_max_length")
     longest = stated if type(stated) is int and 0 < stated < ENDLESS else None
-    if source.has("tokenizer.json"):
+    if not config and source.has("tokenizer.json"):
         return source.tokenizer(), longest
     import transformers
     from tokenizers import Tokenizer

@@ -122,8 +122,10 @@ def _agrees(made: Checkpoint, model: "SentenceTransformer") -> bool:
     from moodlens.embed.encoder import TokenEncoder
 
     pooled = TokenEncoder("st", made, max_length=None, long_texts="parts", dtype="float32", device="cpu")
-    theirs = model.encode(_PROBES, show_progress_bar=False)
-    return bool(np.abs(pooled.encode(_PROBES) - theirs).max() <= _APART * np.abs(theirs).max())
+    ours, theirs = pooled.encode(_PROBES), model.encode(_PROBES, show_progress_bar=False)
+    if ours.shape != theirs.shape:  # the checkpoint says truncate_dim
+        return False
+    return bool(np.abs(ours - theirs).max() <= _APART * np.abs(theirs).max())
 
 
 def _by_text(source: Source, model: "SentenceTransformer") -> Functional:
@@ -137,10 +139,16 @@ def _by_text(source: Source, model: "SentenceTransformer") -> Functional:
 
     tokenizer: Any = getattr(model, "tokenizer", None)
     counts = callable(tokenizer) and hasattr(tokenizer, "model_max_length")
+    longest = model.max_seq_length if counts else None
+    prompt = model.prompts.get(model.default_prompt_name or "")
+    if longest is not None and prompt:  # the library puts it before each text, within the same length
+        asked, nothing = count([prompt, ""])
+        longest = max(1, longest - asked + nothing)
     return Functional(
         rows,
         revision=source.commit(),
-        unit=type(list(model)[-1]).__name__ == "Normalize",
-        max_length=model.max_seq_length if counts else None,
+        # Rows that are cut to truncate_dim have lost their norm.
+        unit=type(list(model)[-1]).__name__ == "Normalize" and model.truncate_dim is None,
+        max_length=longest,
         count=count if counts else None,
     )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+_VOCABULARIES = ("vocab.txt", "vocab.json", "merges.txt", "*.model", "added_tokens.json")
+"""What a tokenizer is made of where there is no tokenizer.json."""
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?", re.ASCII)
 
 
@@ -84,7 +86,7 @@ class Source:
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises no other
-            raise BadInput(f"{path}: not a readable tokenizer: {_why(error)}") from error
+            raise BadInput(f"{path}: not a readable tokenizer: {first_line(error)}") from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
@@ -119,10 +121,11 @@ class Source:
             weights = self._weight_files(download=False)
         except BadInput:
             weights = []
-        others = (self._find(name, download=False) for name in ("config.json", "tokenizer.json"))
-        files = [*weights, *(path for path in others if path is not None)]
+        others = {name: self._find(name, download=False) for name in ("config.json", "tokenizer.json")}
+        files = [*weights, *(path for path in others.values() if path is not None)]
         place = self.folder or (files[-1].parent if files else None)
-        more = (sorted(place.glob(pattern)) for pattern in self.beside) if place is not None else ()
+        patterns = [*self.beside, *(() if others["tokenizer.json"] else _VOCABULARIES)]
+        more = (sorted(place.glob(pattern)) for pattern in patterns) if place is not None else ()
         return list(dict.fromkeys([*files, *(path for paths in more for path in paths)]))
 
     def has(self, name: str) -> bool:
@@ -271,13 +274,13 @@ def reading(source: Source, what: str) -> Iterator[None]:
         raise
     except Exception as error:  # the hub's client and the readers of damaged files raise of every kind
         if source.folder is not None:
-            raise BadInput(f"{what}: cannot read: {_why(error)}") from error
+            raise BadInput(f"{what}: cannot read: {first_line(error)}") from error
         if not _told_offline() and not hub_answers():
             raise BadInput(
                 f"{source.label}: no such folder, {what} is not in the local cache, and the hub cannot be reached; "
                 f"{hub_hint()}"
             ) from error
-        raise BadInput(f"{source.label}: cannot load {what} ({_why(error)}); {hub_hint()}") from error
+        raise BadInput(f"{source.label}: cannot load {what} ({first_line(error)}); {hub_hint()}") from error
 
 
 def pick_device(device: str) -> str:
@@ -296,7 +299,7 @@ def pick_device(device: str) -> str:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise BadInput(
-            f"device {device}: cannot be used here ({_why(error).rstrip('.')}); known: auto, cpu, cuda, cuda:1 ..."
+            f"device {device}: cannot be used here ({first_line(error).rstrip('.')}); known: auto, cpu, cuda, cuda:1 ..."
         ) from error
     return device
 
@@ -312,7 +315,7 @@ def hub_hint() -> str:
     return "check the name and the network, or name a folder that holds the checkpoint"
 
 
-def _why(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of what an exception says."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
