@@ -68,15 +68,18 @@ def read_foreign(
                 f"{file}: no such file; a {library} SAE is {' and '.join(names) or 'one .pt file'}"
             )
     parts = read(_files(files))
-    sae = SAE(
-        parts.W_enc.contiguous(),
-        parts.W_dec.contiguous(),
-        parts.b_enc,
-        parts.b_dec,
-        activation=parts.activation,
-        threshold=parts.threshold,
-        k=parts.k,
-    )
+    try:
+        sae = SAE(
+            parts.W_enc.contiguous(),
+            parts.W_dec.contiguous(),
+            parts.b_enc,
+            parts.b_dec,
+            activation=parts.activation,
+            threshold=parts.threshold,
+            k=parts.k,
+        )
+    except BadInput as error:
+        raise BadInput(f"{files[-1]}: {error}") from error
     if scale == "raw" and parts.scale == "unit" and library == "saelens":
         raise BadInput(f"{path}: its configuration says that it takes rows of one norm; leave input out")
     sha256 = digest([[file.name, file_sha256(file)] for file in files])
@@ -86,6 +89,8 @@ def read_foreign(
 def _library(path: Path) -> Library:
     """Whose files they are."""
     if path.is_file():
+        if path.suffix in (".json", ".safetensors"):
+            raise BadInput(f"{path}: is one file of an SAE; name the folder that holds it")
         return "hypothesaes"
     if (path / "ae.pt").is_file():
         return "dictionary_learning"
@@ -93,8 +98,15 @@ def _library(path: Path) -> Library:
         return "saelens"
     if (path / "sae.safetensors").is_file():
         config = read_object(path / "cfg.json")
-        # Both descend from one library; what only latentsae writes tells them apart.
-        return "latentsae" if "sae_type" in config or "transcode" not in config else "sparsify"
+        # Both descend from one library; what only one of them writes tells them apart, and they take rows of another norm.
+        if "sae_type" in config:
+            return "latentsae"
+        if "transcode" in config or "skip_connection" in config:
+            return "sparsify"
+        raise BadInput(
+            f"{path}: may be sparsify's, which takes raw rows, or an early latentsae's, which takes rows of norm 1: its cfg.json says "
+            "neither transcode nor sae_type; name its library"
+        )
     raise BadInput(
         f"{path}: no SAE that is known: expected cfg.json with sae_weights.safetensors (SAELens) or sae.safetensors (sparsify, "
         "latentsae), config.json with ae.pt (dictionary_learning), or HypotheSAEs' .pt file"

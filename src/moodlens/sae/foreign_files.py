@@ -62,12 +62,17 @@ class Files:
         """A tensor in float32, checked.
 
         Raises:
-            BadInput: it is missing, of another shape (where one is given), or not finite.
+            BadInput: it is missing, of another shape (where one is given), quantised, or not finite.
         """
         if name not in self.tensors:
             listed = ", ".join(sorted(self.tensors)[:8])
             raise BadInput(f"{self.place}: holds no {name} (it holds {listed}); is it another library's?")
-        tensor = self.tensors[name].detach().float()
+        stored = self.tensors[name].detach()
+        if stored.ndim and not stored.is_floating_point():  # whole numbers of a scale that nobody reads
+            raise BadInput(
+                f"{self.place}: {name} is of {stored.dtype}, not of floating-point numbers; save it as such"
+            )
+        tensor = stored.float()
         if shape and tuple(tensor.shape) != shape:
             raise BadInput(f"{self.place}: {name} has shape {tuple(tensor.shape)}; expected {shape}")
         if not bool(tensor.isfinite().all()):
@@ -84,6 +89,19 @@ class Files:
         if tensor.ndim != 2 or not tensor.numel():
             raise BadInput(f"{self.place}: {name} has shape {tuple(tensor.shape)}; expected a matrix")
         return tensor, tensor.shape[0], tensor.shape[1]
+
+    def sized(self, config: Mapping[str, JsonValue], **sides: int) -> None:
+        """Hold the sides of the weights against what the configuration says of them, if it does.
+
+        Raises:
+            BadInput: it says another, so that it belongs to another SAE.
+        """
+        for name, side in sides.items():
+            stated = config.get(name)
+            if stated not in (None, 0, side):
+                raise BadInput(
+                    f"{self.place}: its {name} is {side}, its configuration says {stated!r}: another SAE's"
+                )
 
     def only(self, *names: str) -> None:
         """Refuse tensors that nobody reads: they would change what the SAE computes.

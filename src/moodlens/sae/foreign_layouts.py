@@ -93,6 +93,7 @@ def _of_norm(files: Files, parts: Parts) -> Parts:
 def hypothesaes(files: Files) -> Parts:
     """HypotheSAEs 2: one file with ``config`` and ``state_dict``; top-k, or batch top-k by its threshold."""
     W_enc, d_sae, d_in = files.matrix("encoder.weight")
+    files.sized(files.config, input_dim=d_in, m_total_neurons=d_sae)
     files.only("encoder.weight", "decoder.weight", "input_bias", "neuron_bias", "threshold")
     W_dec = files.tensor("decoder.weight", d_in, d_sae).T
     b_enc, b_dec = files.tensor("neuron_bias", d_sae), files.tensor("input_bias", d_in)
@@ -116,7 +117,10 @@ def dictionary_learning(files: Files) -> Parts:
     }
     if name not in known:
         raise BadInput(f"{files.place}: trainer.dict_class is {name!r}; expected {', '.join(known)}")
-    return known[name](files)
+    parts = known[name](files)
+    d_in, d_sae = parts.W_enc.shape
+    files.sized(files.config["trainer"], activation_dim=d_in, dict_size=d_sae)
+    return parts
 
 
 def _autoencoder(files: Files) -> Parts:
@@ -231,6 +235,7 @@ def latentsae(files: Files) -> Parts:
 
 def _coder(files: Files, *more: str, k: int | None = None) -> Parts:
     W_enc, d_sae, d_in = files.matrix("encoder.weight")
+    files.sized(files.config, d_in=d_in, num_latents=d_sae)
     files.only("encoder.weight", "encoder.bias", "W_dec", "b_dec", *more)
     b_dec = files.tensor("b_dec", d_in)
     if "input_mean" in files.tensors:
