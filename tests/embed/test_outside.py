@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 import moodlens
 from helpers.endpoint import answering
@@ -263,6 +264,8 @@ def test_each_text_counts_as_one_token(own):
     ("gives", "said"),
     [
         (lambda texts: "no", "gave no numbers"),
+        (lambda texts: torch.ones((len(texts), 3), requires_grad=True), "gave no numbers.* requires grad"),
+        (lambda texts: np.ones((len(texts), 3), dtype=complex), "gave no numbers.* complex"),
         (lambda texts: np.zeros((1, 3)), r"gave shape \(1, 3\) for 2 texts"),
         (lambda texts: np.full((len(texts), 3), np.nan), "row of text 0 is not finite"),
     ],
@@ -280,6 +283,11 @@ def test_names_of_functions(own):
             moodlens.add_encoder(name, len, revision="1")
     with pytest.raises(BadInput, match="needs a revision"):
         moodlens.add_encoder("other", len, revision="")
+    with pytest.raises(BadInput, match="max_length is 0; expected a number from 1"):
+        moodlens.add_encoder("other", len, revision="1", max_length=0)
+    moodlens.add_encoder("other", len, revision="1", count=lambda texts: [1])
+    with pytest.raises(BadInput, match=r"count gave shape \(1,\) for 4 texts"):
+        get_encoder("other").read(TEXTS)
     with pytest.raises(BadInput, match="takes no argument; write mine"):
         get_encoder("mine:x")
 

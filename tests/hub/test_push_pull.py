@@ -186,6 +186,9 @@ def test_repositories_that_are_none_and_sizes_that_lie(filled, cli, tmp_path):
             cli, tmp_path, wrong
         )
     shared = json.loads(filled.repos[REPO].files()["moodlens.json"])
+    shared["files"]["core.json"]["size"] = 4_400_000_000
+    replace_file(filled, "moodlens.json", json.dumps(shared).encode())
+    assert "have 4.401 GB; allow more with --limit 4.401" in refused(cli, tmp_path, REPO)
     shared["files"]["core.json"]["size"] = 10**12
     replace_file(filled, "moodlens.json", json.dumps(shared).encode())
     assert "--limit" in refused(cli, tmp_path, REPO)

@@ -48,3 +48,11 @@ def test_what_was_changed_on_the_hub_does_not_steer(hub, pushed, cli, checkpoint
     assert not out.exists()
     assert "--out" in cli("steer", f"hub:{REPO}@{pushed}")[2]
     assert "USER/REPO" in cli("steer", "hub:x", "--out", out)[2]
+
+
+def test_a_pulled_folder_says_which_part_of_it_steers(pushed, cli, tmp_path):
+    folder = tmp_path / "pulled"
+    assert cli("pull", REPO, "--out", folder)[0] == 0
+    status, _, error = cli("steer", folder, "--out", tmp_path / "clips")
+    assert (status, error.count("\n")) == (2, 1)
+    assert error.rstrip().endswith(f"; name {folder / 'directions'}")

@@ -39,12 +39,16 @@ def add_encoder(
         unit: whether its rows have norm 1.
 
     Raises:
-        BadInput: the name cannot be used, or the revision is empty.
+        BadInput: the name cannot be used, the revision is empty, or nothing could be read at once.
     """
     if not name.replace("-", "").replace("_", "").isalnum() or name in _RESERVED:
         raise BadInput(f"encoder {name!r}: give it letters, digits, - and _, and none of moodlens' own names")
     if not revision:
         raise BadInput(f"encoder {name}: needs a revision, which changes when its results do")
+    if max_length is not None and max_length < 1:
+        raise BadInput(
+            f"encoder {name}: max_length is {max_length}; expected a number from 1, or None for any length"
+        )
     _OWN[name] = Functional(function, revision, unit=unit, max_length=max_length, count=count)
 
 

@@ -79,6 +79,10 @@ class VectorEncoder(Encoder):
         place = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
         whole = list(places)
         size = np.array(self._count(whole), dtype=np.int64)
+        if size.shape != (len(whole),):
+            raise BadInput(
+                f"encoder {self.id}: count gave shape {size.shape} for {len(whole)} texts; expected one length each"
+            )
         if self.long_texts == "error" and (size > self.max_length).any():
             first = int(np.argmax(size[place] > self.max_length))
             raise BadInput(
@@ -137,8 +141,10 @@ class VectorEncoder(Encoder):
 
     def _checked(self, rows: Any, n: int) -> np.ndarray:
         try:
+            if np.iscomplexobj(rows):
+                raise TypeError("they are complex")
             array = np.asarray(rows, dtype=np.float32)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that requires gradients
             raise BadInput(f"encoder {self.id}: gave no numbers for {n} texts: {error}") from error
         if array.ndim != 2 or len(array) != n or array.shape[1] == 0:
             raise BadInput(

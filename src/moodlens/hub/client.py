@@ -5,6 +5,7 @@ compared with the size and hash that the repository's ``moodlens.json`` gives.
 """
 
 import contextlib
+import math
 import os
 import shutil
 import tempfile
@@ -158,7 +159,8 @@ def pull(
     chosen = {name: f for name, f in shared.files.items() if pages or not name.endswith(".html")}
     size = sum(file.size for file in chosen.values())
     if size > limit * GB:
-        raise BadInput(f"{place}: its files have {size / GB:.1f} GB; allow more with --limit {size / GB:.0f}")
+        needed = math.ceil(1000 * size / GB) / 1000
+        raise BadInput(f"{place}: its files have {needed:g} GB; allow more with --limit {needed:g}")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name[:50]}.", suffix=".tmp", dir=out.parent))
     try:

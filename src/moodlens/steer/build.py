@@ -82,8 +82,10 @@ def study_directions(study: Study | Path | str, settings: DirectionSettings | No
 def study_of(folder: Path | str) -> Study:
     """The study in ``folder``; raises BadInput where there is none."""
     if not (Path(folder) / "study.yaml").is_file():
+        within = Path(folder) / "directions"  # as a pull of the hub leaves them
+        cure = f"; name {within}" if (within / "directions.json").is_file() else ""
         raise BadInput(
-            f"{folder}: neither a study folder (study.yaml) nor saved directions (directions.json)"
+            f"{folder}: neither a study folder (study.yaml) nor saved directions (directions.json){cure}"
         )
     return Study(folder)
 
