@@ -188,6 +188,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
+    if arguments.what == "full" and arguments.folder is None:
+        parser.error("full: give --folder, on a file system that is too small")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as scratch:
         {"kills": kills, "flips": flips, "full": full}[arguments.what](arguments, Path(scratch))
