@@ -20,7 +20,10 @@ from moodlens.core import BadInput
 from moodlens.sae.model import SAE, encode_rows
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.correlation import UnitColumns
+from moodlens.stats.ranks import firings
 
+HELD = 2**30
+"""Bytes that the activations of all members may take in memory; more of them lie on disk."""
 FIRES = 3
 """Rows in which a feature must fire to be compared: fewer say nothing of when it does."""
 
@@ -75,7 +78,8 @@ def consensus(
     if any(member.activation == "topk" for member in members):
         raise BadInput("a consensus of topk SAEs has no threshold: train l1 or batchtopk")
     b_dec = np.mean([_numpy(member.b_dec) for member in members], axis=0)
-    parts: list[_Member] = list(each(lambda sae: _comparable(sae, x, b_dec), members))
+    held = HELD / len(members)
+    parts: list[_Member] = list(each(lambda sae: _comparable(sae, x, b_dec, held), members))
     pairs = [(i, j) for i in range(len(parts)) for j in range(i + 1, len(parts))]
     partner: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
     for (i, j), partners in zip(
@@ -126,13 +130,13 @@ def join(core: SAE, rest: SAE) -> SAE:
     return joined
 
 
-def _comparable(sae: SAE, x: np.ndarray, b_dec: np.ndarray) -> _Member:
-    codes = encode_rows(sae, x)
-    live = np.flatnonzero((codes > 0).sum(axis=0) >= FIRES)
+def _comparable(sae: SAE, x: np.ndarray, b_dec: np.ndarray, held: float) -> _Member:
+    codes = encode_rows(sae, x, memory=held / 2**30)
+    live = np.flatnonzero(firings(codes) >= FIRES)
     W_enc = _numpy(sae.W_enc).T[live]
     return _Member(
         directions=unit_rows(_numpy(sae.W_dec)[live]).astype(np.float32),
-        activations=UnitColumns.of(codes[:, live]),
+        activations=UnitColumns.of(codes, columns=live, held=held),
         W_enc=W_enc,
         b_enc=_numpy(sae.b_enc)[live] + W_enc @ (b_dec - _numpy(sae.b_dec)),
         threshold=_threshold(sae)[live],

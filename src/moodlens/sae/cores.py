@@ -29,7 +29,7 @@ WIDEST = 4
 """Features of a member at most, in widths of an embedding."""
 COMPARED = 3000
 """Training rows, at least, on which members are compared; a third of them where there are many."""
-COMPARED_MOST = 30_000
+COMPARED_MOST = 12_000
 """Of them, about: a correlation of more rows says no more, and the activations of all members on them are held."""
 REST_ACTIVE = 0.0235
 """Share of the rest's features that are active: core and rest together are then within 1-3 %, on real sentences too,

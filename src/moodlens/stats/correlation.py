@@ -38,11 +38,12 @@ class UnitColumns:
         codes: "np.ndarray | sparse.csr_array",
         rows: np.ndarray | None = None,
         columns: np.ndarray | None = None,
+        held: float = 2**30,
     ) -> "UnitColumns":
         """Of codes (n, d), finite; columns of a sparse array stay sparse.
 
         Of an array in memory or on disk, the ``rows`` (int, rising) and ``columns`` (int) are read, a block at a time;
-        None: all of them.
+        None: all of them. Dense columns of more than ``held`` bytes lie on disk.
         """
         from scipy import sparse
 
@@ -66,7 +67,7 @@ class UnitColumns:
         varies = square > 1e-13 * (square + n * means**2)
         scale = np.where(varies, 1 / np.sqrt(np.where(varies, square, 1.0)), 0.0)
         if isinstance(codes, np.ndarray) and n_values > DENSE * n * d:
-            dense, begin = room(n, d), 0
+            dense, begin = room(n, d, held), 0
             for block in blocks(codes, rows, columns):
                 dense[begin : begin + len(block)] = (block - means) * scale
                 begin += len(block)
