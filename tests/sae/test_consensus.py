@@ -1,5 +1,7 @@
 """What dictionaries agree on: planted features are found whatever their order, nothing is in those that learned nothing."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -205,3 +207,13 @@ def test_partners_are_each_others_best_and_no_feature_has_two(seeds):
     for i in np.flatnonzero(here >= 0):
         assert there[here[i]] == i
         assert score[i] == back[here[i]] >= 0.6
+
+
+def test_a_consensus_on_disk_is_the_one_in_memory(seeds, monkeypatch):
+    members, x, _ = seeds
+    here = consensus(members, x, **BAR)
+    monkeypatch.setattr(sys.modules["moodlens.sae.consensus"], "HELD", 100)
+    there = consensus(members, x, **BAR)
+    for name, tensor in here.sae.state_dict().items():
+        assert torch.equal(tensor, there.sae.state_dict()[name])
+    assert here.live == there.live

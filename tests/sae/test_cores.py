@@ -102,3 +102,10 @@ def test_more_of_the_rest_is_active_than_of_an_sae_alone():
     assert cores.rest_settings(SAESettings(d_sae=400, k=3), 8).k == 3
     l1 = SAESettings(architecture="l1", d_sae=400)
     assert cores.rest_settings(l1, 8) == l1
+
+
+@pytest.mark.parametrize(("n", "compared"), [(100, 100), (9000, 3000), (30_000, 10_000), (63_000, 12_600)])
+def test_members_are_compared_on_some_rows_of_many(n, compared):
+    rows = cores.compared_rows(np.arange(n)[:, None])
+    assert len(rows) == compared
+    assert len(cores.compared_rows(np.zeros((10**6, 1)))) < 2 * cores.COMPARED_MOST

@@ -130,7 +130,7 @@ def join(core: SAE, rest: SAE) -> SAE:
     return joined
 
 
-def _comparable(sae: SAE, x: np.ndarray, b_dec: np.ndarray, held: float) -> _Member:
+def _comparable(sae: SAE, x: np.ndarray, b_dec: np.ndarray, held: float = HELD) -> _Member:
     codes = encode_rows(sae, x, memory=held / 2**30)
     live = np.flatnonzero(firings(codes) >= FIRES)
     W_enc = _numpy(sae.W_enc).T[live]
