@@ -116,3 +116,38 @@ def test_a_study_without_ratings_says_so(cli, small_study):
     assert cli("ratings", small_study)[1] == "no text carries a rating (valence_column, arousal_column)\n"
     assert "go with ratings" not in cli("report", small_study)[1]
     assert "as people rate them" not in (small_study / "report.md").read_text()
+
+
+def test_a_verb_says_which_later_stages_it_left_outdated_and_how_to_make_them_anew(
+    cli, small_study, tmp_path
+):
+    copy = shutil.copytree(small_study, tmp_path / "copy")
+    status, out, err = cli("prompts", copy, "--json")
+    assert (status, err) == (0, "")
+
+    status, out, err = cli("prompts", copy, "--set", "seed=7", "--json")
+    assert (status, out.count("\n"), err.count("\n")) == (0, 1, 1)
+    assert json.loads(out)["seed"] == 7
+    assert "outdated now: embed, probe, sweep, train, " in err
+    assert err.endswith(f"verdict, report; run: moodlens report {copy}\n")
+    # It is said once, by the verb that did it.
+    assert cli("prompts", copy, "--json")[2] == ""
+
+    table = tmp_path / "own.csv"
+    table.write_text("text,label\n" + "".join(f"song {i},{'happy' if i % 2 else 'sad'}\n" for i in range(40)))
+    mine = ("--text-column", "text", "--label-column", "label", "--out", tmp_path / "mine")
+    assert cli("embed", table, *mine)[2] == ""
+    with table.open("a") as file:
+        file.write("another song,happy\n")
+    status, _, err = cli("prompts", tmp_path / "mine")
+    assert status == 0
+    assert err.endswith(f"outdated now: embed; run: moodlens embed {tmp_path / 'mine'}\n")
+
+
+def test_outdated_stages_that_do_not_need_each_other_are_named_by_a_verb_each(cli, small_study, tmp_path):
+    copy = shutil.copytree(small_study, tmp_path / "a copy")
+    for later in ("verdict", "report"):
+        (copy / ".stages" / f"{later}.json").unlink()
+    err = cli("prompts", copy, "--force")[2]
+    assert f"moodlens names '{copy}' && moodlens causal '{copy}'" in err
+    assert f"moodlens embed '{copy}'" not in err

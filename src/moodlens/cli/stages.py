@@ -7,7 +7,7 @@ import typer
 
 from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, Shard, TextColumn, app
 from moodlens.cli.output import emit, progress_bars
-from moodlens.cli.streams import say
+from moodlens.cli.streams import complain, say
 from moodlens.pipeline.flow import FLOW
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def run_stage(
 ) -> None:
     """Run a study up to ``stage`` and print what that stage says."""
     from moodlens.cli.target import embeddings_alone, study_for
+    from moodlens.pipeline.outdated import finished
     from moodlens.pipeline.run import run as run_study
     from moodlens.pipeline.stages import STAGES
 
@@ -71,10 +72,21 @@ def run_stage(
             emit(value, as_json, lines)
             return
     settings, folder = study_for(data, out, changes, *columns)
+    before = finished(folder)
     with progress_bars(as_json) as progress:
         study = run_study(settings, folder, until=stage, force=force, progress=progress)
     value, lines = next(each for each in STAGES if each.name == stage).summary(study)
     emit(value, as_json, lines)
+    warn_outdated(folder, before)
+
+
+def warn_outdated(folder: Path, before: frozenset[str]) -> None:
+    """Say on standard error which of the stages that were finished ``before`` no longer hold, if any."""
+    from moodlens.pipeline.outdated import outdated_line
+
+    line = outdated_line(folder, before)
+    if line is not None:
+        complain(line)
 
 
 def _stage_verb(stage: str, text: str) -> None:

@@ -7,6 +7,7 @@ import typer
 
 from moodlens.cli.options import Data, Force, GroupColumn, Json, LabelColumn, Out, Set, TextColumn, app
 from moodlens.cli.output import emit, progress_bars
+from moodlens.cli.stages import warn_outdated
 
 
 @app.command()
@@ -30,6 +31,7 @@ def transfer(
     """Judge the features on held-out words, negations, mixed emotions and other people's labelled texts."""
     from moodlens.cli.target import study_for, with_texts
     from moodlens.core import BadInput
+    from moodlens.pipeline.outdated import finished
     from moodlens.pipeline.run import run as run_study
     from moodlens.pipeline.stages.proof import transfer_summary
 
@@ -38,10 +40,12 @@ def transfer(
         raise BadInput("the columns are those of TEXTS, which is missing: moodlens transfer DATA TEXTS ...")
     if texts is not None:
         settings = with_texts(settings, texts, text_column, label_column, group_column)
+    before = finished(folder)
     with progress_bars(as_json) as progress:
         study = run_study(settings, folder, until="transfer", force=force, progress=progress)
     value, lines = transfer_summary(study)
     emit(value, as_json, lines)
+    warn_outdated(folder, before)
 
 
 @app.command()
