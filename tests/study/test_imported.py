@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from moodlens.cli.app import app
+from moodlens.cli.program import call
 from moodlens.cli.target import imported_study
 from moodlens.core import BadInput
 from moodlens.embed import write_precomputed
@@ -160,3 +161,21 @@ def test_settings_that_do_not_go_together(tmp_path, rows):
             settings_of(DATA / "sparsify-topk", rows, tmp_path, *more)
     with pytest.raises(BadInput, match="columns are those of --texts"):
         imported_study(ImportSettings(path="x"), tmp_path, None, ("a", None, None), None, [])
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_an_sae_in_the_studys_own_folder_is_refused_and_nothing_is_written(rows, tmp_path, other, capfd):
+    out = tmp_path / "q"
+    elsewhere = there("saelens-topk")
+    run(settings_of(elsewhere, rows, out), out, until="train")
+    link = tmp_path / "link"
+    link.symlink_to(out / "sae")
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"}
+    paths = [elsewhere, "--other", link / "main"] if other else [out / "sae" / "main"]
+    capfd.readouterr()
+    assert call(["import", *map(str, paths), "--texts", str(rows), "--out", str(out)]) == 2
+    stdout, stderr = capfd.readouterr()
+    assert (stdout, stderr.count("\n")) == ("", 1)
+    assert "lies in the study's folder" in stderr
+    assert "name another folder" in stderr
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != ".lock"} == before

@@ -189,9 +189,12 @@ def _run_stages(
     force: bool,
     progress: Progress,
 ) -> None:
+    from moodlens.pipeline.stages.imported import refuse_inside
+
     planned, todo, text, same_settings, nothing = _ask(stages, settings, out, until, force)
     if nothing:
         return  # a run that changes nothing leaves every file as it was
+    refuse_inside(settings.imported, out)
     states = read_states(out)
     replaces = any(each.name in states for each in todo)
     if not replaces and same_settings:

@@ -1,5 +1,6 @@
 """An SAE that others trained, in place of the study's own: read, checked against the rows, written in SAELens' layout."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,21 @@ def imported_files(settings: ImportSettings | None) -> list[Path]:
         for place in places
         for file in ([place] if place.is_file() else [place / name for name in sorted(names)] + [place])
     ]
+
+
+def refuse_inside(settings: ImportSettings | None, out: Path) -> None:
+    """Refuse SAEs that lie in the study's own folder, where the study writes its SAE and removes what it replaces.
+
+    Raises:
+        BadInput: naming the first.
+    """
+    home = os.path.realpath(out)
+    for text in () if settings is None else (settings.path, *settings.others):
+        place = os.path.realpath(expand_path(text))
+        if os.path.commonpath([home, place]) == home:
+            raise BadInput(
+                f"{text}: lies in the study's folder {out}, where it would be written over; name another folder with --out"
+            )
 
 
 def read_imported(study: Study, settings: ImportSettings) -> dict[str, Foreign]:
