@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from helpers.tables import pairs, read
+from moodlens.cli.target import study_for, text_table
 from moodlens.core import BadInput
 
 TEXTS = ["a merry tune", "a lonely cello", "a serene harp"]
@@ -222,6 +223,8 @@ def test_values_of_json_that_are_no_text_stay_what_they_say(tmp_path):
     assert pairs(path) == list(zip(TEXTS, ["false", "true", "true"], strict=True))
 
 
+ZSTD = bytes.fromhex("28b52ffd0418b90000") + b"caption,mood\na,happy\nb,sad\n"
+"""How a file that zstd packed begins."""
 REFUSED = {
     "empty.csv": ("", "is empty"),
     "blank.csv": ("\ufeff \n\r\n", "is empty"),
@@ -240,6 +243,9 @@ REFUSED = {
     "half of utf-16.csv": (PLAIN.encode("utf-16")[:-1], "not UTF-16 text"),
     "nul.csv": (PLAIN.replace("cello", "cel\0lo"), "line 3 holds a NUL byte"),
     "workbook.csv": (b"PK\x03\x04" + bytes(30), "is a workbook or an archive; save the sheet as CSV UTF-8"),
+    "packed.csv.zst": (ZSTD, "is packed by zstd; unpack it (zstd -d)"),
+    "packed without saying so.csv": (ZSTD, "is packed by zstd; unpack it (zstd -d)"),
+    "packed.parquet.zst": (ZSTD, "is packed by zstd; unpack it (zstd -d)"),
     "half packed.csv.gz": (gzip.compress(PLAIN.encode())[:40], "cannot be unpacked: "),
     "half packed.csv.bz2": (bz2.compress(PLAIN.encode())[:40], "cannot be unpacked: "),
     "half packed.csv.xz": (lzma.compress(PLAIN.encode())[:40], "cannot be unpacked: "),
@@ -286,6 +292,26 @@ def test_folders_and_files_that_are_not_there(tmp_path):
     ):
         with pytest.raises(BadInput, match=says):
             read(path)
+
+
+def test_a_folder_of_parquet_files_is_no_table(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for i in range(3):
+        pl.DataFrame({"caption": TEXTS[i : i + 1], "mood": LABELS[i : i + 1]}).write_parquet(
+            folder / f"{i}.parquet"
+        )
+    columns = ("caption", "mood", None)
+    for ask in (
+        lambda: read(folder),
+        lambda: study_for(folder, tmp_path / "out", [], *columns),
+        lambda: text_table(folder, *columns),
+    ):
+        with pytest.raises(
+            BadInput, match=r"is a folder of Parquet files \(3\); a table is one file"
+        ) as caught:
+            ask()
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0.2, 0.5, 0.95])

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from moodlens.core import BadInput
-from moodlens.prompts.cells import READABLE, table_name
+from moodlens.prompts.cells import READABLE, refuse_parts, table_name
 from moodlens.prompts.labels import in_order
 from moodlens.prompts.tables import read_prompts
 from moodlens.settings.base import apply_changes, validate
@@ -40,6 +40,7 @@ def study_for(
         raise BadInput(f"{data}: not a study folder; add --out DIR to make one from it")
     if data.is_dir():
         if not (data / "embeddings.npy").is_file():
+            refuse_parts(data)
             raise BadInput(
                 f"{data}: neither a study folder (study.yaml) nor embeddings (embeddings.npy, labels.npy)"
             )
@@ -144,8 +145,10 @@ def text_table(
     Raises:
         BadInput: no such file, or no text column was named.
     """
+    if path.is_dir():
+        refuse_parts(path)
     if not path.is_file() and not is_hub_table(str(path)):
-        raise BadInput(f"{path}: no such file")
+        raise BadInput(f"{path}: {'is a folder; give a file' if path.is_dir() else 'no such file'}")
     if text_column is None:
         raise BadInput(f"{path}: say which column holds the text with --text-column")
     columns = {"text_column": text_column, "emotion_column": label_column, "group_column": group_column}

@@ -32,6 +32,7 @@ _UNPACK = {
     b"\xfd7zXZ": (".xz", lzma.open),
 }
 """How a packed file begins -> its ending, what unpacks it."""
+_ZSTD = b"\x28\xb5\x2f\xfd"
 LARGEST_UNPACKED = 4_000_000_000
 """Bytes that a packed table may hold: a few kilobytes can be packed zeros that fill a machine."""
 LARGEST_ROWS = 200_000_000
@@ -61,10 +62,24 @@ def table_name(path: Path) -> tuple[str, str]:
 
     The ending is empty for a file that is none by its name.
     """
-    packed = {ending for ending, _ in _UNPACK.values()}
+    packed = {".zst", *(ending for ending, _ in _UNPACK.values())}
     inner = path.with_suffix("") if path.suffix.lower() in packed else path
     ending = inner.suffix.lower()
     return inner.stem, ending if ending in READABLE else ""
+
+
+def refuse_parts(folder: Path) -> None:
+    """Refuse a folder of Parquet files, as other programs write one table.
+
+    Raises:
+        BadInput: it is one.
+    """
+    parts = list(Path(folder).glob("*.parquet"))
+    if parts:
+        code = f"pl.read_parquet('{folder}/*.parquet').write_parquet('ONE.parquet')"
+        raise BadInput(
+            f"{folder}: is a folder of Parquet files ({len(parts)}); a table is one file, so put them into one (polars: {code})"
+        )
 
 
 def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
@@ -74,6 +89,7 @@ def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
         BadInput: the file cannot be read without doubt, or lacks a column.
     """
     if os.path.isdir(path):
+        refuse_parts(path)
         raise BadInput(f"{path}: is a folder; give a file ({', '.join(READABLE)})")
     if not os.path.isfile(path):
         raise BadInput(f"{path}: no such file")
@@ -86,7 +102,10 @@ def read_cells(path: Path, asked: Mapping[str, str]) -> Cells:
         raise BadInput(f"{path}: is empty")
     try:
         with open(path, "rb") as file:
-            if file.read(4) == b"PAR1" or ending == ".parquet":
+            head = file.read(4)
+            if head == _ZSTD:
+                raise BadInput(f"{path}: is packed by zstd; unpack it (zstd -d)")
+            if head == b"PAR1" or ending == ".parquet":
                 return Cells(_parquet(path, file, asked), "Parquet", "binary")
             file.seek(0)
             data = file.read()
