@@ -199,6 +199,32 @@ def test_repositories_that_are_none_and_sizes_that_lie(filled, cli, tmp_path):
     assert "no file moodlens.json" in refused(cli, tmp_path, REPO)
 
 
+def test_what_a_repository_says_that_it_holds_must_be_there_and_fit(filled, cli, tmp_path):
+    there = filled.repos[REPO].files()["moodlens.json"]
+
+    def says(**other):
+        replace_file(filled, "moodlens.json", json.dumps(json.loads(there) | other).encode())
+
+    files = json.loads(there)["files"]
+    for lost, kind in (
+        ("directions/directions.json", "directions"),
+        ("directions/directions.safetensors", "directions"),
+        ("sae/cfg.json", "sae"),
+    ):
+        says(files={name: file for name, file in files.items() if name != lost})
+        assert f"moodlens.json says that it holds {kind} and lists no file {lost}" in refused(
+            cli, tmp_path, REPO
+        )
+    says(d_in=7)
+    assert "moodlens.json says that d_in is 7, and the vectors of directions/" in refused(cli, tmp_path, REPO)
+    status, _, error = cli("steer", f"hub:{REPO}", "--out", tmp_path / "clips")
+    assert (status, error.count("\n")) == (2, 1)
+    assert "says that d_in is 7" in error
+    says()
+    replace_file(filled, "directions/directions.safetensors", b"no tensors")
+    assert "directions.safetensors: not a readable safetensors file" in refused(cli, tmp_path, REPO)
+
+
 def test_pushing_needs_a_login_and_a_place_of_ones_own(hub, cli, small_study, tmp_path, monkeypatch):
     assert "403" in cli("push", small_study, "other/moods", "--directions-only")[2]
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")

@@ -16,15 +16,21 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from moodlens.core import BadInput, Progress, file_sha256, silent
-from moodlens.hub.bundle import DIRECTIONS, bundle
+from moodlens.hub.bundle import DIRECTIONS, SAE, bundle
 from moodlens.hub.names import Place, check_names
 from moodlens.pipeline.opened import OpenStudy
+from moodlens.steer.directions import VECTORS
 from moodlens.study.records.share import Pulled, Shared
 from moodlens.study.records.steer import DirectionsFile
 
 GB = 1_000_000_000
 MANIFEST_SIZE = 1_000_000
 """Bytes that moodlens.json may have."""
+HELD = {
+    "sae": (f"{SAE}/cfg.json", f"{SAE}/sae_weights.safetensors"),
+    "directions": (f"{DIRECTIONS}/{DirectionsFile.file}", f"{DIRECTIONS}/{VECTORS}"),
+}
+"""What a repository may say that it holds -> the files without which it does not."""
 
 
 @dataclass(frozen=True)
@@ -150,12 +156,13 @@ def pull(
 
     Raises:
         BadInput: ``out`` exists, the repository is not one that ``moodlens push`` made, or a file is not as its
-            ``moodlens.json`` says.
+            ``moodlens.json`` says, or it lacks what that says it holds.
     """
     if os.path.lexists(out):
         raise BadInput(f"{out}: exists already; choose a new folder")
     at = pinned(place)
     shared = _shared(at, at.revision)
+    _check_held(at, shared)
     chosen = {name: f for name, f in shared.files.items() if pages or not name.endswith(".html")}
     size = sum(file.size for file in chosen.values())
     if size > limit * GB:
@@ -169,6 +176,7 @@ def pull(
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+        _check_width(at, shared, folder / DIRECTIONS)
         shared.write(folder)
         pulled = Pulled(
             repository=place.repo,
@@ -192,13 +200,39 @@ def pulled_directions(place: Place) -> tuple[Path, Place]:
     """
     at = pinned(place)
     shared = _shared(at, at.revision)
-    names = [f"{DIRECTIONS}/{name}" for name in (DirectionsFile.file, "directions.safetensors")]
-    if "directions" not in shared.holds or not set(names) <= shared.files.keys():
+    if "directions" not in shared.holds:
         raise BadInput(f"{place}: holds no directions")
-    paths = [path for _, path in _fetched(at, shared, names)]
+    _check_held(at, shared)
+    paths = [path for _, path in _fetched(at, shared, HELD["directions"])]
     if len({path.parent for path in paths}) != 1:
         raise BadInput(f"{place}: its directions do not lie in one folder of the cache; pull it instead")
+    _check_width(at, shared, paths[0].parent)
     return paths[0].parent, at
+
+
+def _check_held(at: Place, shared: Shared) -> None:
+    for kind in shared.holds:
+        for name in HELD[kind]:
+            if name not in shared.files:
+                raise BadInput(f"{at}: {Shared.file} says that it holds {kind} and lists no file {name}")
+
+
+def _check_width(at: Place, shared: Shared, folder: Path) -> None:
+    """Compare the width that ``moodlens.json`` says with that of the vectors in ``folder``."""
+    from safetensors import SafetensorError, safe_open
+
+    if "directions" not in shared.holds:
+        return
+    try:
+        with safe_open(folder / VECTORS, "np") as file:
+            shape = file.get_slice("vectors").get_shape()
+    except SafetensorError as error:
+        raise BadInput(f"{at}: {DIRECTIONS}/{VECTORS}: not a readable safetensors file: {error}") from error
+    if len(shape) != 2 or shape[1] != shared.d_in:
+        raise BadInput(
+            f"{at}: {Shared.file} says that d_in is {shared.d_in}, and the vectors of {DIRECTIONS}/{VECTORS} "
+            f"have shape {tuple(shape)}"
+        )
 
 
 def _fetched(at: Place, shared: Shared, names: Iterable[str]) -> Iterator[tuple[str, Path]]:
