@@ -10,6 +10,7 @@ import torch
 
 import moodlens
 from helpers.endpoint import answering
+from moodlens.cli.program import call
 from moodlens.core import BadInput
 from moodlens.embed import EncoderInfo, embed_to_store, encoder_files, encoder_id, get_encoder, plugins, shard
 from moodlens.embed.tokens import each_tokens
@@ -275,6 +276,38 @@ def test_what_a_function_gives_is_checked(gives, said, monkeypatch):
     moodlens.add_encoder("mine", gives, revision="1")
     with pytest.raises(BadInput, match=said):
         get_encoder("mine").encode(TEXTS[:2])
+
+
+def test_what_a_function_raises_is_one_line_and_its_own_error_the_cause(monkeypatch):
+    monkeypatch.setattr(plugins, "_OWN", {})
+    raised = KeyError("no such\nvoice")
+
+    def fails(texts: list[str]):
+        raise raised
+
+    moodlens.add_encoder("mine", fails, revision="1")
+    with pytest.raises(BadInput, match=r"encoder mine: its function raised KeyError: 'no such") as caught:
+        get_encoder("mine").encode(TEXTS)
+    assert caught.value.__cause__ is raised
+    assert "\n" not in str(caught.value)
+    moodlens.add_encoder("counted", row_of, revision="1", count=lambda texts: 1 // 0)  # type: ignore[arg-type]
+    with pytest.raises(BadInput, match="encoder counted: its function raised ZeroDivisionError: integer"):
+        get_encoder("counted").read(TEXTS)
+
+
+def test_what_a_function_raises_is_one_line_of_the_command_line(tmp_path, monkeypatch, capfd):
+    def fails(texts: list[str]):
+        raise TimeoutError
+
+    monkeypatch.setattr(plugins, "_OWN", {})
+    moodlens.add_encoder("mine", fails, revision="1")
+    table = tmp_path / "texts.csv"
+    table.write_text("text\n" + "".join(f"song {i}\n" for i in range(20)))
+    capfd.readouterr()
+    arguments = ["embed", str(table), "--text-column", "text", "--out", str(tmp_path / "out")]
+    assert call([*arguments, "--set", "encoder.id=mine"]) == 2
+    out, error = capfd.readouterr()
+    assert (out, error) == ("", "moodlens: encoder mine: its function raised TimeoutError\n")
 
 
 def test_names_of_functions(own):

@@ -68,6 +68,7 @@ class Functional:
         count: lengths of texts in tokens; None: they are counted in characters.
         settle: given all texts before any is embedded.
         told: what there is to say of what was done.
+        brought: whether others wrote the function: what it raises is then told as a fault of the input.
     """
 
     function: "Callable[[list[str]], Any]"
@@ -78,3 +79,4 @@ class Functional:
     count: Callable[[list[str]], list[int]] | None = None
     settle: "Callable[[Sequence[str]], None] | None" = None
     told: Callable[[], str] | None = None
+    brought: bool = False

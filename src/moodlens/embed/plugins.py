@@ -49,7 +49,7 @@ def add_encoder(
         raise BadInput(
             f"encoder {name}: max_length is {max_length}; expected a number from 1, or None for any length"
         )
-    _OWN[name] = Functional(function, revision, unit=unit, max_length=max_length, count=count)
+    _OWN[name] = Functional(function, revision, unit=unit, max_length=max_length, count=count, brought=True)
 
 
 def names() -> set[str]:
@@ -90,6 +90,7 @@ def load(label: str, name: str, argument: str) -> Functional:
         unit=bool(getattr(function, "unit", False)),
         max_length=getattr(function, "max_length", None),
         count=getattr(function, "count", None),
+        brought=True,
     )
 
 

@@ -1,6 +1,6 @@
 """Encoders that give one row for a text and say nothing of its tokens: functions, plug-ins, endpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -51,7 +51,7 @@ class VectorEncoder(Encoder):
         self.long_texts, self.max_length = long_texts, max_length or made.max_length or ENDLESS
         self.counts: Literal["tokens", "characters"] = "characters" if made.count is None else "tokens"
         self.unit = made.unit if unit is None else unit
-        self._made, self._count = made, made.count or _characters
+        self._made = made
         self._d_in: int | None = None
 
     def settle(self, texts: Sequence[str]) -> None:
@@ -134,10 +134,26 @@ class VectorEncoder(Encoder):
         report("embed", 0, n)
         for begin in range(0, len(texts), AT_ONCE):
             some = texts[begin : begin + AT_ONCE]
-            parts.append(self._checked(self._made.function(some), len(some)))
+            parts.append(self._checked(self._call(self._made.function, some), len(some)))
             report("embed", min(n, (begin + len(some)) * n // len(texts)), n)
         rows = [part for part in parts if len(part)]
         return np.concatenate(rows) if rows else np.zeros((0, self.d_in), dtype=np.float32)
+
+    def _count(self, texts: list[str]) -> list[int]:
+        return self._call(self._made.count or _characters, texts)
+
+    def _call(self, function: Callable[[list[str]], Any], texts: list[str]) -> Any:
+        """What a function gives; where others wrote it, whatever it raises is one line, with its own error as the cause."""
+        try:
+            return function(texts)
+        except BadInput:
+            raise
+        except Exception as error:
+            if not self._made.brought:
+                raise
+            told = " ".join(str(error).split())
+            what = f"{type(error).__name__}: {told}" if told else type(error).__name__
+            raise BadInput(f"encoder {self.id}: its function raised {what}") from error
 
     def _checked(self, rows: Any, n: int) -> np.ndarray:
         try:
