@@ -5,6 +5,7 @@ thirty times is one piece of evidence, so each of its texts weighs a thirtieth.
 """
 
 import re
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -51,21 +52,24 @@ def read_words(texts: Sequence[str], *, min_texts: int = 3) -> tuple[Vocabulary,
     Returns:
         The words, and (n, n_words) float64, 1 where a text holds a word. Texts with none of them are rows of zeros.
     """
-    spoken = [_spoken(text) for text in texts]
-    count = Counter(item for of_text in spoken for item in of_text)
-    terms = tuple(sorted(term for term, n in count.items() if n >= min_texts))
-    place = {term: column for column, term in enumerate(terms)}
-    used: list[Counter[str]] = [Counter() for _ in terms]
-    pointer, column = [0], []
-    for of_text in spoken:
-        known = sorted(place[term] for term in of_text if term in place)
-        for number in known:
-            used[number].update({of_text[terms[number]]})
-        column.extend(known)
+    number: dict[str, int] = {}
+    used: list[Counter[str]] = []
+    column, pointer = array("q"), array("q", [0])
+    for text in texts:
+        for term, wording in _spoken(text).items():
+            if term not in number:
+                number[term] = len(used)
+                used.append(Counter())
+            used[number[term]][wording] += 1
+            column.append(number[term])
         pointer.append(len(column))
-    shape = (len(texts), len(terms))
-    held = sparse.csr_array((np.ones(len(column)), column, pointer), shape=shape)
-    wordings = tuple(_wording(counts) for counts in used)
+    terms = tuple(sorted(term for term, i in number.items() if used[i].total() >= min_texts))
+    place = {term: i for i, term in enumerate(terms)}
+    wordings = tuple(_wording(used[number[term]]) for term in terms)
+    kept = np.array([place.get(term, -1) for term in number] or [0])[column]
+    row = np.repeat(np.arange(len(texts)), np.diff(pointer))[kept >= 0]
+    kept = kept[kept >= 0]
+    held = sparse.coo_array((np.ones(len(kept)), (row, kept)), shape=(len(texts), len(terms)))
     return Vocabulary(terms, wordings, place), sparse.csc_array(held)
 
 
