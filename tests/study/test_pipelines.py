@@ -48,6 +48,9 @@ class FakeStudy:
         self._codes = np.maximum(rng.standard_normal((N, 40)) - 1, 0).astype(np.float32)
         self.prompts, self.written = pl.DataFrame(), []
 
+    def x_of(self, rows) -> np.ndarray:
+        return self.x[rows]
+
     def codes(self) -> np.ndarray:
         return self._codes
 

@@ -52,9 +52,9 @@ def reconstruction_metrics(
         "mse": error / x.size,
         "explained_variance": 1 - error / variance if variance > 0 else float("nan"),
         "l0": float(fires.sum() / n),
-        "active_share": float(fires.sum() / n / sae.d_sae),
-        "dead_share": float((fires == 0).mean()),
-        "dense_share": float((fires > n / 2).mean()),
+        "active_share": float(fires.sum() / n / max(sae.d_sae, 1)),  # a core may be without features
+        "dead_share": float((fires == 0).sum() / max(sae.d_sae, 1)),
+        "dense_share": float((fires > n / 2).sum() / max(sae.d_sae, 1)),
         "mean_norm_ratio": ratio / n,
     }
 
