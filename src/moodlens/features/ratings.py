@@ -22,6 +22,7 @@ from moodlens.settings.features import FeatureSettings
 from moodlens.stats.moments import wide_blocks
 from moodlens.stats.pvalues import benjamini_hochberg
 from moodlens.stats.rated import RatedLabelling, RatedSums, rating_p
+from moodlens.stats.resample import drawn_rows
 from moodlens.stats.ridge import Ridge
 from moodlens.stats.units import draw_labels, groups_fired
 from moodlens.study.records.ratings import RATINGS, RatedClaims, RatedScale, Ratings
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 DENSE_ROWS = 20_000
-"""Rows that the dense reading is fitted on at most, about, evenly spread."""
+"""Rows that the dense reading is fitted on at most, drawn at random."""
 POLES = {-1: "low", 1: "high"}
 
 
@@ -270,7 +271,7 @@ def _summary(
     best = held[np.argmax(np.abs(scale.correlation_dev[0][held]))] if len(held) else None
     dense = None
     if x is not None:
-        fitted = scale.dev[:: -(-len(scale.dev) // DENSE_ROWS)]
+        fitted = drawn_rows(scale.dev, DENSE_ROWS, 0)
         fit = Ridge.of(x[fitted].astype(np.float64), rating[fitted][:, None])
         told = np.concatenate([fit.predict(block) for _, block in wide_blocks(x, scale.test)])
         # Raised above 0, since a code is one that fires there.

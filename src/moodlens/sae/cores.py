@@ -20,6 +20,7 @@ from moodlens.sae.training import Trained, train_many
 from moodlens.sae.untrained import Untrained, untrained
 from moodlens.settings.sae import ACTIVE_SHARE, CoreSettings, SAESettings
 from moodlens.stats.moments import mean_row, scatter
+from moodlens.stats.resample import drawn_rows
 
 ROWS_A_FEATURE = 11
 """Training rows for each feature of a member: with fewer, members learn their rows and agree on less."""
@@ -30,7 +31,7 @@ WIDEST = 4
 COMPARED = 3000
 """Training rows, at least, on which members are compared; a third of them where there are many."""
 COMPARED_MOST = 12_000
-"""Of them, about: a correlation of more rows says no more, and the activations of all members on them are held."""
+"""Of them: a correlation of more rows says no more, and the activations of all members on them are held."""
 REST_ACTIVE = 0.0235
 """Share of the rest's features that are active: core and rest together are then within 1-3 %, on real sentences too,
 which fire more of it than prompts do."""
@@ -203,9 +204,11 @@ def untrained_core(
 
 
 def compared_rows(x_train: np.ndarray) -> np.ndarray:
-    """A third of the rows, evenly spread, but at least :data:`COMPARED` or all, and at most about :data:`COMPARED_MOST`."""
+    """A third of the rows, evenly spread, but at least :data:`COMPARED` or all; of many :data:`COMPARED_MOST`, drawn at random."""
     n = len(x_train)
-    return x_train[:: max(1, min(3, n // COMPARED), n // COMPARED_MOST)]
+    if n > 3 * COMPARED_MOST:
+        return x_train[drawn_rows(np.arange(n), COMPARED_MOST, 0)]
+    return x_train[:: max(1, min(3, n // COMPARED))]
 
 
 def active_features(sae: SAE, x: np.ndarray) -> float:

@@ -12,6 +12,16 @@ _ROWS_AT_ONCE = 4_000_000  # entries of (resamples, rows) held in memory
 _COUNTS_KEPT = 16  # numbers of judged groups whose resamples are held in memory
 
 
+def drawn_rows(numbers: np.ndarray, most: int, seed: int | list[int]) -> np.ndarray:
+    """``most`` of the ``numbers`` (int, rising), drawn at random, in their order; all of them where they are no more.
+
+    At random, since every so-many-th row of a table that goes through its labels in turn would be of one label.
+    """
+    if len(numbers) <= most:
+        return numbers
+    return numbers[np.sort(np.random.default_rng(seed).choice(len(numbers), most, replace=False))]
+
+
 def bootstrap_weights(groups: np.ndarray, n: int, seed: int) -> np.ndarray:
     """``(n, n_groups)`` float32: how often each group is drawn in each of ``n`` resamples with replacement.
 

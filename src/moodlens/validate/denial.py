@@ -11,6 +11,7 @@ import numpy as np
 
 from moodlens.stats.logistic import live_scale
 from moodlens.stats.moments import mean_row, products, wide_blocks
+from moodlens.stats.resample import drawn_rows
 from moodlens.study.rows import DEV, Rows
 
 LEAST = 20
@@ -19,7 +20,7 @@ L2_STRENGTH = 300.0
 """Of the logistic regression on standardised embeddings (scikit-learn's 1 / C): a few hundred denied rows of a few dozen
 wordings must carry to other wordings."""
 MOST = 20_000
-"""Denied rows, and plain ones, that are fitted on at most, evenly spread."""
+"""Denied rows, and plain ones, that are fitted on at most, drawn at random."""
 OPEN = 0.003
 """Share of plain and neutral train + val rows that the gate takes for denials."""
 
@@ -53,7 +54,7 @@ class Denial:
         for _, block in wide_blocks(x, plain):
             square += ((block - mean) ** 2).sum(axis=0)
         scale = live_scale(np.sqrt(square / len(plain)))
-        fitted = [numbers[:: -(-len(numbers) // MOST)] for numbers in (plain, denied)]
+        fitted = [drawn_rows(numbers, MOST, 0) for numbers in (plain, denied)]
         seen = (x[np.concatenate(fitted)] - mean) / scale
         model = LogisticRegression(C=1 / L2_STRENGTH, class_weight="balanced", max_iter=1000)
         model.fit(seen, np.arange(len(seen)) >= len(fitted[0]))

@@ -20,6 +20,7 @@ from moodlens.stats.contrast import difference_in_means, unit_rows
 from moodlens.stats.equal import nearly_constant
 from moodlens.stats.logistic import choose_strength, group_weights, live_scale, log_odds
 from moodlens.stats.moments import mean_row
+from moodlens.stats.resample import drawn_rows
 from moodlens.study.rows import Rows
 
 READOUTS = ("probe", "centroid")
@@ -80,7 +81,7 @@ class DenseBaselines:
             raise BadInput(
                 "embeddings: all rows are equal but for rounding, so nothing can be read from them"
             )
-        few = _few(known, PROBE_ROWS, seed)
+        few = drawn_rows(known, PROBE_ROWS, seed)
         group = rows.group[few] if by_group else None
         own = np.asarray(x[few], dtype=np.float64)
         weights, bias = _fit_probe(own, rows.label[few], group, rows.n_emotions, l2_strength)
@@ -103,13 +104,6 @@ class DenseBaselines:
         if x.ndim != 2 or x.shape[1] != len(self.mean):
             raise BadInput(f"embeddings: expected (n, {len(self.mean)}), got {x.shape}: another encoder?")
         return x
-
-
-def _few(numbers: np.ndarray, most: int, seed: int | list[int]) -> np.ndarray:
-    """``most`` of the ``numbers``, drawn at random, in their order; all of them where they are no more."""
-    if len(numbers) <= most:
-        return numbers
-    return numbers[np.sort(np.random.default_rng(seed).choice(len(numbers), most, replace=False))]
 
 
 def _fit_probe(
@@ -155,7 +149,7 @@ class Readout:
         Raises:
             BadInput: an emotion has no row, or is the only class.
         """
-        few = _few(np.arange(len(rows)), PROBE_ROWS, seed)
+        few = drawn_rows(np.arange(len(rows)), PROBE_ROWS, seed)
         x, rows = np.asarray(x[few], dtype=np.float64), rows[few]
         standard = (x - x.mean(axis=0)) / live_scale(x.std(axis=0))
         strength = choose_strength(standard, rows.label, rows.group, seed=seed)
@@ -240,7 +234,7 @@ def make_panel(x: np.ndarray, rows: Rows, *, seed: int) -> Panel:
     if not len(test):
         raise BadInput("splits: no test rows to judge interventions on")
     # Effects hardly differ between rows; more of them cost time and say nothing new.
-    test = _few(test, MAX_ROWS, [seed, 5])
+    test = drawn_rows(test, MAX_ROWS, [seed, 5])
     others = rows[held_out]
     if all(
         (others.label == c).sum() >= MIN_ROWS
