@@ -46,6 +46,29 @@ def provenance() -> dict[str, str | None]:
     return versions
 
 
+class _Order(NamedTuple):
+    """What :func:`run` was called for."""
+
+    stages: tuple[Stage, ...]
+    settings: Settings
+    out: Path
+    until: str | None
+    force: bool
+
+
+class _Asked(NamedTuple):
+    """What settings ask of a study folder."""
+
+    planned: Plan
+    todo: list[Stage]
+    text: str
+    """study.yaml as it will be."""
+    same_settings: bool
+    """study.yaml says the same already, or there is none."""
+    nothing: bool
+    """Every file is as it should be."""
+
+
 def run(
     settings: Settings,
     out: Path | str,
@@ -79,13 +102,14 @@ def run(
     out = Path(out)
     fresh = _claim(out)
     settings = with_absolute_paths(settings)
+    order = _Order(STAGES, settings, out, until, force)
     try:
         check_tracker(settings.track)
         try:
             with transaction.locked(out):
-                _run_locked(STAGES, settings, out, until, force, progress)
+                _run_locked(order, progress)
         except transaction.Unwritable as error:
-            left = _left(STAGES, settings, out, until, force)
+            left = _left(order)
             if left:
                 raise BadInput(
                     f"{error}, and there is left to do: {left}; copy the study to where it can be"
@@ -97,23 +121,17 @@ def run(
     return OpenStudy.open(out)
 
 
-def _run_locked(
-    stages: tuple[Stage, ...],
-    settings: Settings,
-    out: Path,
-    until: str | None,
-    force: bool,
-    progress: Progress,
-) -> None:
+def _run_locked(order: _Order, progress: Progress) -> None:
+    settings, out = order.settings, order.out
     transaction.finish_commit(out)
     before = _marks(out)
     transaction.clean(out)
     try:
-        _run_stages(stages, settings, out, until, force, progress)
+        _run_stages(order, progress)
     except BaseException:
         transaction.drop_units(out)
         raise
-    transaction.drop_units(out, all_of_them=until is None)
+    transaction.drop_units(out, all_of_them=order.until is None)
     if _marks(out) != before:
         track(Study(out), settings, out / tracking.FOLDER)
 
@@ -146,20 +164,8 @@ def _claim(out: Path) -> bool:
     return True
 
 
-class _Asked(NamedTuple):
-    """What settings ask of a study folder."""
-
-    planned: Plan
-    todo: list[Stage]
-    text: str
-    """study.yaml as it will be."""
-    same_settings: bool
-    """study.yaml says the same already, or there is none."""
-    nothing: bool
-    """Every file is as it should be."""
-
-
-def _ask(stages: tuple[Stage, ...], settings: Settings, out: Path, until: str | None, force: bool) -> _Asked:
+def _ask(order: _Order) -> _Asked:
+    stages, settings, out, until, force = order
     states = read_states(out)
     planned = plan(settings, out, stages, states)
     todo = _todo(stages, planned, out, states, until, force)
@@ -169,11 +175,11 @@ def _ask(stages: tuple[Stage, ...], settings: Settings, out: Path, until: str | 
     return _Asked(planned, todo, text, same_settings, not todo and same_settings and there)
 
 
-def _left(stages: tuple[Stage, ...], settings: Settings, out: Path, until: str | None, force: bool) -> str:
+def _left(order: _Order) -> str:
     """What a run would have to write, in words; empty where that is nothing."""
-    if (out / transaction.COMMIT).is_dir():
+    if (order.out / transaction.COMMIT).is_dir():
         return "move what a killed run made into place"
-    asked = _ask(stages, settings, out, until, force)
+    asked = _ask(order)
     if asked.nothing:
         return ""
     if asked.todo:
@@ -181,17 +187,11 @@ def _left(stages: tuple[Stage, ...], settings: Settings, out: Path, until: str |
     return "change study.yaml"
 
 
-def _run_stages(
-    stages: tuple[Stage, ...],
-    settings: Settings,
-    out: Path,
-    until: str | None,
-    force: bool,
-    progress: Progress,
-) -> None:
+def _run_stages(order: _Order, progress: Progress) -> None:
+    stages, settings, out, until, force = order
     from moodlens.pipeline.stages.imported import refuse_inside
 
-    planned, todo, text, same_settings, nothing = _ask(stages, settings, out, until, force)
+    planned, todo, text, same_settings, nothing = _ask(order)
     if nothing:
         return  # a run that changes nothing leaves every file as it was
     refuse_inside(settings.imported, out)
