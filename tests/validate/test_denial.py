@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from moodlens.settings.validation import TextReading
 from moodlens.study.rows import Rows
 from moodlens.validate import denial
-from moodlens.validate.denial import Denial
+from moodlens.validate.denial import L2_STRENGTH, Denial
 from moodlens.validate.methods import Method
 
 D_IN = 16
@@ -84,3 +85,13 @@ def test_an_emotion_that_nothing_reads_stays_unread(made):
     out = gated.rows(x)
     assert np.isfinite(out[:, 0]).all()
     assert np.isnan(out[:, 1]).all()
+
+
+def test_the_gate_is_the_regression_on_rows_standardised_by_the_plain_ones(made):
+    x, rows, _ = made
+    plain, denied = rows.where("train", "val"), rows.where("train", "val", kinds=("negation",))
+    spread = x[plain].std(axis=0, dtype=np.float64)
+    seen = x[np.concatenate([plain, denied])] / spread
+    model = LogisticRegression(C=1 / L2_STRENGTH, class_weight="balanced", max_iter=1000)
+    model.fit(seen - seen[: len(plain)].mean(axis=0), np.arange(len(seen)) >= len(plain))
+    np.testing.assert_allclose(Denial.fit(x, rows).direction, model.coef_[0] / spread, rtol=1e-3, atol=1e-6)

@@ -112,3 +112,15 @@ def test_a_probe_cuts_where_both_sides_err_alike():
     x = rng.standard_normal((3000, 4)) + truth[:, None]
     yes = Probes.fit(x, truth[None].astype(int)).scores(x)[:, 0] > 0
     assert abs(yes[truth].mean() - (~yes[~truth]).mean()) < 0.05
+
+
+def test_absorption_is_asked_of_the_rows_that_the_probe_reads_right():
+    _, coded = planted(1)
+    draw = np.random.default_rng(2)
+    x = (coded.x + 0.6 * draw.standard_normal(coded.x.shape)).astype(np.float32)
+    noisy = Field.of(Coded(coded.rows, x, coded.codes, coded.W_dec), {}, SETTINGS, seed=0)
+    assert noisy is not None
+    label, scores = coded.rows.label[noisy.judge], x[noisy.judge] @ noisy.probes.weights.T + noisy.probes.bias
+    right = sum(int(((label == c) & (scores[:, c] > 0)).sum()) for c in range(3))
+    assert 0.5 * len(label) < right < 0.98 * len(label)
+    assert noisy.measure("sae", coded.codes, coded.W_dec).absorption.n_rows == right

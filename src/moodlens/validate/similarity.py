@@ -3,7 +3,7 @@
 import numpy as np
 
 from moodlens.core import plain
-from moodlens.core.maps import BLOCK, room
+from moodlens.core.maps import room, spans
 from moodlens.stats.contrast import unit_rows
 from moodlens.stats.moments import wide_blocks
 from moodlens.stats.pvalues import TIES, upper_p
@@ -103,13 +103,11 @@ def _null_differences(
     total_sum = np.sum(sums.sum(axis=0) ** 2)
     rng = np.random.default_rng(seed)
     out = []
-    together = max(1, BLOCK // (8 * max(CHUNK, sums.shape[1])))
     for start in range(0, n, CHUNK):
         assigned = draw_labels(units, min(CHUNK, n - start), rng)
         counts = np.zeros((len(assigned), n_emotions))
         within = np.zeros((n_emotions, len(assigned), sums.shape[1]))
-        for begin in range(0, len(sums), together):
-            part = slice(begin, begin + together)
+        for part in spans(max(CHUNK, sums.shape[1]), len(sums)):
             for c in range(n_emotions):
                 mask = (assigned[:, part] == c).astype(np.float64)
                 within[c] += mask @ sums[part]
