@@ -281,3 +281,11 @@ def test_words_merge_inflections_and_compounds_are_said_whole():
     matrix = held.toarray()
     assert matrix[:, words.place["joy"]].tolist() == [1, 1, 1, 0, 0]
     assert matrix[4].sum() == 0
+
+
+def test_a_word_counts_from_so_many_texts_on():
+    texts = ["a violin weeps", "a violin sings", "the violin and a harp", "a harp", "a harp, a harp, a drum"]
+    vocabulary, held = read_words(texts, min_texts=3)
+    assert vocabulary.wordings == ("harp", "violin")
+    np.testing.assert_array_equal(held.toarray().T, [[0, 0, 1, 1, 1], [1, 1, 1, 0, 0]])
+    assert read_words(texts, min_texts=4)[0].terms == ()

@@ -105,6 +105,8 @@ def test_denials(in_blocks):
     )
     in_blocks(lambda: [gate.direction for gate in [Denial.fit(x, rows)] if gate])
     in_blocks(lambda: [Denial.fit(x, rows).threshold])
+    family = Method.fitted(lambda some: some[:, :2], TextReading(), x)
+    in_blocks(lambda: [family.gated(Denial.fit(x, rows), x, rows).rows(x)])
 
 
 def test_names(in_blocks):

@@ -148,7 +148,7 @@ class VectorEncoder(Encoder):
             return function(texts)
         except BadInput:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a user's function raises
             if not self._made.brought:
                 raise
             told = " ".join(str(error).split())
