@@ -21,6 +21,8 @@ from numba.core.caching import FunctionCache
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
+    # A sum belongs in a variable: one that grows in an array is reordered only where nothing that is read lies near it, so
+    # that its last bit would hang on where the arrays of a run happen to lie.
     # Sums may be reordered and divisions approximated. But no nnan and no ninf: with them a comparison with NaN may come
     # out either way, and loops that count by one comparison and fill by another run past their arrays.
     "fastmath": {"reassoc", "contract", "arcp", "afn", "nsz"},

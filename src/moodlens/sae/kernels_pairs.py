@@ -264,9 +264,10 @@ def update(lo, hi, everyone, pairs, z, E, weights, moments, clock, step, rate, r
             _adam(W_enc[f], m_enc[f], v_enc[f], grads[i], pace)
             if half.size > 0:
                 _round(W_enc[f], half[f])
-            bias_grad[0] = 0
+            total = np.float32(0)
             for a in range(offsets[f], offsets[f + 1]):
-                bias_grad[0] += g[a]
+                total += g[a]
+            bias_grad[0] = total
             _adam(b_enc[f : f + 1], m_bias[f : f + 1], v_bias[f : f + 1], bias_grad, pace)
         for i in range(part.size):
             _gather(offsets, part[i], residual, w, E, grads[i])
