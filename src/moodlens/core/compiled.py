@@ -21,10 +21,10 @@ from numba.core.caching import FunctionCache
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
-    # A sum belongs in a variable: one that grows in an array is reordered only where nothing that is read lies near it, so
-    # that its last bit would hang on where the arrays of a run happen to lie.
     # Sums may be reordered and divisions approximated. But no nnan and no ninf: with them a comparison with NaN may come
     # out either way, and loops that count by one comparison and fill by another run past their arrays.
+    # A sum belongs in a variable: one that grows in an array is reordered only where the arrays that it reads lie far enough
+    # from it, so that its last bit would hang on addresses.
     "fastmath": {"reassoc", "contract", "arcp", "afn", "nsz"},
 }
 
